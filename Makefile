@@ -1,0 +1,53 @@
+# Physalia. A bare `make` prints this menu; every target is one line of help behind "##".
+
+GO       ?= go
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+DURATION ?= 30s
+CHECKS   ?= 10000
+# Packages whose tests draw random schedules; only their test binaries know the -rapid flags.
+RAPID    := $(shell grep -rl --include='*_test.go' 'pgregory.net/rapid' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race fmt vet lint sim bench ci clean
+
+help: ## print this menu
+	@echo "Physalia: one tiny, highly available database per volume."
+	@echo
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@echo
+	@echo "  Needed: Go 1.26 and make. With a C compiler, \`make race\` and \`make ci\` also run the race detector."
+
+build: ## build the one binary, bin/physalia
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/physalia ./cmd/physalia
+
+demo: build ## run a colony on this machine, kill parts of it, verify it (DURATION=30s)
+	bin/physalia demo --duration $(DURATION)
+
+test: ## every test that needs no privileges
+	$(GO) test ./...
+
+race: ## the same tests under the race detector (needs a C compiler)
+	$(GO) test -race ./...
+
+fmt: ## rewrite the sources with gofmt
+	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...)
+
+vet: ## go vet, with and without the costly assertions
+	$(GO) vet ./...
+	$(GO) vet -tags costly ./...
+
+lint: ## static analysis, at the version pinned in tools/go.mod
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+
+sim: ## random schedules of the protocol, more of them than in `make test` (CHECKS=10000)
+	$(GO) test -count=1 -run Property -timeout 60m $(RAPID) -rapid.checks=$(CHECKS)
+
+bench: build ## throughput and latency of seven real server processes
+	bin/physalia bench --cells 1000 --clients 224 --duration 10s
+
+ci: ## all checks, with times and a summary of what ran and what could not
+	@bash tools/ci.sh
+
+clean: ## remove what was built
+	rm -rf bin

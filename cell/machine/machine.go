@@ -1,0 +1,124 @@
+package machine
+
+import (
+	"fmt"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+)
+
+// Machine is the state of one cell: keys, revision, window of outcomes. The zero Machine is an empty cell. It is not safe
+// for concurrent use. A cell that is full holds about 256 KiB of keys and values and as much again of bookkeeping.
+type Machine struct {
+	revision cell.Revision
+	store    store
+	window   window
+}
+
+// Outcome is what became of one request. Exactly one of three things is true:
+//   - Err is nil: it was applied, and Result tells how;
+//   - Err is WrongType, TooLarge or Void: it was given a revision (Result.Revision) but changed no key, for good;
+//   - Err is Expired: it was not applied now; whether an earlier copy of it was is not known any more.
+type Outcome struct {
+	Request cell.Request
+	Result  cell.TxnResult
+	Err     *cell.Error
+}
+
+// New returns the machine of an empty cell at revision zero.
+func New() *Machine { return new(Machine) }
+
+// Revision returns the number of transactions applied so far.
+func (m *Machine) Revision() cell.Revision { return m.revision }
+
+// Keys returns the number of keys.
+func (m *Machine) Keys() int { return len(m.store.entries) }
+
+// Bytes returns what the keys count against cell.CellBytesMax.
+func (m *Machine) Bytes() int { return m.store.bytes }
+
+// Apply applies one logged command, an encoded wire.Command, and returns its outcome. The command may be reused
+// afterwards. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
+// does not fully understand it; then nothing was changed, and the node must stop as failed (rule 9).
+func (m *Machine) Apply(command []byte) (Outcome, error) {
+	c, err := wire.DecodeCommand(command)
+	if err != nil {
+		return Outcome{}, err
+	}
+	if !c.Txn.IsResolve() {
+		if err := c.Txn.Check(); err != nil {
+			return Outcome{}, refuse("machine.apply", err)
+		}
+	}
+	return m.apply(&c), nil
+}
+
+// apply is Apply for a command that passed the gate; it is total.
+func (m *Machine) apply(c *wire.Command) Outcome {
+	if out, ok := m.Recall(c.Request); ok {
+		out.Result.Complete(&c.Txn)
+		return out
+	}
+	m.revision++
+	out := Outcome{Request: c.Request}
+	if c.Txn.IsResolve() {
+		out.Result, out.Err = cell.TxnResult{Revision: m.revision}, abort(cell.Void, m.revision)
+	} else {
+		out.Result, out.Err = m.store.transact(&c.Txn, m.revision)
+	}
+	m.window.remember(&out, c.Txn.Branch(out.Result.Succeeded))
+	return out
+}
+
+// Read runs a transaction that only reads (cell.Txn.IsRead) on the state as applied so far. It changes nothing, and the
+// result carries the current revision. Errors: Invalid when the transaction is malformed or would write, TooLarge when
+// the results would count more than cell.ResultBytesMax.
+func (m *Machine) Read(t *cell.Txn) (cell.TxnResult, *cell.Error) {
+	if err := t.Check(); err != nil {
+		return cell.TxnResult{}, &cell.Error{Op: "txn.read", Kind: cell.KindOf(err), Err: err}
+	}
+	if !t.IsRead() {
+		return cell.TxnResult{}, &cell.Error{Op: "txn.read", Kind: cell.Invalid, Detail: "the transaction would write",
+			Hint: "send it as a transaction, not as a read"}
+	}
+	return m.store.read(t, m.revision)
+}
+
+// Recall returns the outcome of a request if that needs no log entry any more: the recorded one, or Expired when the
+// request is not in the window and older than its floor. It reports false for a request that can still be applied. On a
+// node that lags the answer is true as well: outcomes never change, and an expired request stays expired. In a recorded
+// result puts are without key and value, or all results are missing; see cell.TxnResult.Complete, which may be called on
+// the result.
+func (m *Machine) Recall(r cell.Request) (Outcome, bool) {
+	if item := m.window.find(r.Client, r.Sequence); item != nil {
+		out := Outcome{Request: r, Result: item.Result}
+		out.Result.Results = append([]cell.OpResult(nil), item.Result.Results...)
+		if item.Err != nil {
+			out.Err = abort(item.Err.Kind, item.Result.Revision)
+		}
+		return out, true
+	}
+	if r.Since >= m.window.floor {
+		return Outcome{}, false
+	}
+	return Outcome{Request: r, Result: cell.TxnResult{Revision: m.revision}, Err: &cell.Error{
+		Op: "txn", Kind: cell.Expired,
+		Detail: fmt.Sprintf("the request was made after revision %d; outcomes up to revision %d are forgotten", r.Since, m.window.floor),
+		Hint:   "read the keys to see whether an earlier attempt was applied, then decide again with a new request",
+	}}, true
+}
+
+// abort describes an outcome whose reason is not at hand.
+func abort(k cell.Kind, r cell.Revision) *cell.Error {
+	if k == cell.Void {
+		return &cell.Error{Op: "txn", Kind: k, Detail: fmt.Sprintf("resolved as not applied at revision %d", r),
+			Hint: "it will never be applied; decide again with a new request"}
+	}
+	return &cell.Error{Op: "txn", Kind: k, Detail: fmt.Sprintf("aborted at revision %d; the first answer told why", r)}
+}
+
+// refuse makes the error that stops a node.
+func refuse(op string, err error) *cell.Error {
+	return &cell.Error{Op: op, Kind: cell.Quarantined, Err: err,
+		Hint: "run a version that understands it, or replace this node; never skip it"}
+}

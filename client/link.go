@@ -1,0 +1,158 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"physalia/cell"
+	"physalia/client/route"
+	"physalia/internal/rpc"
+)
+
+// link is the way to one address: at most one connection, shared by all cells, dialled when it is first needed and
+// again, with jittered and growing pauses, when it is lost.
+type link struct {
+	client  *Client
+	addr    string
+	conn    atomic.Pointer[rpc.Conn]
+	replies atomic.Uint64 // answers of any connection; tells a silent server from a slow request
+
+	mu       sync.Mutex
+	closed   bool
+	dialing  chan struct{} // closed when the dial under way ends; nil when there is none
+	failures int           // dials and connections in a row without a single answer
+	answered uint64        // replies when the current connection was made
+	resumes  time.Duration // no dial before
+	why      *cell.Error   // of the last failure
+	dice     route.Dice
+}
+
+// link returns the way to an address.
+func (c *Client) link(addr string) *link {
+	if l, ok := c.links.Load(addr); ok {
+		return l.(*link)
+	}
+	l, _ := c.links.LoadOrStore(addr, &link{client: c, addr: addr, dice: route.Dice(c.seed ^ hash(addr))})
+	return l.(*link)
+}
+
+// get returns the connection, or the channel of a dial to wait for, or why there is neither now. After the channel is
+// closed, get again. A dial that follows a failure comes with that failure.
+func (l *link) get() (*rpc.Conn, <-chan struct{}, *cell.Error) {
+	if conn := l.conn.Load(); conn != nil {
+		return conn, nil, nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if conn := l.conn.Load(); conn != nil {
+		return conn, nil, nil
+	}
+	now := l.client.now()
+	switch {
+	case l.dialing != nil:
+		return nil, l.dialing, l.why
+	case l.closed:
+		return nil, nil, closedError("client.dial")
+	case now < l.resumes:
+		return nil, nil, l.resting(now)
+	}
+	done := make(chan struct{})
+	if !l.client.start(func() { l.dial(done) }) {
+		return nil, nil, closedError("client.dial")
+	}
+	l.dialing = done
+	return nil, done, l.why
+}
+
+// resting says why nobody dials now.
+func (l *link) resting(now time.Duration) *cell.Error {
+	e := &cell.Error{Op: "client.dial", Kind: cell.Unavailable,
+		Detail: fmt.Sprintf("%s is not tried for another %v after %d failures", l.addr, (l.resumes - now).Round(time.Millisecond), l.failures)}
+	if l.why != nil {
+		e.Err = l.why
+	}
+	return e
+}
+
+// dial connects once, closes done, and then keeps Close waiting for as long as the connection lives.
+func (l *link) dial(done chan struct{}) {
+	c := l.client
+	ctx, cancel := context.WithTimeout(c.ctx, c.cfg.DialTimeout)
+	defer cancel()
+	cfg := c.dial
+	gone := make(chan struct{})
+	cfg.OnClose = func(conn *rpc.Conn, err error) { l.lost(conn, err); close(gone) }
+	conn, err := rpc.Dial(ctx, l.addr, cfg)
+	l.dialled(conn, err)
+	close(done)
+	if err == nil {
+		<-gone
+	}
+}
+
+// dialled takes the end of a dial.
+func (l *link) dialled(conn *rpc.Conn, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.dialing = nil
+	if err != nil {
+		l.fail(asError(err))
+		return
+	}
+	l.answered = l.replies.Load()
+	l.conn.Store(conn)
+	if l.closed {
+		conn.Close(closedError("client.dial"))
+	}
+	if conn.Err() != nil {
+		l.conn.CompareAndSwap(conn, nil) // lost may have looked for it before it was there
+	}
+}
+
+// lost is called when a connection has ended.
+func (l *link) lost(conn *rpc.Conn, err error) {
+	l.conn.CompareAndSwap(conn, nil)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.replies.Load() != l.answered {
+		l.failures = 0 // it was of use
+	}
+	l.fail(asError(err))
+}
+
+// fail notes a failure and postpones the next dial; l.mu is held.
+func (l *link) fail(why *cell.Error) {
+	cfg := &l.client.cfg
+	l.why = why
+	l.resumes = l.client.now() + route.Backoff(&l.dice, 0, cfg.BackoffMin, cfg.BackoffMax, l.failures)
+	l.failures++
+	if !l.closed {
+		cfg.Logger.Info("physalia: server lost", "addr", l.addr, "failures", l.failures, "err", why)
+	}
+}
+
+// silent is told that an attempt which began after so many replies ran out of patience: when nothing at all has
+// arrived since, the connection is given up, so that all others who wait on it go elsewhere at once.
+func (l *link) silent(conn *rpc.Conn, replies uint64, patience time.Duration) {
+	if l.replies.Load() == replies {
+		conn.Close(&cell.Error{Op: "client.link", Kind: cell.Unavailable, Detail: fmt.Sprintf("%s was silent for %v", l.addr, patience)})
+	}
+}
+
+// close ends the link for good.
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if conn := l.conn.Load(); conn != nil {
+		conn.Close(closedError("client.dial"))
+	}
+}
+
+// closedError is what calls of a closed Client end with.
+func closedError(op string) *cell.Error {
+	return &cell.Error{Op: op, Kind: cell.Unavailable, Detail: "the client is closed", Hint: "make a new client"}
+}

@@ -1,0 +1,29 @@
+// Package route decides where a client's request about a cell goes next, how long it waits, and what its failure means.
+// It is the deciding half of the client library: plain step machines without goroutine, clock, socket or shared
+// randomness, so that the simulator drives the very code that users link.
+//
+// Three machines, each with a single owner at a time:
+//
+//   - Place is what a client knows about one cell: its route, its last known proposer, and the session (incarnation,
+//     highest revision seen, next sequence number). It lives as long as the client; routes have no expiry.
+//   - Call is one request on its way: Next says what to do, Answered tells what came of it, until Next says Stop.
+//   - Finder batches lookups of many cells into few requests to the discovery copies.
+//
+// The owner must, for each Call:
+//
+//  1. obey every Step of Next and come back no later than Step.Until,
+//  2. start a lookup of the cell when Step.Find is set, and report its end with Place.Found,
+//  3. repeat the identical request on every Ask; only Header.Attempt and Header.Timeout may differ,
+//  4. report every Ask that it gave up on as Lost, since its request may still be applied.
+//
+// Times are durations since an origin that the owner chooses once, on a monotonic clock.
+//
+// Invariants, by name:
+//
+//   - R1 (routes only rise): a route replaces another only if its (incarnation, configuration) is higher (rule 11).
+//   - R2 (bounded haste): between two pauses each address is asked at most once, and at most roundAsksMax are; a pause
+//     is at least Rules.BackoffMin, and follows every round and every Overloaded and Unavailable.
+//   - R3 (honest ends): a Write ends as "not applied" only if no request of it can still take effect; else it ends as
+//     UnknownResult (rule 14).
+//   - R4 (one life): a Write never crosses incarnations; every send of it names the same one.
+package route

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"physalia/cmd/physalia/bench"
+	"physalia/cmd/physalia/colony"
+)
+
+// benchCommand measures the smallest colony in which every server has a node of every cell: what a cell costs, not what a fleet
+// can do. The clients run in this process and share its processors with the servers, as the report says.
+func (a *app) benchCommand() *cobra.Command {
+	spec := colony.Spec{Bricks: 1, Colors: 1, Servers: 7, Racks: 7, Powers: 7}
+	var cfg bench.Config
+	var keep string
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure seven real server processes on this machine, and verify what they acknowledged",
+		Long: "Start seven server processes and a control process on loopback, write and read through the client library, then kill\n" +
+			"one server and read every acknowledged key back through the others. Beside the numbers stand those of the disk they\n" +
+			"were measured on: run it on the disk that you mean (--keep), never in memory. Exit 1 if an acknowledged key is missing.",
+		Args: daemonArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			binary, err := os.Executable()
+			if err != nil {
+				return fmt.Errorf("find this binary: %w", err)
+			}
+			dir, forget, err := trialDir(cmd.CommandPath(), keep)
+			if err != nil {
+				return err
+			}
+			// Every server hosts a node of every cell, and has room for some more.
+			spec.Capacity = 2*cfg.Cells + 1000
+			spec.Binary, spec.Dir, cfg.Colony, cfg.Say = binary, dir, spec, a.progress()
+			report, err := bench.Run(cmd.Context(), cfg)
+			if err != nil {
+				return errors.Join(logsOf(err, dir), forget())
+			}
+			err = a.emit(report, nil, benchRows(report))
+			if !report.Verified {
+				err = errors.Join(err, fmt.Errorf("%d of %d acknowledged keys are missing", report.LostKeys, report.LostKeys+report.VerifiedKeys))
+			}
+			return errors.Join(err, forget())
+		},
+	}
+	f := cmd.Flags()
+	f.IntVar(&cfg.Cells, "cells", 1000, "`number` of cells")
+	f.IntVar(&cfg.Clients, "clients", 224, "`number` of clients; each waits for its answer before it sends the next request")
+	f.IntVar(&cfg.Libraries, "libraries", 4, "`number` of client libraries, with connections of their own, that the clients share")
+	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
+	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how `long` to write, and again how long to read")
+	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
+	return cmd
+}
+
+// benchRows shows a report for people, with what it was measured on beside what was measured.
+func benchRows(r bench.Report) [][]string {
+	return [][]string{
+		{"writes", fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms", r.WritesPerS, r.WriteP50MS, r.WriteP99MS)},
+		{"reads", fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms", r.ReadsPerS, r.ReadP50MS, r.ReadP99MS)},
+		{"processor time per write", fmt.Sprintf("servers together %.0f us, client %.0f us", r.ServersCPUPerWrite, r.ClientCPUPerWrite)},
+		{"disk", fmt.Sprintf("fdatasync p50 %.0f us, p99 %.0f us", r.FdatasyncP50US, r.FdatasyncP99US)},
+		{"setting", fmt.Sprintf("%d servers, %d cells, %d clients, %d libraries, values of %d bytes", r.Servers, r.Cells, r.Clients, r.Libraries, r.ValueBytes)},
+		{"creation", fmt.Sprintf("%.0f ms for all cells", r.CreateMS)},
+		{"errors", fmt.Sprint(r.Errors)},
+		{"verified", fmt.Sprintf("%v: %d keys there, %d missing", r.Verified, r.VerifiedKeys, r.LostKeys)},
+	}
+}

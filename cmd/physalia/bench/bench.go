@@ -1,0 +1,376 @@
+// Package bench measures a colony of seven real server processes on one machine, through the client library over TCP, and
+// says beside every number what it was measured on: the disk's own sync times, and processor time per write. It ends by
+// killing one server and reading every acknowledged key back through the others.
+//
+// Each client is one goroutine that waits for its answer before it sends the next request. A cell is written by one client
+// only, so the last acknowledged value of each key is known.
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"physalia/cell"
+	"physalia/client"
+	"physalia/cmd/physalia/colony"
+	"physalia/cmd/physalia/judge"
+	"physalia/cmd/physalia/operator"
+	"physalia/internal/wire"
+)
+
+// Config says what to measure. Every field is required but Say.
+type Config struct {
+	Colony    colony.Spec
+	Cells     int                              // databases; each client writes its own share of them
+	Clients   int                              // goroutines that each wait for their answer
+	Libraries int                              // client libraries, each with connections of its own, that the clients share
+	ValueSize int                              // bytes of each value
+	Duration  time.Duration                    // of the writes, and again of the reads
+	Say       func(format string, args ...any) // takes progress, one line at a time; nil drops it
+}
+
+// Report is what was measured. The JSON names stay.
+type Report struct {
+	WritesPerS         float64 `json:"writes_per_s"`
+	ReadsPerS          float64 `json:"reads_per_s"` // linearizable
+	WriteP50MS         float64 `json:"write_p50_ms"`
+	WriteP99MS         float64 `json:"write_p99_ms"`
+	ReadP50MS          float64 `json:"read_p50_ms"`
+	ReadP99MS          float64 `json:"read_p99_ms"`
+	ServersCPUPerWrite float64 `json:"servers_cpu_us_per_write"` // all servers together; 0 where it cannot be read
+	ClientCPUPerWrite  float64 `json:"client_cpu_us_per_write"`
+	Errors             int     `json:"errors"`
+	FirstError         string  `json:"first_error,omitempty"`
+	Verified           bool    `json:"verified"` // every acknowledged key was read back after one server was killed
+	VerifiedKeys       int     `json:"verified_keys"`
+	LostKeys           int     `json:"lost_keys"`
+	FdatasyncP50US     float64 `json:"fdatasync_p50_us"` // 4 KiB appends, alone on the same file system, before the load
+	FdatasyncP99US     float64 `json:"fdatasync_p99_us"`
+	Servers            int     `json:"servers"`
+	Cells              int     `json:"cells"`
+	Clients            int     `json:"clients"`
+	Libraries          int     `json:"libraries"`
+	ValueBytes         int     `json:"value_bytes"`
+	CreateMS           float64 `json:"create_ms"`
+	Seconds            float64 `json:"seconds"` // of the writes
+}
+
+// keysPerCell are written in turn, so that a cell stays small however long the bench runs.
+const keysPerCell = 8
+
+// Bench is one run.
+type Bench struct {
+	cfg     Config
+	colony  *colony.Colony
+	op      operator.Operator // asks the control plane
+	libs    []*client.Client  // shared by the workers, in turn
+	workers []*worker
+	report  Report
+}
+
+// worker is one client with the cells that only it writes.
+type worker struct {
+	cells []owned
+	turn  int             // counts operations; cells are taken in turn
+	value []byte          // reused; the library has encoded it when a call returns
+	times []time.Duration // of the operations of this phase that succeeded
+	errs  int             // operations of this phase that did not
+	first error
+}
+
+// owned is a cell that one client writes. A write whose outcome is unknown may take effect even after a later one, so in the
+// end a key may hold the last acknowledged write or the last unknown one; anything else is a loss.
+type owned struct {
+	handle *client.Cell
+	acked  [keysPerCell]uint64 // number of the last acknowledged write of each key; zero is none
+	unsure [keysPerCell]uint64 // number of the last write with an unknown outcome
+	next   uint64              // number of the last write sent
+}
+
+// Run runs the whole bench.
+func Run(ctx context.Context, cfg Config) (r Report, err error) {
+	if cfg.Say == nil {
+		cfg.Say = func(string, ...any) {}
+	}
+	if cfg.Cells < 1 || cfg.Clients < 1 || cfg.Libraries < 1 || cfg.ValueSize < 8 || cfg.ValueSize > cell.ValueBytesMax/2 || cfg.Duration < 100*time.Millisecond {
+		return r, &cell.Error{Op: "bench", Kind: cell.Invalid, Hint: "use positive numbers, values of 8 bytes or more, and at least 100ms",
+			Detail: fmt.Sprintf("%d cells, %d clients, %d libraries, values of %d bytes, for %v", cfg.Cells, cfg.Clients, cfg.Libraries, cfg.ValueSize, cfg.Duration)}
+	}
+	b := &Bench{cfg: cfg, report: Report{Servers: cfg.Colony.Bricks * cfg.Colony.Colors * cfg.Colony.Servers, Cells: cfg.Cells, Clients: cfg.Clients,
+		Libraries: cfg.Libraries, ValueBytes: cfg.ValueSize}}
+	if b.report.FdatasyncP50US, b.report.FdatasyncP99US, err = measureSync(cfg.Colony.Dir); err != nil {
+		return r, err
+	}
+	if b.colony, err = colony.Start(cfg.Colony); err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, b.close()) }()
+	b.op = operator.Operator{Colony: colony.Name, Addresses: []string{b.colony.ControlAddr}}
+	for _, phase := range []func(context.Context) error{b.found, b.connect, b.warm, b.writes, b.reads, b.verify} {
+		if err := phase(ctx); err != nil {
+			return b.report, err
+		}
+		if err := b.colony.Failed(); err != nil {
+			return b.report, err
+		}
+	}
+	return b.report, nil
+}
+
+// found waits for the servers and creates the cells.
+func (b *Bench) found(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if err := b.op.AwaitServers(ctx, b.report.Servers, b.colony.Failed); err != nil {
+		return err
+	}
+	began := time.Now()
+	for from := 0; from < b.cfg.Cells; from += wire.BatchMax {
+		var part []cell.ID
+		for i := from; i < min(from+wire.BatchMax, b.cfg.Cells); i++ {
+			part = append(part, cellName(i))
+		}
+		outcomes, err := b.op.Create(ctx, "bench.create", wire.CreateCells{Cells: part})
+		if err != nil {
+			return err
+		}
+		for i := range outcomes {
+			if failure := outcomes[i].Err; failure != nil {
+				return fmt.Errorf("create %s: %w", part[i], failure)
+			}
+		}
+	}
+	b.report.CreateMS = millis(time.Since(began))
+	b.cfg.Say("%d servers are up, %d cells created in %.0f ms", b.report.Servers, b.cfg.Cells, b.report.CreateMS)
+	return nil
+}
+
+// cellName is the i-th cell of the bench.
+func cellName(i int) cell.ID { return cell.ID(fmt.Sprintf("bench-%d", i)) }
+
+// Fewer libraries than clients is how programs use it: one client library in a process, shared by everybody. Each has one
+// connection per server, so requests of many clients share frames and system calls.
+//
+// connect makes the libraries and deals the cells to the clients. With more clients than cells, some share a cell, each
+// with keys of its own.
+func (b *Bench) connect(ctx context.Context) error {
+	for range b.cfg.Libraries {
+		c, err := client.New(ctx, client.Config{Colony: colony.Name, Control: b.op.Addresses, CallTimeout: 20 * time.Second})
+		if err != nil {
+			return err
+		}
+		b.libs = append(b.libs, c)
+	}
+	for i := range b.cfg.Clients {
+		w := &worker{value: make([]byte, b.cfg.ValueSize)}
+		for n := i % b.cfg.Cells; n < b.cfg.Cells; n += b.cfg.Clients {
+			w.cells = append(w.cells, owned{handle: b.libs[i%len(b.libs)].Cell(cellName(n))})
+		}
+		b.workers = append(b.workers, w)
+	}
+	return nil
+}
+
+// each runs f for every client until the time is over, and reports how long that really took.
+func (b *Bench) each(ctx context.Context, d time.Duration, f func(ctx context.Context, client int, w *worker)) (time.Duration, error) {
+	began := time.Now()
+	end := began.Add(d)
+	var wait sync.WaitGroup
+	for i, w := range b.workers {
+		w.times, w.errs = w.times[:0], 0
+		wait.Go(func() {
+			for time.Now().Before(end) && ctx.Err() == nil {
+				f(ctx, i, w)
+			}
+		})
+	}
+	wait.Wait()
+	return time.Since(began), ctx.Err()
+}
+
+// warm writes every cell once, so that routes and connections are there, and the servers' memory is in use.
+func (b *Bench) warm(ctx context.Context) error {
+	var wait sync.WaitGroup
+	for i, w := range b.workers {
+		wait.Go(func() {
+			for range w.cells {
+				w.write(ctx, i)
+			}
+		})
+	}
+	wait.Wait()
+	b.collect()
+	return ctx.Err()
+}
+
+// writes measures writes. Processor time is what the seven processes and this one used in the meantime, divided by the
+// writes that were acknowledged; what idle servers would have used anyway is part of it.
+func (b *Bench) writes(ctx context.Context) error {
+	b.cfg.Say("writing for %v: %d clients, values of %d bytes", b.cfg.Duration, b.cfg.Clients, b.cfg.ValueSize)
+	serversBefore, known := b.colony.CPU()
+	clientBefore := ownCPU()
+	took, err := b.each(ctx, b.cfg.Duration, func(ctx context.Context, i int, w *worker) { w.write(ctx, i) })
+	if err != nil {
+		return err
+	}
+	clientUsed := ownCPU() - clientBefore
+	serversAfter, stillKnown := b.colony.CPU()
+	times := b.collect()
+	n := float64(len(times))
+	p := judge.Percentiles(times, 50, 99)
+	b.report.Seconds, b.report.WritesPerS = took.Seconds(), n/took.Seconds()
+	b.report.WriteP50MS, b.report.WriteP99MS = millis(p[0]), millis(p[1])
+	if n > 0 {
+		b.report.ClientCPUPerWrite = micros(clientUsed) / n
+		if known && stillKnown {
+			b.report.ServersCPUPerWrite = micros(serversAfter-serversBefore) / n
+		}
+	}
+	return nil
+}
+
+// reads measures linearizable reads of keys that exist.
+func (b *Bench) reads(ctx context.Context) error {
+	b.cfg.Say("reading for %v", b.cfg.Duration)
+	took, err := b.each(ctx, b.cfg.Duration, func(ctx context.Context, i int, w *worker) { w.read(ctx, i) })
+	if err != nil {
+		return err
+	}
+	times := b.collect()
+	p := judge.Percentiles(times, 50, 99)
+	b.report.ReadsPerS, b.report.ReadP50MS, b.report.ReadP99MS = float64(len(times))/took.Seconds(), millis(p[0]), millis(p[1])
+	return nil
+}
+
+// collect takes the times and errors of all clients.
+func (b *Bench) collect() (times []time.Duration) {
+	for _, w := range b.workers {
+		times = append(times, w.times...)
+		b.report.Errors += w.errs
+		if w.first != nil && b.report.FirstError == "" {
+			b.report.FirstError = w.first.Error()
+		}
+		w.times, w.errs = w.times[:0], 0
+	}
+	return times
+}
+
+// keyName is a key of one client; clients that share a cell have different keys.
+func keyName(client, slot int) string { return fmt.Sprintf("c%d/k%d", client, slot) }
+
+// write writes the next key of the next cell in turn. A value begins with the number of its write, so that reading it back
+// tells which write it is. Only acknowledged writes count as throughput.
+func (w *worker) write(ctx context.Context, client int) {
+	c := &w.cells[w.turn%len(w.cells)]
+	w.turn++
+	c.next++
+	slot := int(c.next % keysPerCell)
+	for i := range 8 {
+		w.value[i] = byte(c.next >> (8 * i))
+	}
+	began := time.Now()
+	_, err := c.handle.Put(ctx, keyName(client, slot), cell.Bytes(w.value))
+	if err != nil {
+		w.failed(err)
+		if cell.MaybeApplied(err) {
+			c.unsure[slot] = c.next
+		}
+		return
+	}
+	w.times = append(w.times, time.Since(began))
+	c.acked[slot] = c.next
+}
+
+// read reads the key of the next cell in turn that was written last.
+func (w *worker) read(ctx context.Context, client int) {
+	c := &w.cells[w.turn%len(w.cells)]
+	w.turn++
+	began := time.Now()
+	if _, err := c.handle.Get(ctx, keyName(client, int(c.next%keysPerCell))); err != nil {
+		w.failed(err)
+		return
+	}
+	w.times = append(w.times, time.Since(began))
+}
+
+// failed counts an error and keeps the first, which is usually the one that explains the others.
+func (w *worker) failed(err error) {
+	w.errs++
+	if w.first == nil {
+		w.first = err
+	}
+}
+
+// verify kills a server and reads every key that was ever acknowledged through the others.
+func (b *Bench) verify(ctx context.Context) error {
+	victim := b.colony.Servers[0]
+	b.cfg.Say("killing server %s and reading every acknowledged key through the others", victim.Name)
+	if err := victim.Kill(); err != nil {
+		return err
+	}
+	kept, lost := make([]int, len(b.workers)), make([]int, len(b.workers))
+	var wait sync.WaitGroup
+	for i, w := range b.workers {
+		wait.Go(func() { kept[i], lost[i] = w.verify(ctx, i) })
+	}
+	wait.Wait()
+	for i := range kept {
+		b.report.VerifiedKeys += kept[i]
+		b.report.LostKeys += lost[i]
+	}
+	b.collect()
+	b.report.Verified = b.report.LostKeys == 0 && b.report.VerifiedKeys > 0
+	return ctx.Err()
+}
+
+// verify reads the keys of one client and counts those that are there, and those that are missing, old, or unreadable.
+func (w *worker) verify(ctx context.Context, client int) (kept, lost int) {
+	for i := range w.cells {
+		c := &w.cells[i]
+		for slot, acked := range c.acked {
+			if acked == 0 {
+				continue
+			}
+			entry, err := c.handle.Get(ctx, keyName(client, slot))
+			if err != nil && !errors.Is(err, cell.NotFound) {
+				w.failed(err)
+			}
+			got := number(entry.Value)
+			if err == nil && (got == acked || got != 0 && got == c.unsure[slot]) {
+				kept++
+			} else {
+				lost++
+			}
+		}
+	}
+	return kept, lost
+}
+
+// number reads the write's number from a value; zero when it is none.
+func number(v cell.Value) (n uint64) {
+	b, ok := v.AsBytes()
+	if !ok || len(b) < 8 {
+		return 0
+	}
+	for i := range 8 {
+		n |= uint64(b[i]) << (8 * i)
+	}
+	return n
+}
+
+// close ends the libraries and every process.
+func (b *Bench) close() error {
+	for _, c := range b.libs {
+		c.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return b.colony.Close(ctx)
+}
+
+// millis and micros are durations as the report has them.
+func millis(d time.Duration) float64 { return micros(d) / 1000 }
+func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }

@@ -1,0 +1,208 @@
+package colony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Spec says what colony to run.
+type Spec struct {
+	// Binary is the program that every child executes.
+	Binary string
+	// Dir holds data directories and logs, one pair per process.
+	Dir string
+	// Bricks and Colors span the pools; Servers is the number of servers in each pool.
+	Bricks, Colors, Servers int
+	// Racks and Powers are the failure domains of each brick, over which its servers are dealt in turn.
+	Racks, Powers int
+	// Capacity is how many nodes each server is willing to host, and MemTableBytes the size of its disk's write buffer; zero
+	// takes the server's default.
+	Capacity, MemTableBytes int
+}
+
+// Check reports what is wrong with a Spec, or nil.
+func (s Spec) Check() error {
+	for _, n := range []struct {
+		name  string
+		value int
+		most  int
+	}{{"bricks", s.Bricks, 16}, {"colors", s.Colors, 8}, {"servers", s.Servers, 64}, {"racks", s.Racks, 64}, {"powers", s.Powers, 64}} {
+		if n.value < 1 || n.value > n.most {
+			return fmt.Errorf("%s is %d, allowed are 1 to %d", n.name, n.value, n.most)
+		}
+	}
+	return nil
+}
+
+// Server is one server process and where it is. Its addresses stay the same across restarts.
+type Server struct {
+	*Process
+	Brick, Color, Rack, Power string
+	Peer, Client, Gossip, Ops string // addresses
+}
+
+// Name is what every colony started here is called.
+const Name = "local"
+
+// Colony is a running colony.
+type Colony struct {
+	Control     *Process
+	ControlAddr string
+	ControlOps  string
+	Servers     []*Server
+}
+
+// colors are the names that colors get, in order.
+var colors = []string{"red", "blue", "green", "amber", "violet", "teal", "pink", "brown"}
+
+// Start starts the control plane and all servers; it does not wait until they serve. When one cannot be started, it
+// ends the others and says why.
+func Start(s Spec) (*Colony, error) {
+	if err := s.Check(); err != nil {
+		return nil, err
+	}
+	c, err := plan(s)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range c.processes() {
+		if err := p.Start(); err != nil {
+			return nil, errors.Join(err, c.Close(context.Background()))
+		}
+	}
+	return c, nil
+}
+
+// plan lays the colony out: names, places, ports and command lines. Servers are dealt over racks and power domains in turn,
+// so that any seven consecutive ones of a pool satisfy placement where the numbers allow it at all. Every process gets a
+// directory named after it, and a log beside it.
+func plan(s Spec) (*Colony, error) {
+	count := s.Bricks * s.Colors * s.Servers
+	ports, err := freePorts(2 + 4*count)
+	if err != nil {
+		return nil, err
+	}
+	next := func() string {
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
+		ports = ports[1:]
+		return addr
+	}
+	c := &Colony{ControlAddr: next(), ControlOps: next()}
+	c.Control = s.process("control", "control", "--listen", c.ControlAddr, "--listen-ops", c.ControlOps)
+	for i := range count {
+		pool, place := i/s.Servers, i%s.Servers
+		v := &Server{
+			Brick: fmt.Sprintf("b%d", pool/s.Colors+1), Color: colors[pool%s.Colors],
+			Rack: fmt.Sprintf("r%d", place%s.Racks+1), Power: fmt.Sprintf("p%d", place%s.Powers+1),
+			Peer: next(), Client: next(), Gossip: next(), Ops: next(),
+		}
+		v.Process = s.process(fmt.Sprintf("s%d", i+1), "server", "--name", fmt.Sprintf("s%d", i+1),
+			"--brick", v.Brick, "--color", v.Color, "--rack", v.Rack, "--power", v.Power,
+			"--listen-peer", v.Peer, "--listen-client", v.Client, "--listen-gossip", v.Gossip, "--listen-ops", v.Ops,
+			"--control-plane", c.ControlAddr, "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
+		c.Servers = append(c.Servers, v)
+	}
+	for _, p := range c.processes() {
+		if err := os.MkdirAll(filepath.Join(s.Dir, p.Name), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// process makes a child with its own directory and log.
+func (s Spec) process(name, command string, args ...string) *Process {
+	line := append([]string{command, "--data-dir", filepath.Join(s.Dir, name), "--colony", Name}, args...)
+	return &Process{Name: name, Args: line, Log: filepath.Join(s.Dir, name+".log"), binary: s.Binary}
+}
+
+// processes lists all children, the control plane first.
+func (c *Colony) processes() []*Process {
+	all := []*Process{c.Control}
+	for _, s := range c.Servers {
+		all = append(all, s.Process)
+	}
+	return all
+}
+
+// Failed describes the first child that ended although nobody asked it to, or returns nil.
+func (c *Colony) Failed() error {
+	for _, p := range c.processes() {
+		if err := p.Failed(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The children end at the same time; one after the other, a colony of 32 would take half a minute.
+//
+// Close ends every child, politely until ctx ends, and waits for all of them.
+func (c *Colony) Close(ctx context.Context) error {
+	all := c.processes()
+	errs := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, p := range all {
+		wait.Go(func() { errs[i] = p.Stop(ctx) })
+	}
+	wait.Wait()
+	return errors.Join(errs...)
+}
+
+// CPU is the processor time of all servers together, without the control plane; false when it cannot be read.
+func (c *Colony) CPU() (time.Duration, bool) {
+	var sum time.Duration
+	for _, s := range c.Servers {
+		d, ok := s.CPU()
+		if !ok {
+			return 0, false
+		}
+		sum += d
+	}
+	return sum, true
+}
+
+// freePorts finds n ports that are free for TCP and UDP on loopback. They lie below the range from which the kernel
+// takes the near ends of outgoing connections, so that nothing takes the port of a server that is being restarted.
+func freePorts(n int) ([]int, error) {
+	const lowest, highest = 12000, 32000
+	if n > (highest-lowest)/2 {
+		return nil, fmt.Errorf("%d ports wanted, that is too many", n)
+	}
+	var ports []int
+	port := lowest + rand.IntN(highest-lowest)
+	for range highest - lowest {
+		if port++; port >= highest {
+			port = lowest
+		}
+		if isFree(port) {
+			if ports = append(ports, port); len(ports) == n {
+				return ports, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("only %d of %d ports between %d and %d are free on 127.0.0.1", len(ports), n, lowest, highest)
+}
+
+// isFree reports whether both protocols can be listened on now. Whoever takes the port in between makes its server fail to
+// start, which Failed reports.
+func isFree(port int) bool {
+	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	tcp, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	udp, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return tcp.Close() != nil
+	}
+	return tcp.Close() == nil && udp.Close() == nil
+}

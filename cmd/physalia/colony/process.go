@@ -1,0 +1,139 @@
+package colony
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is one child, which can be started again after it ended. Its methods are safe for concurrent use.
+type Process struct {
+	Name string
+	// Args is the command line behind the binary.
+	Args []string
+	// Log is the file that its output is appended to, across restarts.
+	Log string
+
+	binary string
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	ended  chan struct{} // closed when cmd has ended; nil before the first start
+	killed bool          // its end was asked for
+	spent  time.Duration // CPU time of lives that have ended
+}
+
+// Start starts the child. It is an error while it still runs.
+func (p *Process) Start() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.running() {
+		return fmt.Errorf("%s runs already, process %d", p.Name, p.cmd.Process.Pid)
+	}
+	out, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer out.Close() // the child has its own handle
+	cmd := exec.Command(p.binary, p.Args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = childAttributes()
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", p.Name, err)
+	}
+	ended := make(chan struct{})
+	p.cmd, p.ended, p.killed = cmd, ended, false
+	go func() {
+		waitErr := cmd.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if state := cmd.ProcessState; state != nil {
+			p.spent += state.UserTime() + state.SystemTime()
+		}
+		var exit *exec.ExitError
+		if waitErr != nil && !errors.As(waitErr, &exit) {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", p.Name, waitErr)
+		}
+		close(ended)
+	}()
+	return nil
+}
+
+// running reports whether the child is alive; the caller holds the lock.
+func (p *Process) running() bool {
+	if p.ended == nil {
+		return false
+	}
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// Running reports whether the child is alive.
+func (p *Process) Running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running()
+}
+
+// Failed describes a child that ended although nobody asked it to, or returns nil.
+func (p *Process) Failed() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended == nil || p.running() || p.killed {
+		return nil
+	}
+	return fmt.Errorf("%s ended by itself: %v; its log is %s", p.Name, p.cmd.ProcessState, p.Log)
+}
+
+// Kill ends the child with SIGKILL, as a power failure of its process would, and waits until it is gone. A child that is
+// gone already is fine.
+func (p *Process) Kill() error { return p.end(context.Background(), syscall.SIGKILL) }
+
+// Stop asks the child to end (SIGTERM) and waits; when ctx ends first, it kills it.
+func (p *Process) Stop(ctx context.Context) error {
+	if err := p.end(ctx, syscall.SIGTERM); err != nil {
+		return errors.Join(err, p.Kill())
+	}
+	return nil
+}
+
+func (p *Process) end(ctx context.Context, how syscall.Signal) error {
+	p.mu.Lock()
+	if !p.running() {
+		p.mu.Unlock()
+		return nil
+	}
+	p.killed = true
+	ended := p.ended
+	err := p.cmd.Process.Signal(how)
+	p.mu.Unlock()
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal %s: %w", p.Name, err)
+	}
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%s did not end: %w", p.Name, ctx.Err())
+	}
+}
+
+// CPU is the processor time that the child has used in all its lives, user and system. It reports false where that of
+// a running process cannot be read.
+func (p *Process) CPU() (time.Duration, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return p.spent, true
+	}
+	now, ok := processCPU(p.cmd.Process.Pid)
+	return p.spent + now, ok
+}

@@ -1,0 +1,200 @@
+// Package operator asks the control plane what people and trials ask of it: create and delete cells, list cells and
+// servers, find members. Its connections live as long as one question; the client library, which keeps connections,
+// routes and sessions for programs, is for the cells themselves.
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/rpc"
+	"physalia/internal/wire"
+)
+
+// Operator says whom to ask. It is a plain value, safe for concurrent use.
+type Operator struct {
+	Colony    string   // name of the installation; empty: whichever answers
+	Addresses []string // of the control plane, tried in order
+}
+
+// Dial opens a connection to one address of the colony, of the control plane or of a server.
+func (o Operator) Dial(ctx context.Context, addr string) (*rpc.Conn, error) {
+	return rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: o.Colony}, FrameMax: wire.ControlFrameMax})
+}
+
+// Control opens a connection to the first address of the control plane that answers; op is for the error, which tells
+// what each address said.
+func (o Operator) Control(ctx context.Context, op string) (*rpc.Conn, error) {
+	var all []error
+	for _, addr := range o.Addresses {
+		conn, err := o.Dial(ctx, addr)
+		if err == nil {
+			return conn, nil
+		}
+		all = append(all, fmt.Errorf("%s: %w", addr, err))
+	}
+	return nil, &cell.Error{Op: op, Kind: cell.Unavailable, Detail: "no address of the control plane answers",
+		Hint: "is it running, and is --control-plane right? Cells that exist serve without it", Err: errors.Join(all...)}
+}
+
+// Ask sends one request to the control plane. Nothing is repeated: creating and deleting are idempotent, so the caller,
+// who sees the error, may.
+func (o Operator) Ask(ctx context.Context, op, method string, request, result wire.Message) error {
+	conn, err := o.Control(ctx, op)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(nil)
+	return conn.Call(ctx, method, request, result)
+}
+
+// Create asks for cells, at most wire.BatchMax of them, and returns one outcome each. The control plane waits for their
+// founding until shortly before ctx ends, so that its answer, which can say what is missing, arrives in time.
+func (o Operator) Create(ctx context.Context, op string, request wire.CreateCells) ([]wire.Outcome, error) {
+	request.Wait = waitFor(ctx)
+	return o.outcomes(ctx, op, wire.MethodCreateCells, &request, len(request.Cells))
+}
+
+// Delete asks for the deletion of cells, at most wire.BatchMax of them, and waits for their seals as Create does.
+func (o Operator) Delete(ctx context.Context, op string, request wire.DeleteCells) ([]wire.Outcome, error) {
+	request.Wait = waitFor(ctx)
+	return o.outcomes(ctx, op, wire.MethodDeleteCells, &request, len(request.Drops))
+}
+
+// outcomes asks for a batch and insists on one answer per element.
+func (o Operator) outcomes(ctx context.Context, op, method string, request wire.Message, n int) ([]wire.Outcome, error) {
+	var reply wire.Outcomes
+	if err := o.Ask(ctx, op, method, request, &reply); err != nil {
+		return nil, err
+	}
+	if len(reply.Outcomes) != n {
+		return nil, &cell.Error{Op: op, Kind: cell.UnknownResult, Detail: fmt.Sprintf("%d answers for %d cells", len(reply.Outcomes), n),
+			Hint: "see `physalia cell list`"}
+	}
+	return reply.Outcomes, nil
+}
+
+// waitMax bounds what the control plane is asked to wait.
+const waitMax = 5 * time.Minute
+
+// waitFor is how many milliseconds the control plane may take: nine tenths of what ctx leaves.
+func waitFor(ctx context.Context) uint32 {
+	left := waitMax
+	if deadline, ok := ctx.Deadline(); ok {
+		left = min(time.Until(deadline)*9/10, waitMax)
+	}
+	return uint32(max(left, time.Millisecond) / time.Millisecond)
+}
+
+// Cells lists all cells whose name begins with a prefix, in order. The pages are not one snapshot: a cell that is created
+// meanwhile may or may not be there, but none is listed twice.
+func (o Operator) Cells(ctx context.Context, op, prefix string) ([]wire.CellInfo, error) {
+	conn, err := o.Control(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(nil)
+	var all []wire.CellInfo
+	for request := (wire.ListCells{Prefix: prefix, Limit: wire.ListLimitMax}); ; {
+		var page wire.CellList
+		if err := conn.Call(ctx, wire.MethodListCells, &request, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Cells...)
+		if !page.More || len(page.Cells) == 0 {
+			return all, nil
+		}
+		request.After = page.Cells[len(page.Cells)-1].Cell
+	}
+}
+
+// Cell asks the lifecycle manager for one cell; one that it does not know is NotFound.
+func (o Operator) Cell(ctx context.Context, op string, id cell.ID) (*wire.CellInfo, error) {
+	if err := id.Check(); err != nil {
+		return nil, err
+	}
+	var page wire.CellList
+	if err := o.Ask(ctx, op, wire.MethodListCells, &wire.ListCells{Prefix: string(id), Limit: 1}, &page); err != nil {
+		return nil, err
+	}
+	// The name itself is the first in the order of all names that begin with it.
+	if len(page.Cells) == 0 || page.Cells[0].Cell != id {
+		return nil, &cell.Error{Op: op, Kind: cell.NotFound, Cell: id, Detail: "the lifecycle manager does not know this cell",
+			Hint: "see `physalia cell list`"}
+	}
+	return &page.Cells[0], nil
+}
+
+// Members asks discovery for the members of a cell; a cell that it does not know is NotFound.
+func (o Operator) Members(ctx context.Context, op string, id cell.ID) ([]wire.Founder, error) {
+	var routes wire.Routes
+	if err := o.Ask(ctx, op, wire.MethodLookup, &wire.LookupRequest{Cells: []cell.ID{id}}, &routes); err != nil {
+		return nil, err
+	}
+	if len(routes.Routes) != 1 || len(routes.Routes[0].Members) == 0 {
+		return nil, &cell.Error{Op: op, Kind: cell.NotFound, Cell: id, Detail: "discovery does not know this cell",
+			Hint: "see `physalia cell show " + string(id) + "`, or name a server that hosts it with --server"}
+	}
+	return routes.Routes[0].Members, nil
+}
+
+// Servers lists all servers that have registered, in order of their identities.
+func (o Operator) Servers(ctx context.Context, op string) ([]wire.ServerState, error) {
+	conn, err := o.Control(ctx, op)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(nil)
+	var all []wire.ServerState
+	for request := (wire.ListServers{Limit: wire.ListLimitMax}); ; {
+		var page wire.ServerList
+		if err := conn.Call(ctx, wire.MethodListServers, &request, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Servers...)
+		if !page.More || len(page.Servers) == 0 {
+			return all, nil
+		}
+		request.After = page.Servers[len(page.Servers)-1].Registration.Server
+	}
+}
+
+// pollEvery is how often a condition is looked at. The control plane has no way to tell a command that something happened,
+// and a trial asks for a few seconds only.
+const pollEvery = 50 * time.Millisecond
+
+// AwaitServers waits until at least n servers are up, or ctx ends, or check fails; check runs before every look. The
+// error tells how many there were.
+func (o Operator) AwaitServers(ctx context.Context, n int, check func() error) error {
+	const op = "operator.await"
+	ticker := time.NewTicker(pollEvery)
+	defer ticker.Stop()
+	var last error
+	for up := 0; ; {
+		if err := check(); err != nil {
+			return err
+		}
+		servers, err := o.Servers(ctx, op)
+		if err == nil {
+			up = 0
+			for _, s := range servers {
+				if s.Up {
+					up++
+				}
+			}
+			if up >= n {
+				return nil
+			}
+		}
+		last = err
+		select {
+		case <-ctx.Done():
+			return &cell.Error{Op: op, Kind: cell.Unavailable, Detail: fmt.Sprintf("%d of %d servers are up", up, n),
+				Hint: "look at the logs of the others", Err: errors.Join(ctx.Err(), last)}
+		case <-ticker.C:
+		}
+	}
+}

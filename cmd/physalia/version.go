@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+
+	"physalia/internal/wire"
+)
+
+// version is set by the build (-ldflags "-X main.version=..."); `go install` leaves it empty, then the module's own
+// version from the build information is shown.
+var version string
+
+// buildDocument describes the binary under -o json.
+type buildDocument struct {
+	Version     string `json:"version"`
+	Commit      string `json:"commit,omitempty"`   // when built inside a repository
+	Modified    bool   `json:"modified,omitempty"` // built from a changed working tree
+	Go          string `json:"go"`
+	Platform    string `json:"platform"`
+	ProtocolMin uint32 `json:"protocol_min"`
+	ProtocolMax uint32 `json:"protocol_max"`
+}
+
+// describeBuild collects what is known about this binary: from the linker, else from the build information that the Go
+// tool embeds. The protocol versions tell which other binaries it can talk to, which is what a rollout needs to know.
+func describeBuild() buildDocument {
+	d := buildDocument{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
+		ProtocolMin: wire.ProtocolMin, ProtocolMax: wire.ProtocolMax}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return d
+	}
+	if d.Version == "" {
+		d.Version = info.Main.Version
+	}
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			d.Commit = s.Value
+		case "vcs.modified":
+			d.Modified = s.Value == "true"
+		}
+	}
+	return d
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:         "version",
+		Short:       "Show what this binary was built from, and the protocol versions it speaks",
+		Args:        args("", 0, 0),
+		Annotations: readOnly,
+		RunE: func(*cobra.Command, []string) error {
+			d := describeBuild()
+			rows := [][]string{{"version", d.Version}, {"go", d.Go + " " + d.Platform},
+				{"protocol", fmt.Sprintf("%d to %d", d.ProtocolMin, d.ProtocolMax)}}
+			if d.Commit != "" {
+				rows = append(rows, []string{"commit", d.Commit})
+			}
+			return a.emit(d, nil, rows)
+		},
+	}
+}

@@ -1,0 +1,227 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/rpc"
+	"physalia/internal/wire"
+)
+
+// Request is one request of a client or a registered server. It must be answered exactly once by Reply, at any time,
+// from any goroutine.
+type Request struct {
+	Method string
+	Params []byte        // valid until the handler returns
+	Server cell.ServerID // who asks, when it is a registered server; empty for clients
+
+	conn *rpc.Conn
+	id   uint32
+}
+
+// Reply answers the request; a nil result with a nil error means "done".
+func (r *Request) Reply(result wire.Message, err *cell.Error) { r.conn.Reply(r.id, result, err) }
+
+// Decode reads the parameters; when it reports false, the request is answered already.
+func (r *Request) Decode(params wire.Message) bool {
+	err := wire.Unmarshal(r.Params, params)
+	if err == nil {
+		return true
+	}
+	e := &cell.Error{Op: r.Method, Kind: cell.Invalid, Detail: err.Error()}
+	r.Reply(nil, e)
+	return false
+}
+
+// Handler takes requests of one method. It runs on a connection's reader goroutine and must not block.
+type Handler func(r Request)
+
+// Config says how the fleet is kept. Colony is required; the zero value of everything else is useful.
+type Config struct {
+	Colony  string
+	Control string // name of this process, told to servers
+
+	Server map[string]Handler // methods that registered servers may call
+	Client map[string]Handler // methods that clients and operators may call
+
+	// Joined and Left tell when a server's session begins and ends; a session that replaces another one begins without
+	// the other's end. The calls are in order, must not block, and must not call into the Fleet.
+	Joined func(wire.Registration)
+	Left   func(id cell.ServerID)
+
+	PingEvery  time.Duration // default 2 s
+	PingMisses int           // a session ends with so many pings in a row unanswered; default 3
+	SeedsMax   int           // gossip addresses told to a server that registers; default 16
+
+	ServersMax     int // identities remembered; default 65,536
+	ConnectionsMax int // default 70,000
+	InFlightMax    int // unanswered requests per connection; default 4096
+
+	Log *slog.Logger // nil discards
+}
+
+func (c Config) withDefaults() Config {
+	if c.PingEvery <= 0 {
+		c.PingEvery = 2 * time.Second
+	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// Fleet serves one listener. All methods are safe for concurrent use.
+type Fleet struct {
+	cfg  Config
+	rpc  *rpc.Server
+	stop chan struct{}
+	once sync.Once // closes stop
+	wg   sync.WaitGroup
+
+	mu      sync.RWMutex
+	members map[cell.ServerID]*member
+}
+
+// member is one identity. It is remembered when its session ends.
+type member struct {
+	reg   wire.Registration
+	conn  *rpc.Conn // nil when not connected
+	since time.Time // it is connected, or not
+	owing int       // pings in a row that it has not answered
+}
+
+// Serve starts to serve ln, which the Fleet owns from now on, until Close.
+func Serve(ln net.Listener, c Config) *Fleet {
+	f := &Fleet{cfg: c.withDefaults(), stop: make(chan struct{}), members: map[cell.ServerID]*member{}}
+	f.wg.Add(1)
+	go f.ping()
+	f.rpc = rpc.NewServer(ln, rpc.Config{
+		Hello:          wire.Hello{Purpose: wire.ForControl, Colony: c.Colony},
+		FrameMax:       wire.ControlFrameMax,
+		Handler:        rpc.HandlerFunc(f.handle),
+		InFlightMax:    f.cfg.InFlightMax,
+		ConnectionsMax: f.cfg.ConnectionsMax,
+		Check:          f.check,
+		OnClose:        f.closed,
+		OnReject: func(remote net.Addr, err *cell.Error) {
+			f.cfg.Log.Info("connection rejected", "remote", remote, "error", err)
+		},
+	})
+	return f
+}
+
+// Addr is the address on which the fleet listens.
+func (f *Fleet) Addr() net.Addr { return f.rpc.Addr() }
+
+// Close closes every connection and waits for all goroutines; every session ends with Left. Calls that are under way end
+// with an error.
+func (f *Fleet) Close() error {
+	f.once.Do(func() { close(f.stop) })
+	err := f.rpc.Close()
+	f.wg.Wait()
+	return err
+}
+
+// check judges a connection by its Hello.
+func (f *Fleet) check(h wire.Hello) *cell.Error {
+	refuse := func(format string, args ...any) *cell.Error {
+		return &cell.Error{Op: "control.hello", Kind: cell.Refused, Detail: fmt.Sprintf(format, args...),
+			Hint: "check the address and the configuration of the connecting process"}
+	}
+	switch {
+	case h.Purpose != wire.ForClient && h.Purpose != wire.ForControl:
+		return refuse("purpose %d is not served by the control plane", h.Purpose)
+	case h.Colony != f.cfg.Colony && (h.Colony != "" || h.Purpose == wire.ForControl):
+		return refuse("this is colony %q, not %q", f.cfg.Colony, h.Colony)
+	case h.Purpose == wire.ForControl && h.Server.Check() != nil:
+		return refuse("server identity: %v", h.Server.Check())
+	}
+	return nil
+}
+
+// handle takes one request of any connection.
+func (f *Fleet) handle(c *rpc.Conn, req rpc.Request) {
+	if req.Notify {
+		return // no method of the control plane is a notification
+	}
+	handlers, server := f.cfg.Client, cell.ServerID("")
+	if c.Peer().Purpose == wire.ForControl {
+		if req.Method == wire.MethodRegister {
+			f.register(c, req)
+			return
+		}
+		handlers, server = f.cfg.Server, c.Peer().Server
+		if !f.current(server, c) {
+			c.Reply(req.ID, nil, &cell.Error{Op: req.Method, Kind: cell.Refused, Detail: "this connection is not registered",
+				Hint: "call " + wire.MethodRegister + " first"})
+			return
+		}
+	}
+	h := handlers[req.Method]
+	if h == nil {
+		c.Reply(req.ID, nil, &cell.Error{Op: req.Method, Kind: cell.Refused,
+			Detail: fmt.Sprintf("method %q is not served to this side", req.Method)})
+		return
+	}
+	h(Request{Method: req.Method, Params: req.Params, Server: server, conn: c, id: req.ID})
+}
+
+// current reports whether a connection is its server's session.
+func (f *Fleet) current(id cell.ServerID, c *rpc.Conn) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	m := f.members[id]
+	return m != nil && m.conn == c
+}
+
+// Call sends a request to a server and waits for the answer, as rpc.Conn.Call does. A server that is not connected is
+// Unavailable: the request was not sent.
+func (f *Fleet) Call(ctx context.Context, id cell.ServerID, method string, params, result wire.Message) error {
+	f.mu.RLock()
+	m := f.members[id]
+	var c *rpc.Conn
+	if m != nil {
+		c = m.conn
+	}
+	f.mu.RUnlock()
+	if c == nil {
+		return &cell.Error{Op: method, Kind: cell.Unavailable, Detail: fmt.Sprintf("server %s is not connected", id)}
+	}
+	return c.Call(ctx, method, params, result)
+}
+
+// Servers lists every server that has registered with this process, ordered by identity.
+func (f *Fleet) Servers() []wire.ServerState {
+	now := time.Now()
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	list := make([]wire.ServerState, 0, len(f.members))
+	for _, m := range f.members {
+		list = append(list, wire.ServerState{Registration: m.reg, Up: m.conn != nil,
+			Since: uint64(now.Sub(m.since).Milliseconds())})
+	}
+	slices.SortFunc(list, func(a, b wire.ServerState) int {
+		return strings.Compare(string(a.Registration.Server), string(b.Registration.Server))
+	})
+	return list
+}
+
+// Sessions lists the servers that are connected, ordered by identity.
+func (f *Fleet) Sessions() []wire.ServerState {
+	return slices.DeleteFunc(f.Servers(), func(s wire.ServerState) bool { return !s.Up })
+}

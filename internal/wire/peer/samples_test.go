@@ -1,0 +1,167 @@
+package peer
+
+import (
+	"bytes"
+
+	"physalia/internal/wire"
+	"physalia/paxos"
+)
+
+// sample is one value in its encoded form, and the way back: again decodes bytes and encodes what it got.
+type sample struct {
+	name   string
+	bytes  []byte
+	stored bool
+	again  func(b []byte) ([]byte, error)
+}
+
+func testConfiguration() paxos.Configuration {
+	return paxos.Configuration{Number: 3, Alpha: 4, Owner: 1, Next: 10, Members: []paxos.Member{
+		{Node: 1, Server: "s1-k3v9q2xa"}, {Node: 2, Server: "s2-aaaaaaaa"}, {Node: 3, Server: "s3-bbbbbbbb"},
+		{Node: 5, Server: "s5-cccccccc"}, {Node: 6, Server: "s6-dddddddd"}, {Node: 7, Server: "s7-eeeeeeee"},
+		{Node: 9, Server: "s9-ffffffff"},
+	}}
+}
+
+func testSnapshot() paxos.Snapshot {
+	return paxos.Snapshot{Applied: 4711, Sealed: true, Configuration: testConfiguration(),
+		State: []byte("S\x01state of the machine"), Hash: 0xfedcba9876543210}
+}
+
+func testEntry() paxos.Entry {
+	return paxos.Entry{Kind: paxos.Commands, Commands: [][]byte{[]byte("C\x01put"), {}, bytes.Repeat([]byte{0xc1}, 40)}}
+}
+
+// testMessage is a message of the kind with every field of Message set; which of them are sent is the kind's business.
+func testMessage(k paxos.MessageKind) paxos.Message {
+	s := testSnapshot()
+	return paxos.Message{Kind: k, From: 3, To: 300, Ballot: paxos.Ballot{Round: 70000, Node: 3}, Slot: 4712, Through: 4710,
+		Floor: 4600, Number: 1 << 40, Entry: testEntry(), Snapshot: &s, Records: []paxos.Record{
+			{Slot: 4711, Ballot: paxos.Ballot{Round: 2, Node: 5}, Entry: testEntry()},
+			{Slot: 4712, Ballot: paxos.Ballot{Round: 70000, Node: 3}, Entry: paxos.Entry{Kind: paxos.NoOp}},
+			{Slot: 4713, Ballot: paxos.Ballot{Round: 70000, Node: 3}, Entry: paxos.Entry{Kind: paxos.Seal}},
+		}}
+}
+
+func testEnvelope() Envelope { return Envelope{Cell: "vol-17", Incarnation: 2, Configuration: 3} }
+
+// samples has one value of everything that this package encodes. Goldens, fuzz seeds and damage tests all use it.
+func samples() []sample {
+	var all []sample
+	for k := range fieldsOf {
+		if fieldsOf[k] == 0 {
+			continue
+		}
+		env, m := testEnvelope(), testMessage(paxos.MessageKind(k))
+		all = append(all, sample{kindNames[k], AppendMessage(nil, &env, &m), false, againMessage})
+	}
+	env, m := testEnvelope(), testMessage(paxos.MsgAccepted)
+	env.HashSlot, env.Hash = 4608, 0x0123456789abcdef
+	head, beat, s := FrameHead{Durable: 99, Count: 2}, Heartbeat{Sequence: 1000, Echo: 999}, testSnapshot()
+	ring := RingRecord{Record: m.Records[0], Promised: m.Ballot, Applied: 4709}
+	row := Row{Cell: "vol-17", Incarnation: 2, Node: 9, Promised: m.Ballot, Quarantined: "P2 violated", Configuration: s.Configuration}
+	tomb := Tombstone{Cell: "vol-17", Incarnation: 2}
+	return append(all,
+		sample{"Accepted with hash", AppendMessage(nil, &env, &m), false, againMessage},
+		sample{"FrameHead", head.Append(nil), false, againHead},
+		sample{"Heartbeat", AppendHeartbeat(nil, &beat), false, againHeartbeat},
+		sample{"RingRecord", AppendRingRecord(nil, &ring), true, againRing},
+		sample{"Row", AppendRow(nil, &row), true, againRow},
+		sample{"Tombstone", AppendTombstone(nil, &tomb), true, againTombstone},
+		sample{"Snapshot", AppendSnapshot(nil, &s), true, againSnapshot},
+	)
+}
+
+var kindNames = [...]string{
+	paxos.MsgPrepare: "Prepare", paxos.MsgPromise: "Promise", paxos.MsgNack: "Nack", paxos.MsgAccept: "Accept",
+	paxos.MsgAccepted: "Accepted", paxos.MsgChosen: "Chosen", paxos.MsgConfirm: "Confirm",
+	paxos.MsgConfirmed: "Confirmed", paxos.MsgLearn: "Learn", paxos.MsgTeach: "Teach", paxos.MsgTeachAll: "TeachAll",
+	paxos.MsgAhead: "Ahead", paxos.MsgBehind: "Behind",
+}
+
+func againMessage(b []byte) ([]byte, error) {
+	var env Envelope
+	var m paxos.Message
+	r := wire.NewReader(b)
+	if DecodeMessage(&r, &env, &m); r.Done() != nil {
+		return nil, r.Done()
+	}
+	return AppendMessage(nil, &env, &m), nil
+}
+
+func againHead(b []byte) ([]byte, error) {
+	var h FrameHead
+	r := wire.NewReader(b)
+	h.Decode(&r)
+	return h.Append(nil), r.Done()
+}
+
+func againHeartbeat(b []byte) ([]byte, error) {
+	var h Heartbeat
+	r := wire.NewReader(b)
+	DecodeHeartbeat(&r, &h)
+	return AppendHeartbeat(nil, &h), r.Done()
+}
+
+func againRing(b []byte) ([]byte, error) {
+	v, err := DecodeRingRecord(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendRingRecord(nil, &v), nil
+}
+
+func againRow(b []byte) ([]byte, error) {
+	v, err := DecodeRow(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendRow(nil, &v), nil
+}
+
+func againTombstone(b []byte) ([]byte, error) {
+	v, err := DecodeTombstone(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendTombstone(nil, &v), nil
+}
+
+func againSnapshot(b []byte) ([]byte, error) {
+	v, err := DecodeSnapshot(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendSnapshot(nil, &v), nil
+}
+
+// only returns the message with the fields that its kind does not use cleared.
+func only(m paxos.Message) paxos.Message {
+	f, _ := known(m.Kind)
+	out := paxos.Message{Kind: m.Kind, From: m.From, To: m.To}
+	if f&hasBallot != 0 {
+		out.Ballot = m.Ballot
+	}
+	if f&hasSlot != 0 {
+		out.Slot = m.Slot
+	}
+	if f&hasThrough != 0 {
+		out.Through = m.Through
+	}
+	if f&hasFloor != 0 {
+		out.Floor = m.Floor
+	}
+	if f&hasNumber != 0 {
+		out.Number = m.Number
+	}
+	if f&hasEntry != 0 {
+		out.Entry = m.Entry
+	}
+	if f&hasRecords != 0 {
+		out.Records = m.Records
+	}
+	if f&hasSnapshot != 0 {
+		out.Snapshot = m.Snapshot
+	}
+	return out
+}

@@ -1,0 +1,224 @@
+package peer
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"unicode/utf8"
+
+	"physalia/cell"
+	"physalia/internal/must"
+	"physalia/internal/wire"
+	"physalia/paxos"
+)
+
+// Everything stored is one frame of bytes: format byte, version byte, one positional MessagePack struct, and the CRC32C
+// of all of that, big-endian. Every future version keeps the first two bytes and the last four, so an older build can
+// tell what it does not understand (ErrUnknownVersion) from what the disk did (ErrDamaged).
+const (
+	formatRing      = 'R'
+	formatRow       = 'H'
+	formatTombstone = 'T'
+	formatSnapshot  = 'P'
+
+	storedVersion  = 1
+	storedOverhead = 2 + 4
+)
+
+// The two reasons why something stored is refused; errors.Is tells them apart.
+var (
+	ErrUnknownVersion = fmt.Errorf("written by a newer version: %w", wire.ErrNotUnderstood)
+	ErrDamaged        = errors.New("damaged")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// appendSum adds the checksum of everything from start on.
+func appendSum(b []byte, start int) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+}
+
+// body verifies checksum, format and version and returns a reader over what is between.
+func body(op string, format byte, b []byte) (wire.Reader, error) {
+	if len(b) < storedOverhead {
+		return wire.Reader{}, damaged(op, fmt.Sprintf("%d bytes, the shortest possible are %d", len(b), storedOverhead))
+	}
+	end := len(b) - 4
+	want, got := binary.BigEndian.Uint32(b[end:]), crc32.Checksum(b[:end], castagnoli)
+	switch {
+	case want != got:
+		return wire.Reader{}, damaged(op, fmt.Sprintf("checksum over %d bytes is %08x, stored is %08x", end, got, want))
+	case b[0] != format:
+		return wire.Reader{}, damaged(op, fmt.Sprintf("format byte is %q, want %q", b[0], format))
+	case b[1] != storedVersion:
+		return wire.Reader{}, unknown(op, fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], storedVersion))
+	}
+	return wire.NewReader(b[2:end]), nil
+}
+
+// finish turns what is wrong with a body whose checksum holds into an error.
+func finish(op string, r *wire.Reader) error {
+	err := r.Done()
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, wire.ErrNotUnderstood):
+		return unknown(op, "in the body, "+err.Error())
+	}
+	return damaged(op, "in the body, "+err.Error())
+}
+
+func unknown(op, detail string) error {
+	return &cell.Error{Op: op, Kind: cell.Quarantined, Detail: detail, Err: ErrUnknownVersion,
+		Hint: "run the version that wrote it, or a newer one"}
+}
+
+func damaged(op, detail string) error {
+	return &cell.Error{Op: op, Kind: cell.Quarantined, Detail: detail, Err: ErrDamaged,
+		Hint: "the node must not vote again: let the control plane replace it"}
+}
+
+// AppendRingRecord adds a ring record in its stored form: [record, promised round, promised node, applied].
+func AppendRingRecord(b []byte, rec *RingRecord) []byte {
+	start := len(b)
+	b = append(b, formatRing, storedVersion)
+	b = wire.AppendArray(b, 4)
+	b = AppendRecord(b, &rec.Record)
+	b = appendBallot(b, rec.Promised)
+	b = wire.AppendUint(b, uint64(rec.Applied))
+	return appendSum(b, start)
+}
+
+// DecodeRingRecord reads what AppendRingRecord wrote; the result does not alias b. The error is a *cell.Error that
+// wraps ErrDamaged or ErrUnknownVersion, as for all Decode functions of stored things.
+func DecodeRingRecord(b []byte) (RingRecord, error) {
+	const op = "peer.DecodeRingRecord"
+	var rec RingRecord
+	r, err := body(op, formatRing, b)
+	if err != nil {
+		return rec, err
+	}
+	r.Struct(4, "ring record")
+	DecodeRecord(&r, &rec.Record)
+	rec.Promised = ballot(&r)
+	rec.Applied = paxos.Slot(r.Uint())
+	return rec, finish(op, &r)
+}
+
+// AppendRow adds a row in its stored form: [cell, incarnation, node, promised round, promised node, sealed,
+// quarantined, configuration].
+func AppendRow(b []byte, row *Row) []byte {
+	start := len(b)
+	b = append(b, formatRow, storedVersion)
+	b = wire.AppendArray(b, 8)
+	b = appendCell(b, row.Cell)
+	b = wire.AppendUint(b, uint64(row.Incarnation))
+	b = wire.AppendUint(b, uint64(row.Node))
+	b = appendBallot(b, row.Promised)
+	b = wire.AppendBool(b, row.Sealed)
+	b = wire.AppendString(b, cut(row.Quarantined, QuarantineBytesMax))
+	b = AppendConfiguration(b, &row.Configuration)
+	return appendSum(b, start)
+}
+
+// DecodeRow reads a row with a zero Decoder; see Decoder.DecodeRow.
+func DecodeRow(b []byte) (Row, error) { return new(Decoder).DecodeRow(b) }
+
+// DecodeRow reads what AppendRow wrote; the result does not alias b.
+func (d *Decoder) DecodeRow(b []byte) (Row, error) {
+	const op = "peer.DecodeRow"
+	var row Row
+	r, err := body(op, formatRow, b)
+	if err != nil {
+		return row, err
+	}
+	r.Struct(8, "row")
+	row.Cell = d.cell(&r)
+	row.Incarnation = cell.Incarnation(r.Uint())
+	row.Node = node(&r)
+	row.Promised = ballot(&r)
+	row.Sealed = r.Bool()
+	row.Quarantined = r.String(QuarantineBytesMax, "quarantine reason")
+	d.DecodeConfiguration(&r, &row.Configuration)
+	return row, finish(op, &r)
+}
+
+// AppendTombstone adds a tombstone in its stored form: [cell, incarnation].
+func AppendTombstone(b []byte, t *Tombstone) []byte {
+	start := len(b)
+	b = append(b, formatTombstone, storedVersion)
+	b = wire.AppendArray(b, 2)
+	b = appendCell(b, t.Cell)
+	b = wire.AppendUint(b, uint64(t.Incarnation))
+	return appendSum(b, start)
+}
+
+// DecodeTombstone reads what AppendTombstone wrote; the result does not alias b.
+func DecodeTombstone(b []byte) (Tombstone, error) {
+	const op = "peer.DecodeTombstone"
+	var t Tombstone
+	r, err := body(op, formatTombstone, b)
+	if err != nil {
+		return t, err
+	}
+	r.Struct(2, "tombstone")
+	t.Cell = new(Decoder).cell(&r)
+	t.Incarnation = cell.Incarnation(r.Uint())
+	return t, finish(op, &r)
+}
+
+// AppendSnapshot adds a snapshot in its stored form: [applied, sealed, configuration, hash, state].
+func AppendSnapshot(b []byte, s *paxos.Snapshot) []byte {
+	if len(s.State) > StateBytesMax {
+		must.That(false, "wire: snapshot state has %d bytes, allowed are %d", len(s.State), StateBytesMax)
+	}
+	start := len(b)
+	b = append(b, formatSnapshot, storedVersion)
+	b = wire.AppendArray(b, 5)
+	b = wire.AppendUint(b, uint64(s.Applied))
+	b = wire.AppendBool(b, s.Sealed)
+	b = AppendConfiguration(b, &s.Configuration)
+	b = wire.AppendUint(b, s.Hash)
+	b = wire.AppendBytes(b, s.State)
+	return appendSum(b, start)
+}
+
+// DecodeSnapshot reads a snapshot with a zero Decoder; see Decoder.DecodeSnapshot.
+func DecodeSnapshot(b []byte) (paxos.Snapshot, error) { return new(Decoder).DecodeSnapshot(b) }
+
+// DecodeSnapshot reads what AppendSnapshot wrote; the result does not alias b. The hash is not compared with the state:
+// only the host's state machine can compute it.
+func (d *Decoder) DecodeSnapshot(b []byte) (paxos.Snapshot, error) {
+	const op = "peer.DecodeSnapshot"
+	var s paxos.Snapshot
+	r, err := body(op, formatSnapshot, b)
+	if err != nil {
+		return s, err
+	}
+	r.Struct(5, "snapshot")
+	s.Applied = paxos.Slot(r.Uint())
+	s.Sealed = r.Bool()
+	d.DecodeConfiguration(&r, &s.Configuration)
+	s.Hash = r.Uint()
+	s.State = append([]byte(nil), r.Bytes(StateBytesMax, "state")...)
+	return s, finish(op, &r)
+}
+
+func appendCell(b []byte, id cell.ID) []byte {
+	if err := id.Check(); err != nil {
+		must.That(false, "wire: cell name that cannot be read back: %v", err)
+	}
+	return wire.AppendString(b, string(id))
+}
+
+// cut shortens a text to at most max bytes without splitting a character.
+func cut(s string, max int) string {
+	if len(s) <= max {
+		return s
+	}
+	for max > 0 && !utf8.RuneStart(s[max]) {
+		max--
+	}
+	return s[:max]
+}

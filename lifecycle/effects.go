@@ -1,0 +1,123 @@
+package lifecycle
+
+import (
+	"fmt"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+)
+
+// RequestID is the caller's name for a request; it comes back with the reply.
+type RequestID uint64
+
+// CallID names a call to a server; the caller returns it with the outcome.
+type CallID uint64
+
+// Effects is what the caller must do for the inputs since the last call of Manager.Effects, in this order:
+//
+//  1. make Persist durable, as one atomic batch (if that fails: stop, and start again from the store);
+//  2. start the Calls, in parallel, and report the end of each, once, with Manager.Done;
+//  3. send the Replies and hand on the Routes.
+//
+// A crash in between may lose any suffix of this list.
+type Effects struct {
+	Persist []Write
+	Calls   []Call
+	Replies []Reply
+	Routes  []wire.Route
+}
+
+// IsEmpty reports whether there is nothing to do.
+func (e *Effects) IsEmpty() bool {
+	return len(e.Persist) == 0 && len(e.Calls) == 0 && len(e.Replies) == 0 && len(e.Routes) == 0
+}
+
+// Call is one request to a server: node.create with *wire.CreateNodes, node.drop with *wire.DropNodes, both answered by
+// wire.Outcomes, or cell.seal with *wire.SealCell, answered by nothing.
+type Call struct {
+	ID      CallID
+	Server  cell.ServerID
+	Method  string
+	Params  wire.Message
+	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
+}
+
+// Reply answers a request with Outcomes, List or Err; exactly one is set.
+type Reply struct {
+	Request  RequestID
+	Outcomes *wire.Outcomes
+	List     *wire.CellList
+	Err      *cell.Error
+}
+
+// Config holds the manager's parameters; the zero value of a field means its default.
+type Config struct {
+	Jury  int    // members of a founding jury; default 7. Tests use 3 and 5.
+	Alpha uint32 // slots in flight of new cells; default 4
+	Seed  uint64 // of the jitter in every backoff
+
+	// Batch bounds the foundings or drops of one call; default 256, at most wire.BatchMax. One founding of seven members
+	// is about 500 bytes, so a full batch stays near 128 KB.
+	Batch int
+	// CallsPerServer and Calls bound the batches in flight, to one server (default 4) and to all (default 256).
+	CallsPerServer, Calls int
+	// SealsPerServer and Seals bound the seals in flight, at one server (default 32) and at all (default 512).
+	SealsPerServer, Seals int
+	// PlansPerTurn bounds the juries that one turn plans, so that a large request does not delay its own first cells;
+	// default 256.
+	PlansPerTurn int
+	// BacklogMax bounds the cells asked for and not planned yet; default 100,000. RequestsMax bounds the requests that
+	// wait for an answer; default 10,000. Beyond them the answer is Overloaded.
+	BacklogMax, RequestsMax int
+
+	RetryMin, RetryMax time.Duration // first and longest pause before something is asked again; defaults 100 ms and 10 s
+	CallTimeout        time.Duration // of a batch; default 10 s
+	SealTimeout        time.Duration // that a member may take to have the seal chosen; default 3 s
+	WaitMax            time.Duration // longest time that a request may wait for its answer; default 5 min
+}
+
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&c.Jury, 7}, {&c.Batch, 256}, {&c.CallsPerServer, 4}, {&c.Calls, 256}, {&c.SealsPerServer, 32}, {&c.Seals, 512},
+		{&c.PlansPerTurn, 256}, {&c.BacklogMax, 100_000}, {&c.RequestsMax, 10_000}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&c.RetryMin, 100 * time.Millisecond}, {&c.RetryMax, 10 * time.Second}, {&c.CallTimeout, 10 * time.Second},
+		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if c.Alpha == 0 {
+		c.Alpha = 4
+	}
+	return c
+}
+
+// Check reports what is wrong with a configuration, or nil.
+func (c Config) Check() error {
+	c = c.withDefaults()
+	switch {
+	case c.Jury < 1 || c.Jury > wire.MembersMax:
+		return invalidConfig("jury has %d members, allowed are 1 to %d", c.Jury, wire.MembersMax)
+	case c.Batch < 1 || c.Batch > wire.BatchMax:
+		return invalidConfig("batch is %d, allowed are 1 to %d", c.Batch, wire.BatchMax)
+	case c.CallsPerServer < 1 || c.Calls < 1 || c.SealsPerServer < 1 || c.Seals < 1 || c.PlansPerTurn < 1:
+		return invalidConfig("bounds of calls, seals and plans must be at least 1")
+	case c.RetryMin <= 0 || c.RetryMax < c.RetryMin || c.CallTimeout <= 0 || c.SealTimeout < time.Millisecond:
+		return invalidConfig("pauses %v to %v, timeouts %v and %v", c.RetryMin, c.RetryMax, c.CallTimeout, c.SealTimeout)
+	}
+	return nil
+}
+
+func invalidConfig(format string, args ...any) error {
+	return &cell.Error{Op: "lifecycle.config", Kind: cell.Invalid, Detail: fmt.Sprintf(format, args...)}
+}

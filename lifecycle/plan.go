@@ -1,0 +1,96 @@
+package lifecycle
+
+import (
+	"math/rand/v2"
+
+	"physalia/cell"
+	"physalia/internal/topology"
+	"physalia/internal/wire"
+	"physalia/placement"
+)
+
+// planner keeps what placement decides by: the servers, which of them are down, and the book of all incarnations whose
+// nodes are not proven gone.
+type planner struct {
+	servers map[cell.ServerID]topology.Server
+	down    map[cell.ServerID]bool
+	book    *placement.Book
+	view    *topology.View // of servers; nil when they have changed since
+	rng     *rand.Rand
+}
+
+func newPlanner(seed uint64) *planner {
+	return &planner{servers: map[cell.ServerID]topology.Server{}, down: map[cell.ServerID]bool{}, book: placement.NewBook(),
+		rng: rand.New(rand.NewPCG(seed, placeStream))}
+}
+
+func placeOf(g *wire.Registration) topology.Server {
+	return topology.Server{ID: g.Server, Name: g.Name, Brick: topology.Brick(g.Brick), Rack: topology.Rack(g.Rack),
+		Power: topology.PowerDomain(g.Power), Color: topology.Color(g.Color), Capacity: g.Capacity, Load: g.Nodes}
+}
+
+// check refuses a malformed description, and one that moves a known server to another place: juries were chosen by the
+// old one.
+func (p *planner) check(s topology.Server) error {
+	if err := s.Check(); err != nil {
+		return err
+	}
+	if was, ok := p.servers[s.ID]; ok {
+		return was.Contradiction(&s)
+	}
+	if len(p.servers) >= topology.ServersMax {
+		return &cell.Error{Op: "lifecycle.server", Kind: cell.TooLarge, Detail: "too many servers are known",
+			Hint: "retire the identities of servers that are gone for good"}
+	}
+	return nil
+}
+
+// server takes note of a server that passed check. The load that it reports counts only where it exceeds what the book
+// knows, which stays right while nodes come and go.
+func (p *planner) server(s topology.Server, up bool) {
+	if s.Load <= uint64(p.book.Nodes(s.ID)) {
+		s.Load = 0
+	}
+	if was, ok := p.servers[s.ID]; !ok || was != s {
+		p.servers[s.ID] = s
+		p.view = nil
+	}
+	if up {
+		delete(p.down, s.ID)
+	} else {
+		p.down[s.ID] = true
+	}
+}
+
+// place chooses a founding jury. The error is a *cell.Error, of kind NoRoom when the constraints cannot be met.
+func (p *planner) place(members int, brick, color string) (placement.Placement, error) {
+	if p.view == nil {
+		list := make([]topology.Server, 0, len(p.servers))
+		for _, s := range p.servers { // the view orders them
+			list = append(list, s)
+		}
+		view, err := topology.NewView(list)
+		if err != nil {
+			return placement.Placement{}, err
+		}
+		p.view = view
+	}
+	jury, _, err := placement.Place(placement.Input{View: p.view, Down: p.down, Book: p.book, JurySize: members,
+		Brick: topology.Brick(brick), Color: topology.Color(color)}, p.rng)
+	return jury, err
+}
+
+// keep counts an incarnation's nodes, forget stops counting them.
+func (p *planner) keep(r *Record) error {
+	jury := placement.Placement{Brick: topology.Brick(r.Brick), Color: topology.Color(r.Color),
+		Members: make([]cell.ServerID, len(r.Members))}
+	for i, m := range r.Members {
+		jury.Members[i] = m.Server
+		if m.Node == r.Owner {
+			jury.Owner = i
+		}
+	}
+	return p.book.Add(r.Cell, r.Incarnation, jury)
+}
+
+func (p *planner) forget(r *Record) { p.book.Remove(r.Cell, r.Incarnation) }

@@ -1,0 +1,278 @@
+package lifecycle
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math/bits"
+
+	"physalia/cell"
+	"physalia/internal/must"
+	"physalia/internal/wire"
+)
+
+// State is how far an incarnation has come. The numbers are stored and never change.
+type State uint8
+
+// The states, in the order in which an incarnation passes through them. No state is ever left backwards.
+const (
+	Creating State = 1 // the jury is durable here; fewer than a majority have confirmed that they host their node
+	Live     State = 2 // a majority has confirmed; the rest is told until it has, too
+	Sealing  State = 3 // deletion was asked for; the seal is not known to be chosen
+	Wiping   State = 4 // nothing can ever be chosen again (see Ending); the nodes are being dropped
+	Deleted  State = 5 // tombstone: remembers the incarnation, so that the next one is higher
+)
+
+var stateNames = [...]string{Creating: "creating", Live: "live", Sealing: "sealing", Wiping: "wiping", Deleted: "deleted"}
+
+// String names the state as wire.CellInfo shows it.
+func (s State) String() string {
+	if s.valid() {
+		return stateNames[s]
+	}
+	return fmt.Sprintf("state(%d)", uint8(s))
+}
+
+func (s State) valid() bool { return s >= Creating && s <= Deleted }
+
+// Ending is the proof that nothing can ever be chosen in an incarnation again. The numbers are stored and never change.
+type Ending uint8
+
+// The endings.
+const (
+	NotEnded Ending = 0
+	BySeal   Ending = 1 // a member reported the seal chosen (rule 15)
+	ByVoid   Ending = 2 // so many members durably refuse ever to host it that no majority can come together
+)
+
+// Member is one member of a jury.
+type Member struct {
+	Node   uint64 // 1 to 7 in a founding jury; never issued twice in one incarnation
+	Server cell.ServerID
+}
+
+// memberSet is a set of positions in Record.Members.
+type memberSet uint16
+
+func (s memberSet) has(i int) bool   { return s&(1<<i) != 0 }
+func (s *memberSet) add(i int)       { *s |= 1 << i }
+func (s *memberSet) remove(i int)    { *s &^= 1 << i }
+func (s memberSet) size() int        { return bits.OnesCount16(uint16(s)) }
+func allMembers(n int) memberSet     { return memberSet(1)<<n - 1 }
+func (r *Record) all() memberSet     { return allMembers(len(r.Members)) }
+func (r *Record) majority() int      { return len(r.Members)/2 + 1 }
+func (r *Record) founded() bool      { return r.Founded.size() >= r.majority() }
+func (r *Record) hopeless() bool     { return len(r.Members)-r.Void.size() < r.majority() }
+func (r *Record) settled() memberSet { return r.Founded | r.Void }
+func (r *Record) drop() wire.Drop    { return wire.Drop{Cell: r.Cell, Incarnation: r.Incarnation} }
+func (r *Record) String() string     { return fmt.Sprintf("%s.%d %s", r.Cell, r.Incarnation, r.State) }
+func (r *Record) is(states ...State) bool {
+	for _, s := range states {
+		if r.State == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Record is what the manager knows durably about one incarnation of a cell. Founded, Void and Dropped may lag behind
+// what servers have confirmed: a lost confirmation is asked for again, and every question is idempotent.
+type Record struct {
+	Cell          cell.ID
+	Incarnation   cell.Incarnation
+	State         State
+	Plan          uint64 // raised by every decision about this cell, over all its incarnations
+	Brick         string
+	Color         string
+	Configuration uint64   // number of the configuration that Members is; 1 is the founding one
+	Members       []Member // ordered by node number; none in a tombstone
+	Owner         uint64   // node number that owns ballot 1
+	Alpha         uint32
+	Founded       memberSet // confirmed: hosts its node of exactly this jury, durably
+	Void          memberSet // confirmed: never hosted it and never will (its own tombstone forbids it)
+	Dropped       memberSet // confirmed: wiped, and will never host it again
+	Ending        Ending
+	Retry         bool // ended ByVoid, and the creation is still wanted: the next incarnation follows
+}
+
+// What is stored is one frame of bytes: format, version, one positional MessagePack struct, and the CRC32C of all of
+// that, big-endian.
+const (
+	formatRecord  = 'L'
+	formatServer  = 'V'
+	storedVersion = 1
+	recordFields  = 15
+	keyRecord     = 'r' // cells sort behind the servers that they name
+	keyServer     = 'a'
+)
+
+// The two reasons why something stored is refused; errors.Is tells them apart.
+var (
+	ErrUnknownVersion = errors.New("written by a newer version")
+	ErrDamaged        = errors.New("damaged")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// key orders records by name, then incarnation; names contain no zero byte.
+func (r *Record) key() []byte {
+	b := append([]byte{keyRecord}, r.Cell...)
+	return binary.BigEndian.AppendUint64(append(b, 0), uint64(r.Incarnation))
+}
+
+// appendRecord adds the stored form of r.
+func appendRecord(b []byte, r *Record) []byte {
+	must.That(r.check() == nil, "stored records are well-formed: %v: %v", r, r.check())
+	start := len(b)
+	b = append(b, formatRecord, storedVersion)
+	b = wire.AppendArray(b, recordFields)
+	b = wire.AppendString(b, string(r.Cell))
+	b = wire.AppendUint(b, uint64(r.Incarnation))
+	b = wire.AppendUint(b, uint64(r.State))
+	b = wire.AppendUint(b, r.Plan)
+	b = wire.AppendString(b, r.Brick)
+	b = wire.AppendString(b, r.Color)
+	b = wire.AppendUint(b, r.Configuration)
+	b = wire.AppendArray(b, len(r.Members))
+	for _, m := range r.Members {
+		b = wire.AppendArray(b, 2)
+		b = wire.AppendUint(b, m.Node)
+		b = wire.AppendString(b, string(m.Server))
+	}
+	b = wire.AppendUint(b, r.Owner)
+	b = wire.AppendUint(b, uint64(r.Alpha))
+	b = wire.AppendUint(b, uint64(r.Founded))
+	b = wire.AppendUint(b, uint64(r.Void))
+	b = wire.AppendUint(b, uint64(r.Dropped))
+	b = wire.AppendUint(b, uint64(r.Ending))
+	b = wire.AppendBool(b, r.Retry)
+	return appendSum(b, start)
+}
+
+// intern makes equal strings share memory: a million records name a few thousand servers.
+type intern map[string]string
+
+func (t intern) text(b []byte) string {
+	if s, ok := t[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	t[s] = s
+	return s
+}
+
+// decodeRecord reads the stored form; the error is a *cell.Error that wraps ErrDamaged or ErrUnknownVersion.
+func decodeRecord(b []byte, names intern) (Record, error) {
+	r, err := storedBody(formatRecord, b)
+	if err != nil {
+		return Record{}, err
+	}
+	r.Struct(recordFields, "cell record")
+	rec := Record{
+		Cell:          cell.ID(r.String(cell.IDBytesMax, "cell")),
+		Incarnation:   cell.Incarnation(r.Uint()),
+		State:         State(r.UintMax(uint64(Deleted), "state")),
+		Plan:          r.Uint(),
+		Brick:         names.text(r.Text(wire.NameBytesMax, "brick")),
+		Color:         names.text(r.Text(wire.NameBytesMax, "color")),
+		Configuration: r.Uint(),
+	}
+	if n := r.Array(wire.MembersMax, "members"); n > 0 {
+		rec.Members = make([]Member, n)
+	}
+	for i := range rec.Members {
+		r.Struct(2, "member")
+		rec.Members[i] = Member{Node: r.Uint(), Server: cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server")))}
+	}
+	rec.Owner = r.Uint()
+	rec.Alpha = uint32(r.UintMax(1<<16, "alpha"))
+	rec.Founded = memberSet(r.UintMax(1<<wire.MembersMax-1, "founded"))
+	rec.Void = memberSet(r.UintMax(1<<wire.MembersMax-1, "void"))
+	rec.Dropped = memberSet(r.UintMax(1<<wire.MembersMax-1, "dropped"))
+	rec.Ending = Ending(r.UintMax(uint64(ByVoid), "ending"))
+	rec.Retry = r.Bool()
+	if err := r.Done(); err != nil {
+		return Record{}, damaged(err.Error())
+	}
+	if err := rec.check(); err != nil {
+		return Record{}, damaged(err.Error())
+	}
+	return rec, nil
+}
+
+// check holds what is true of every record, written or read.
+func (r *Record) check() error {
+	if err := r.Cell.Check(); err != nil {
+		return err
+	}
+	switch {
+	case r.Incarnation == 0 || r.Plan == 0 || !r.State.valid():
+		return fmt.Errorf("incarnation %d, plan %d, %s", r.Incarnation, r.Plan, r.State)
+	case (r.State == Deleted) != (len(r.Members) == 0):
+		return fmt.Errorf("state %s with %d members", r.State, len(r.Members))
+	case (r.Founded|r.Void|r.Dropped)&^r.all() != 0 || r.Founded&r.Void != 0:
+		return fmt.Errorf("member sets %b, %b, %b of %d members", r.Founded, r.Void, r.Dropped, len(r.Members))
+	case (r.State == Wiping) != (r.Ending != NotEnded) && r.State != Deleted:
+		return fmt.Errorf("state %s with ending %d", r.State, r.Ending)
+	case r.Retry && (r.State < Wiping || r.Ending != ByVoid):
+		return fmt.Errorf("state %s with ending %d is not tried again", r.State, r.Ending)
+	case r.is(Live) && !r.founded():
+		return fmt.Errorf("live with %d of %d founded", r.Founded.size(), len(r.Members))
+	case r.State != Deleted && (r.Configuration == 0 || r.Alpha == 0):
+		return fmt.Errorf("configuration %d, alpha %d", r.Configuration, r.Alpha)
+	}
+	return r.checkMembers()
+}
+
+func (r *Record) checkMembers() error {
+	owner := r.State == Deleted
+	for i, m := range r.Members {
+		if err := m.Server.Check(); err != nil {
+			return err
+		}
+		if m.Node == 0 || i > 0 && m.Node <= r.Members[i-1].Node {
+			return fmt.Errorf("members are not ordered by node number at %d", i)
+		}
+		for _, other := range r.Members[:i] {
+			if other.Server == m.Server {
+				return fmt.Errorf("server %s is a member twice", m.Server)
+			}
+		}
+		owner = owner || m.Node == r.Owner
+	}
+	if !owner {
+		return fmt.Errorf("owner %d of ballot 1 is not a member", r.Owner)
+	}
+	return nil
+}
+
+// appendSum adds the checksum of everything from start on.
+func appendSum(b []byte, start int) []byte {
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
+}
+
+// storedBody verifies checksum, format and version and returns a reader over what is between.
+func storedBody(format byte, b []byte) (wire.Reader, error) {
+	if len(b) < 2+4 {
+		return wire.Reader{}, damaged(fmt.Sprintf("%d bytes, the shortest possible are 6", len(b)))
+	}
+	end := len(b) - 4
+	want, got := binary.BigEndian.Uint32(b[end:]), crc32.Checksum(b[:end], castagnoli)
+	switch {
+	case want != got:
+		return wire.Reader{}, damaged(fmt.Sprintf("checksum over %d bytes is %08x, stored is %08x", end, got, want))
+	case b[0] != format:
+		return wire.Reader{}, damaged(fmt.Sprintf("format byte is %q, want %q", b[0], format))
+	case b[1] != storedVersion:
+		return wire.Reader{}, &cell.Error{Op: "lifecycle.load", Kind: cell.Refused, Err: ErrUnknownVersion,
+			Detail: fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], storedVersion),
+			Hint:   "run the version that wrote it, or a newer one"}
+	}
+	return wire.NewReader(b[2:end]), nil
+}
+
+func damaged(detail string) error {
+	return &cell.Error{Op: "lifecycle.load", Kind: cell.Internal, Detail: detail, Err: ErrDamaged,
+		Hint: "do not start with a damaged store: restore it from a backup, or rebuild it from the servers"}
+}

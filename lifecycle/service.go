@@ -1,0 +1,364 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/fleet"
+	"physalia/internal/must"
+	"physalia/internal/wire"
+)
+
+// Caller reaches servers; fleet.Fleet is one.
+type Caller interface {
+	// Call sends a request and waits for its answer or the end of ctx. The error is a *cell.Error.
+	Call(ctx context.Context, server cell.ServerID, method string, params, result wire.Message) error
+}
+
+// ServiceConfig says what a Service works with. Store and Caller are required.
+type ServiceConfig struct {
+	Manager Config
+	Store   Store // used by nobody else; Close closes it
+	Caller  Caller
+	// Routes is handed what the manager knows of cells: everything at the start, in pages, and every change. It runs on
+	// the loop and must not block. Nil: nobody is interested.
+	Routes func([]wire.Route)
+	// Now is a monotonic clock; nil takes the real one.
+	Now func() time.Duration
+	Log *slog.Logger // nil discards
+}
+
+// Bounds of the shell.
+const (
+	inboxMax  = 1 << 16 // inputs that wait for the loop; requests beyond are refused as Overloaded
+	routePage = 512     // routes handed on per turn while the discovery cache is filled
+)
+
+// Service runs a Manager: one loop owns it, one durable batch per turn, one goroutine per call in flight (their number is
+// bounded by Config.Calls and Config.Seals). All methods are safe for concurrent use.
+type Service struct {
+	cfg    ServiceConfig
+	ctx    context.Context // ended by Close
+	cancel context.CancelFunc
+	calls  sync.WaitGroup
+	wake   chan struct{} // capacity 1
+	done   chan struct{} // closed when the loop has ended
+
+	mu      sync.Mutex
+	inbox   []input
+	closed  bool
+	stats   Stats
+	failure error
+
+	// Owned by the loop:
+	m       *Manager
+	lastID  RequestID
+	waiting map[RequestID]func(Reply)
+}
+
+// input is something for the loop to tell the manager, and, when it is a request, how to answer it without.
+type input struct {
+	do    func(now time.Duration)
+	reply func(Reply)
+}
+
+// Open restores the manager's state from the store and starts the loop. The error says why the store cannot be used.
+func Open(c ServiceConfig) (*Service, error) {
+	if err := c.Manager.Check(); err != nil {
+		return nil, err
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		start := time.Now()
+		c.Now = func() time.Duration { return time.Since(start) }
+	}
+	s := &Service{cfg: c, m: NewManager(c.Manager), wake: make(chan struct{}, 1), done: make(chan struct{}),
+		waiting: map[RequestID]func(Reply){}}
+	if err := c.Store.Scan(s.m.Restore); err != nil {
+		return nil, err
+	}
+	s.stats = s.m.Stats()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	go s.loop()
+	return s, nil
+}
+
+// Create asks for cells; reply is called once, on another goroutine, and must not block. The same holds for Delete and
+// List.
+func (s *Service) Create(req wire.CreateCells, reply func(*wire.Outcomes, *cell.Error)) {
+	s.request("lifecycle.create", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.Create(now, id, req)
+	})
+}
+
+// Delete asks for the deletion of cells.
+func (s *Service) Delete(req wire.DeleteCells, reply func(*wire.Outcomes, *cell.Error)) {
+	s.request("lifecycle.delete", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.Delete(now, id, req)
+	})
+}
+
+// List asks for a page of cells.
+func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Error)) {
+	s.request("lifecycle.list", func(r Reply) { reply(r.List, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.List(now, id, req)
+	})
+}
+
+// Handlers returns the methods of this service, to be served to clients and operators.
+func (s *Service) Handlers() map[string]fleet.Handler {
+	return map[string]fleet.Handler{
+		wire.MethodCreateCells: func(r fleet.Request) {
+			var req wire.CreateCells
+			if r.Decode(&req) {
+				s.Create(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
+			}
+		},
+		wire.MethodDeleteCells: func(r fleet.Request) {
+			var req wire.DeleteCells
+			if r.Decode(&req) {
+				s.Delete(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
+			}
+		},
+		wire.MethodListCells: func(r fleet.Request) {
+			var req wire.ListCells
+			if r.Decode(&req) {
+				s.List(req, func(l *wire.CellList, err *cell.Error) { answer(&r, l, err) })
+			}
+		},
+	}
+}
+
+// answer replies with a result or an error; a nil pointer in an interface would not be nil.
+func answer[T any, M interface {
+	*T
+	wire.Message
+}](r *fleet.Request, result M, err *cell.Error) {
+	if err != nil {
+		r.Reply(nil, err)
+		return
+	}
+	r.Reply(result, nil)
+}
+
+// ServerUp tells that a server has registered; it does not block.
+func (s *Service) ServerUp(g wire.Registration) {
+	s.post(func(now time.Duration) {
+		if err := s.m.ServerUp(now, g); err != nil {
+			s.cfg.Log.Error("server is not used", "server", g.Server, "error", err)
+		}
+	})
+}
+
+// ServerDown tells that a server's connection is lost; it does not block.
+func (s *Service) ServerDown(id cell.ServerID) {
+	s.post(func(now time.Duration) { s.m.ServerDown(now, id) })
+}
+
+// Stats tells what the manager held after the last turn.
+func (s *Service) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stats
+}
+
+// Done is closed when the service has stopped, by Close or because it failed; see Err.
+func (s *Service) Done() <-chan struct{} { return s.done }
+
+// Err tells why the service failed, or nil. A failed service does nothing any more: start again from the store.
+func (s *Service) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failure
+}
+
+// Close stops the loop, answers what still waits, waits for all goroutines and closes the store. What was begun goes on
+// when a manager starts from the store again.
+func (s *Service) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	<-s.done
+	return errors.Join(s.Err(), s.cfg.Store.Close())
+}
+
+// request posts a request and remembers whom to answer.
+func (s *Service) request(op string, reply func(Reply), do func(now time.Duration, id RequestID)) {
+	enter := func(now time.Duration) {
+		s.lastID++
+		s.waiting[s.lastID] = reply
+		do(now, s.lastID)
+	}
+	if err := s.offer(input{enter, reply}); err != nil {
+		err.Op = op
+		reply(Reply{Err: err})
+	}
+}
+
+// post hands an input to the loop. It is not bounded here: there is one per end of a call and per event of a server.
+func (s *Service) post(do func(now time.Duration)) {
+	if err := s.offer(input{do: do}); err != nil {
+		s.cfg.Log.Debug("input after the end", "error", err)
+	}
+}
+
+func (s *Service) offer(in input) *cell.Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closed || s.failure != nil:
+		return &cell.Error{Kind: cell.Unavailable, Detail: "the lifecycle manager has stopped", Hint: "ask again later"}
+	case in.reply != nil && len(s.inbox) >= inboxMax:
+		return &cell.Error{Kind: cell.Overloaded, Detail: fmt.Sprintf("%d inputs wait", len(s.inbox)), RetryAfter: time.Second}
+	}
+	s.inbox = append(s.inbox, in)
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is awake
+	}
+	return nil
+}
+
+// loop owns the manager.
+func (s *Service) loop() {
+	defer close(s.done)
+	defer s.finish()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	routes := cell.ID("")
+	more := s.cfg.Routes != nil
+	for {
+		if more {
+			routes, more = s.fill(routes)
+		}
+		if err := s.turn(); err != nil {
+			s.fail(err)
+			return
+		}
+		at, ok := s.m.Next()
+		switch {
+		case more:
+			timer.Reset(0)
+		case ok:
+			timer.Reset(at - s.cfg.Now())
+		default:
+			timer.Reset(time.Hour)
+		}
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// fill hands on one page of routes.
+func (s *Service) fill(after cell.ID) (last cell.ID, more bool) {
+	page, last, more := s.m.Routes(after, routePage)
+	if len(page) > 0 {
+		s.cfg.Routes(page)
+	}
+	return last, more
+}
+
+// turn takes everything from the inbox, makes what follows durable with one sync, and lets it out.
+func (s *Service) turn() (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case *must.Violation:
+			err = v // what is stored is sound: it was checked before it was written
+		default:
+			panic(v)
+		}
+	}()
+	s.mu.Lock()
+	inbox := s.inbox
+	s.inbox = nil
+	s.mu.Unlock()
+	now := s.cfg.Now()
+	for _, in := range inbox {
+		in.do(now)
+	}
+	e := s.m.Effects(now)
+	if len(e.Persist) > 0 {
+		if err := s.cfg.Store.Put(e.Persist); err != nil {
+			return err
+		}
+	}
+	for _, c := range e.Calls {
+		s.calls.Add(1)
+		go s.call(c)
+	}
+	for _, r := range e.Replies {
+		reply := s.waiting[r.Request]
+		delete(s.waiting, r.Request)
+		reply(r)
+	}
+	if len(e.Routes) > 0 && s.cfg.Routes != nil {
+		s.cfg.Routes(e.Routes)
+	}
+	s.mu.Lock()
+	s.stats = s.m.Stats()
+	s.mu.Unlock()
+	return nil
+}
+
+// call carries out one call and posts how it ended.
+func (s *Service) call(c Call) {
+	defer s.calls.Done()
+	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
+	defer cancel()
+	var result wire.Outcomes
+	into := wire.Message(&result)
+	if c.Method == wire.MethodSeal {
+		into = nil
+	}
+	err := s.cfg.Caller.Call(ctx, c.Server, c.Method, c.Params, into)
+	s.post(func(now time.Duration) {
+		var failure *cell.Error
+		if err != nil {
+			failure = asError(err)
+		}
+		s.m.Done(now, c.ID, result.Outcomes, failure)
+	})
+}
+
+// fail stops the service for good.
+func (s *Service) fail(err error) {
+	s.cfg.Log.Error("the lifecycle manager stops", "error", err)
+	s.mu.Lock()
+	s.failure = &cell.Error{Op: "lifecycle", Kind: cell.Internal, Detail: "the manager has stopped", Err: err,
+		Hint: "start the control process again; it resumes from its store"}
+	s.mu.Unlock()
+	s.cancel()
+}
+
+// finish answers everybody who still waits, once all calls have ended.
+func (s *Service) finish() {
+	s.calls.Wait()
+	s.mu.Lock()
+	s.closed = true
+	inbox := s.inbox
+	s.inbox = nil
+	s.mu.Unlock()
+	stopped := Reply{Err: &cell.Error{Op: "lifecycle", Kind: cell.UnknownResult, Detail: "the lifecycle manager has stopped",
+		Hint: "repeat the request: it is idempotent"}}
+	for _, reply := range s.waiting {
+		reply(stopped)
+	}
+	for _, in := range inbox {
+		if in.reply != nil {
+			in.reply(stopped)
+		}
+	}
+}

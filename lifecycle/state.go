@@ -1,0 +1,321 @@
+package lifecycle
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/must"
+	"physalia/internal/wire"
+)
+
+// incarnation is one incarnation of a cell in memory. A million of them are held, so what only unfinished ones need is
+// apart, in work.
+type incarnation struct {
+	Record
+	older *incarnation // an earlier one with nodes on servers that are down; its name is used again already
+	work  *work        // nil once nothing is to be done and nobody waits
+
+	dirty     bool // Record differs from what was last handed out to be stored
+	forgotten bool // the store shall not hold it any more
+}
+
+// work is what the manager does about one incarnation now. None of it is stored.
+type work struct {
+	queued  memberSet // members whose task is in a queue, in flight or parked until a time
+	refused memberSet // members that answered the founding with an error that is not about load
+	foreign memberSet // members that host this incarnation with another jury, so they will never host this one
+	tries   [wire.MembersMax]uint8
+	lastErr *cell.Error
+	lastBy  cell.ServerID
+
+	sealing bool // the seal is queued, in flight or parked
+	asked   int  // position of the member that was asked for the seal last
+	hint    cell.ServerID
+	hints   int    // hints followed in a row
+	attempt uint32 // seals asked for
+	parked  int    // times in a row that nobody could be asked, or the answer was no
+
+	waiters []waiter
+}
+
+// The streams that are derived from Config.Seed.
+const (
+	diceStream  = 1
+	placeStream = 2
+)
+
+// Manager decides what becomes of cells: it is the authority on which incarnations exist and who founds them. It is a
+// step machine with a single owner: call its inputs and then Effects, from one goroutine, with a time that never runs
+// backwards. See the package comment for the caller's duties.
+type Manager struct {
+	config  Config
+	planner *planner
+	dice    *rand.Rand
+	now     time.Duration
+	texts   intern
+
+	names  map[cell.ID]*incarnation // the newest of each name, tombstones included
+	order  nameIndex
+	counts [Deleted + 1]int
+
+	servers map[cell.ServerID]*server
+	active  []*server // servers that may have something to be told
+	calls   map[CallID]*call
+	lastID  CallID
+	telling int            // batches in flight
+	seals   []*incarnation // whose seal shall be asked for
+	sealing int            // seals in flight
+
+	wishes   map[cell.ID]*wish
+	backlog  []*wish // wishes to plan, in order of arrival
+	blocked  []*wish // wishes whose name is not free yet
+	requests map[RequestID]*request
+	late     []*request // to be looked at by answer
+	timers   timers
+
+	dirty []*incarnation
+	out   Effects
+}
+
+// NewManager makes an empty manager. Feed it everything stored with Restore, then tell it which servers are there.
+func NewManager(c Config) *Manager {
+	c = c.withDefaults()
+	return &Manager{
+		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
+		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
+		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
+	}
+}
+
+// Restore takes one stored pair, in the order of Store.Scan, before any input. An error means that the store must not
+// be used: acting on half of it would plan juries a second time.
+func (m *Manager) Restore(key, value []byte) error {
+	if len(key) > 0 && key[0] == keyServer {
+		g, err := decodeServer(value, m.texts)
+		if err == nil {
+			s := m.server(g.Server)
+			s.reg, s.known = g, true
+			m.planner.server(placeOf(&g), false)
+		}
+		return err
+	}
+	rec, err := decodeRecord(value, m.texts)
+	if err != nil {
+		return err
+	}
+	if string(rec.key()) != string(key) {
+		return damaged(fmt.Sprintf("key %q holds %v", key, &rec))
+	}
+	if older := m.names[rec.Cell]; older != nil && !older.is(Wiping, Deleted) {
+		return damaged(fmt.Sprintf("%v is stored beside %v", &older.Record, &rec))
+	}
+	if err := m.insert(&incarnation{Record: rec}); err != nil {
+		return damaged(err.Error())
+	}
+	return nil
+}
+
+// insert makes in the newest incarnation of its name and resumes whatever it needs. The error is that of the book.
+func (m *Manager) insert(in *incarnation) error {
+	older := m.names[in.Cell]
+	must.That(older == nil || older.Incarnation < in.Incarnation && older.is(Wiping, Deleted),
+		"an incarnation is founded only when nothing can be chosen in the one before: %v after %v", in, older)
+	switch {
+	case older == nil:
+		m.order.add(in.Cell)
+	case older.State == Deleted:
+		m.counts[Deleted]--
+		m.forget(older)
+	default:
+		in.older = older
+	}
+	m.names[in.Cell] = in
+	m.counts[in.State]++
+	if in.State != Deleted {
+		if err := m.planner.keep(&in.Record); err != nil {
+			return err
+		}
+	}
+	m.pursue(in)
+	if in.Retry {
+		m.wishAgain(in)
+	}
+	return nil
+}
+
+// save has the record stored with the next Effects.
+func (m *Manager) save(in *incarnation) {
+	if !in.dirty {
+		in.dirty = true
+		m.dirty = append(m.dirty, in)
+	}
+}
+
+// forget has a record removed with the next Effects: its successor's record says enough.
+func (m *Manager) forget(in *incarnation) {
+	in.forgotten = true
+	m.save(in)
+}
+
+// become changes the state of an incarnation, as one decision.
+func (m *Manager) become(in *incarnation, s State) {
+	must.That(in.State < s, "states are not left backwards: %v becomes %v", in, s)
+	m.counts[in.State]--
+	m.counts[s]++
+	in.State = s
+	m.save(in)
+}
+
+// job is what is to be asked of one member.
+type job uint8
+
+const (
+	nothing job = iota
+	found
+	drop
+)
+
+// job tells what member i is to be asked in the present state. A drop goes only to a server that has confirmed that it
+// hosts this very jury's node, or that the incarnation is dead there: a founding asks it, idempotently. So a store that
+// is wrong about who hosts a cell can never have a node dropped that it does not know (rule 16).
+func (in *incarnation) job(i int) job {
+	asked := in.settled().has(i) || in.work != nil && in.work.foreign.has(i)
+	switch {
+	case in.State == Wiping && in.Dropped.has(i), in.State == Deleted:
+		return nothing
+	case in.State == Wiping && in.settled().has(i):
+		return drop
+	case asked, in.State == Sealing && in.Record.founded():
+		return nothing
+	}
+	return found
+}
+
+// begin returns the incarnation's work, starting it when there is none.
+func (in *incarnation) begin() *work {
+	if in.work == nil {
+		in.work = &work{asked: -1}
+	}
+	return in.work
+}
+
+// pursue queues every task that the state calls for, and lets go of what is finished. It is called after every change.
+func (m *Manager) pursue(in *incarnation) {
+	busy := in.State == Sealing
+	for i := range in.Members {
+		if in.job(i) == nothing {
+			continue
+		}
+		busy = true
+		if w := in.begin(); !w.queued.has(i) {
+			w.queued.add(i)
+			m.queue(task{in, uint8(i)})
+		}
+	}
+	if in.State == Sealing && in.Record.founded() {
+		if w := in.begin(); !w.sealing {
+			w.sealing = true
+			m.seals = append(m.seals, in)
+		}
+	}
+	w := in.work
+	if w == nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
+		return
+	}
+	if w.foreign == 0 || in.State == Deleted { // who hosts another jury is worth remembering until then
+		in.work = nil
+	}
+}
+
+// advance moves an incarnation on as far as what its members have confirmed allows.
+func (m *Manager) advance(in *incarnation) {
+	switch in.State {
+	case Creating:
+		if in.Record.founded() {
+			m.becomeLive(in)
+		} else if in.hopeless() {
+			m.becomeVoid(in, true)
+		}
+	case Live:
+		if in.settled() == in.all() {
+			m.save(in)
+		}
+	case Sealing:
+		if in.hopeless() {
+			m.becomeVoid(in, false)
+		}
+	case Wiping:
+		if in.Dropped == in.all() {
+			m.becomeDeleted(in)
+			return
+		}
+		m.free(in.Cell)
+	}
+	m.pursue(in)
+}
+
+func (m *Manager) becomeLive(in *incarnation) {
+	m.become(in, Live)
+	m.route(in)
+	m.settle(in, toCreate, nil)
+}
+
+// route tells discovery what is known of an incarnation.
+func (m *Manager) route(in *incarnation) { m.out.Routes = append(m.out.Routes, m.routeOf(in)) }
+
+func (m *Manager) routeOf(in *incarnation) wire.Route {
+	r := wire.Route{Cell: in.Cell, Incarnation: in.Incarnation, Configuration: in.Configuration, Deleted: in.Ending != NotEnded}
+	if !r.Deleted {
+		r.Members = m.founders(in)
+	}
+	return r
+}
+
+// founders lists the members with the addresses known now.
+func (m *Manager) founders(in *incarnation) []wire.Founder {
+	list := make([]wire.Founder, len(in.Members))
+	for i, mem := range in.Members {
+		list[i] = wire.Founder{Node: mem.Node, Server: mem.Server}
+		if s := m.servers[mem.Server]; s != nil {
+			list[i].PeerAddr, list[i].ClientAddr = s.reg.PeerAddr, s.reg.ClientAddr
+		}
+	}
+	return list
+}
+
+// ServerUp tells that a server is connected, as it registered. Told again for a server that is up, it means a new
+// connection; calls on the old one still end with Done. A registration that moves a known identity to another place is
+// refused, since juries were chosen by the old one: the server then counts as down.
+func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
+	m.now = now
+	if err := m.planner.check(placeOf(&g)); err != nil {
+		m.ServerDown(now, g.Server)
+		return err
+	}
+	s := m.server(g.Server)
+	if !s.known || !sameServer(s.reg, g) {
+		m.out.Persist = append(m.out.Persist, Write{serverKey(g.Server), appendServer(nil, &g)})
+	}
+	s.reg, s.known, s.up, s.failures, s.notBefore = g, true, true, 0, now
+	m.planner.server(placeOf(&g), true)
+	m.wake(s)
+	return nil
+}
+
+// ServerDown tells that a server is not connected any more. A name whose wiping waits only for servers that are down is
+// free, since nothing new is placed on those.
+func (m *Manager) ServerDown(now time.Duration, id cell.ServerID) {
+	m.now = now
+	s := m.server(id)
+	if !s.up {
+		return
+	}
+	s.up = false
+	m.planner.server(placeOf(&s.reg), false)
+	m.blocked = stillBlocked(m.blocked)
+	for _, w := range m.blocked {
+		m.free(w.cell)
+	}
+}

@@ -1,0 +1,189 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/rpc"
+	"physalia/internal/wire"
+)
+
+// testColony is some servers in this process and a control plane that only registers them and hands requests through.
+type testColony struct {
+	t       *testing.T
+	control *rpc.Server
+	dirs    []string
+	servers []*Server
+
+	mu       sync.Mutex
+	sessions map[cell.ServerID]*rpc.Conn
+	joined   chan struct{} // signalled at every registration
+}
+
+func newTestColony(t *testing.T, servers int) *testColony {
+	t.Helper()
+	c := &testColony{t: t, sessions: make(map[cell.ServerID]*rpc.Conn), joined: make(chan struct{}, 1024)}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.control = rpc.NewServer(ln, rpc.Config{FrameMax: wire.ControlFrameMax, Handler: rpc.HandlerFunc(c.handle)})
+	for range servers {
+		c.dirs = append(c.dirs, t.TempDir()) // before the clean-up below, so that it is removed after it
+	}
+	t.Cleanup(func() {
+		for _, s := range c.servers {
+			if s == nil {
+				continue
+			}
+			if err := s.Close(); err != nil {
+				t.Errorf("close: %v", err)
+			}
+		}
+		if err := c.control.Close(); err != nil {
+			t.Errorf("close control: %v", err)
+		}
+	})
+	for i := range c.dirs {
+		c.servers = append(c.servers, nil)
+		c.start(i)
+	}
+	return c
+}
+
+// start starts server i, again if it ran before, and waits until it has registered.
+func (c *testColony) start(i int) {
+	c.t.Helper()
+	s, err := Start(Config{DataDir: c.dirs[i], Colony: "test", Name: fmt.Sprintf("s%d", i+1), Brick: "b1", Rack: fmt.Sprintf("r%d", i+1),
+		Power: fmt.Sprintf("p%d", i+1), Color: "red", ListenPeer: "127.0.0.1:0", ListenClient: "127.0.0.1:0", ListenGossip: "127.0.0.1:0",
+		ListenOps: "127.0.0.1:0", Control: []string{c.control.Addr().String()}, MemTableBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.servers[i] = s
+	for c.session(s) == nil {
+		select {
+		case <-c.joined:
+		case <-time.After(20 * time.Second):
+			c.t.Fatalf("server %d did not register", i)
+		}
+	}
+}
+
+func (c *testColony) session(s *Server) *rpc.Conn {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sessions[s.Identity().Server]
+}
+
+func (c *testColony) stop(i int) {
+	c.t.Helper()
+	s := c.servers[i]
+	if err := s.Close(); err != nil {
+		c.t.Fatalf("close server %d: %v", i, err)
+	}
+	c.mu.Lock()
+	delete(c.sessions, s.Identity().Server)
+	c.mu.Unlock()
+}
+
+// handle is the control plane's side: registrations and pushes.
+func (c *testColony) handle(conn *rpc.Conn, q rpc.Request) {
+	if q.Method == wire.MethodRegister {
+		var r wire.Registration
+		if err := wire.Unmarshal(q.Params, &r); err != nil {
+			c.t.Errorf("registration: %v", err)
+		}
+		seeds := &wire.Registered{Control: "test"}
+		c.mu.Lock()
+		c.sessions[r.Server] = conn
+		c.mu.Unlock()
+		conn.Reply(q.ID, seeds, nil)
+		c.joined <- struct{}{}
+		return
+	}
+	conn.Reply(q.ID, nil, nil)
+}
+
+// create founds a cell on all servers.
+func (c *testColony) create(id cell.ID) {
+	c.t.Helper()
+	f := wire.Founding{Cell: id, Incarnation: 1, Owner: 1, Alpha: 8}
+	for i, s := range c.servers {
+		f.Members = append(f.Members, wire.Founder{Node: uint64(i + 1), Server: s.Identity().Server, PeerAddr: s.PeerAddr(), ClientAddr: s.ClientAddr()})
+	}
+	for _, s := range c.servers {
+		var out wire.Outcomes
+		c.ask(s, wire.MethodCreateNodes, &wire.CreateNodes{Foundings: []wire.Founding{f}}, &out)
+		if out.Outcomes[0].Err != nil {
+			c.t.Fatalf("create %s: %v", id, out.Outcomes[0].Err)
+		}
+	}
+}
+
+func (c *testColony) ask(s *Server, method string, params, result wire.Message) {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := c.session(s).Call(ctx, method, params, result); err != nil {
+		c.t.Fatalf("%s: %v", method, err)
+	}
+}
+
+// connect opens a client's connection to server i.
+func (c *testColony) connect(i int) *rpc.Conn {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	conn, err := rpc.Dial(ctx, c.servers[i].ClientAddr(), rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: "test"}})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { conn.Close(nil) })
+	return conn
+}
+
+func putTxn(key string, value cell.Value) cell.Txn {
+	return cell.Txn{Then: []cell.Op{{Kind: cell.OpPut, Key: key, Value: value}}}
+}
+
+func getTxn(key string) cell.Txn { return cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: key}}} }
+
+// txn sends one transaction on one connection.
+func txn(conn *rpc.Conn, id cell.ID, r cell.Request, t cell.Txn, attempt uint32) (wire.TxnReply, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	var reply wire.TxnReply
+	err := conn.Call(ctx, wire.MethodTxn, &wire.TxnRequest{Header: wire.Header{Cell: id, Timeout: 5000, Attempt: attempt}, Request: r, Txn: t}, &reply)
+	return reply, err
+}
+
+func TestSmoke(t *testing.T) {
+	c := newTestColony(t, 7)
+	c.create("vol-1")
+	conn := c.connect(0)
+	began := time.Now()
+	for i := range 100 {
+		reply, err := txn(conn, "vol-1", cell.Request{Client: cell.ClientID{1}, Sequence: uint64(i + 1)}, putTxn("k", cell.Int(int64(i))), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reply.Result.Succeeded || reply.Result.Revision != cell.Revision(i+1) {
+			t.Fatalf("put %d: %+v", i, reply)
+		}
+	}
+	t.Logf("100 puts took %v", time.Since(began))
+	reply, err := txn(conn, "vol-1", cell.Request{}, getTxn("k"), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := reply.Result.Results[0].Entry.Value.AsInt64(); v != 99 {
+		t.Fatalf("read %v", reply.Result)
+	}
+}

@@ -1,0 +1,238 @@
+package core
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+	"physalia/internal/wire/peer"
+	"physalia/node/storage"
+	"physalia/paxos"
+)
+
+// CreateNodes creates this server's nodes of new cells and answers once all of them are durable. Repeating it is
+// harmless; another jury for an incarnation that is known here is refused (rule 4).
+func (c *Core) CreateNodes(to Origin, m *wire.CreateNodes) {
+	outcomes := &wire.Outcomes{Outcomes: make([]wire.Outcome, len(m.Foundings))}
+	for i := range m.Foundings {
+		outcomes.Outcomes[i].Err = c.create(&m.Foundings[i])
+	}
+	c.hold(heldItem{reply: &Reply{To: to, Result: outcomes}})
+}
+
+func (c *Core) create(f *wire.Founding) *cell.Error {
+	refuse := func(kind cell.Kind, format string, args ...any) *cell.Error {
+		return &cell.Error{Op: wire.MethodCreateNodes, Kind: kind, Cell: f.Cell, Detail: fmt.Sprintf(format, args...)}
+	}
+	if !c.ready {
+		return refuse(cell.Unavailable, "the server is starting")
+	}
+	configuration, self, err := founding(f, c.cfg.Server)
+	if err != nil {
+		return refuse(cell.Invalid, "%v", err)
+	}
+	if dead, ok := c.tombstones[f.Cell]; ok && f.Incarnation <= dead {
+		return refuse(cell.Stale, "incarnation %d was deleted here, up to %d", f.Incarnation, dead)
+	}
+	if h := c.index[f.Cell]; h != nil {
+		if h.incarnation == f.Incarnation && sameJury(h.configuration, configuration) {
+			return nil // asked again; the reply waits for the newest batch, so it is durable
+		}
+		return refuse(cell.Stale, "incarnation %d of it is hosted here with jury %s", h.incarnation, h.configuration.Describe())
+	}
+	if n := len(c.order) - c.gaps; n >= c.cfg.Capacity {
+		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", n)
+	}
+	h := &hosted{id: f.Cell, incarnation: f.Incarnation, node: self, configuration: configuration,
+		promised: paxos.FoundingBallot(configuration), handle: c.nextHandle, creating: true, virgin: true}
+	c.nextHandle++
+	c.write().Set([]byte{keyHandles}, binary.BigEndian.AppendUint64(nil, uint64(c.nextHandle)))
+	c.putRow(h)
+	for _, member := range f.Members {
+		if s := c.server(member.Server); s.clientAddr == "" {
+			s.clientAddr = member.ClientAddr
+		}
+	}
+	c.add(h)
+	c.hold(heldItem{opens: h})
+	return nil
+}
+
+// founding turns a founding from the wire into a checked configuration and finds this server in it.
+func founding(f *wire.Founding, server cell.ServerID) (*paxos.Configuration, paxos.NodeNumber, error) {
+	if err := f.Cell.Check(); err != nil {
+		return nil, 0, err
+	}
+	if f.Incarnation == 0 {
+		return nil, 0, fmt.Errorf("incarnation is 0, the first is 1")
+	}
+	c := &paxos.Configuration{Number: 1, Alpha: f.Alpha, Owner: paxos.NodeNumber(f.Owner)}
+	self := paxos.NodeNumber(0)
+	for _, m := range f.Members {
+		if m.Node == 0 || m.Node > wire.MembersMax {
+			return nil, 0, fmt.Errorf("founding node number is %d, allowed are 1 to %d", m.Node, wire.MembersMax)
+		}
+		n := paxos.NodeNumber(m.Node)
+		c.Members = append(c.Members, paxos.Member{Node: n, Server: paxos.ServerID(m.Server)})
+		c.Next = max(c.Next, n+1)
+		if m.Server == server {
+			self = n
+		}
+	}
+	if self == 0 {
+		return nil, 0, fmt.Errorf("server %s is not in the jury", server)
+	}
+	return c, self, c.Check()
+}
+
+func sameJury(a, b *paxos.Configuration) bool {
+	return a.Number == b.Number && a.Owner == b.Owner && a.Alpha == b.Alpha && slices.Equal(a.Members, b.Members)
+}
+
+// open lets a node serve whose row became durable.
+func (c *Core) open(h *hosted) {
+	h.creating = false
+	if len(h.queue) > 0 {
+		c.drain(h)
+	}
+}
+
+// DropNodes wipes nodes of sealed incarnations (rules 15 and 16) and answers once that is durable. A tombstone stays, so
+// that a late creation of the same incarnation finds it dead.
+func (c *Core) DropNodes(to Origin, m *wire.DropNodes) {
+	outcomes := &wire.Outcomes{Outcomes: make([]wire.Outcome, len(m.Drops))}
+	for i := range m.Drops {
+		outcomes.Outcomes[i].Err = c.dropNode(&m.Drops[i], m.Sealed)
+	}
+	c.hold(heldItem{reply: &Reply{To: to, Result: outcomes}})
+}
+
+func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
+	e := &cell.Error{Op: wire.MethodDropNodes, Cell: d.Cell}
+	h := c.index[d.Cell]
+	switch {
+	case !c.ready:
+		e.Kind, e.Detail = cell.Unavailable, "the server is starting"
+		return e
+	case d.Cell.Check() != nil || d.Incarnation == 0:
+		e.Kind, e.Detail = cell.Invalid, "cell name or incarnation is missing"
+		return e
+	case !sealed && (h == nil || !h.sealed):
+		e.Kind, e.Detail, e.Hint = cell.Refused, "the incarnation is not known to be sealed", "seal it first"
+		return e
+	case h != nil && h.incarnation > d.Incarnation:
+		return nil // a younger life of the name lives here; the older one is gone already
+	}
+	if h != nil && h.incarnation == d.Incarnation {
+		c.wipe(h)
+	}
+	if c.tombstones[d.Cell] < d.Incarnation {
+		c.tombstones[d.Cell] = d.Incarnation
+		c.value = peer.AppendTombstone(c.value[:0], &peer.Tombstone{Cell: d.Cell, Incarnation: d.Incarnation})
+		c.key = tombstoneKey(c.key[:0], d.Cell)
+		c.write().Set(c.key, c.value)
+	}
+	return nil
+}
+
+// wipe removes everything of a node; its handle is never issued again.
+func (c *Core) wipe(h *hosted) {
+	h.sealed = true
+	c.cool(h, c.deleted("node", h))
+	delete(c.index, h.id)
+	if i, ok := c.position(h.handle); ok {
+		c.order[i] = nil
+		c.gaps++
+	}
+	c.share(h, -1)
+	b := c.write()
+	b.Delete(handleKey(nil, keyRow, h.handle))
+	b.Delete(handleKey(nil, keyState, h.handle))
+	ring := handleRange(keyRing, h.handle)
+	b.DeleteRange(ring.Start, ring.End)
+	c.routeChanged(h, true)
+	c.compact()
+}
+
+// position finds a handle in order.
+func (c *Core) position(handle Handle) (int, bool) {
+	i := sort.Search(len(c.order), func(i int) bool {
+		for ; i < len(c.order); i++ { // a gap compares like its next neighbour
+			if c.order[i] != nil {
+				return c.order[i].handle >= handle
+			}
+		}
+		return true
+	})
+	for ; i < len(c.order) && c.order[i] == nil; i++ {
+	}
+	return i, i < len(c.order) && c.order[i].handle == handle
+}
+
+// compact closes the gaps once they are half of the list.
+func (c *Core) compact() {
+	if c.gaps*2 < len(c.order) {
+		return
+	}
+	kept := slices.DeleteFunc(c.order, func(h *hosted) bool { return h == nil })
+	c.order, c.gaps = kept, 0
+}
+
+// ListNodes pages through the hosted nodes in order of their handles.
+func (c *Core) ListNodes(m *wire.ListNodes) *wire.NodeList {
+	limit := int(m.Limit)
+	if limit == 0 || limit > wire.ListLimitMax {
+		limit = wire.ListLimitMax
+	}
+	list := &wire.NodeList{}
+	i, _ := c.position(Handle(m.After) + 1)
+	for ; i < len(c.order); i++ {
+		h := c.order[i]
+		if h == nil {
+			continue
+		}
+		if len(list.Nodes) == limit {
+			list.More = true
+			break
+		}
+		list.Nodes = append(list.Nodes, c.info(h))
+	}
+	return list
+}
+
+func (c *Core) info(h *hosted) wire.NodeInfo {
+	return wire.NodeInfo{Handle: uint64(h.handle), Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node),
+		Configuration: uint64(h.configuration.Number), Sealed: h.sealed, Quarantined: h.quarantined, Members: c.founders(h)}
+}
+
+func (c *Core) routeChanged(h *hosted, gone bool) {
+	if c.cfg.Events.Routes != nil {
+		c.cfg.Events.Routes(c.info(h), gone)
+	}
+}
+
+// Counts tells how many nodes are hosted, how many of them are hot, and how many lead their cell.
+func (c *Core) Counts() (nodes, hot, led int) { return len(c.order) - c.gaps, len(c.hotList), c.led }
+
+// Durable is the newest batch that is on disk.
+func (c *Core) Durable() storage.BatchNumber { return c.durable }
+
+// explain shows what this server knows of a cell.
+func (c *Core) explain(h *hosted) *wire.Explanation {
+	r, m := h.hot.replica, h.hot.machine
+	x := &wire.Explanation{Server: c.cfg.Server, Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node), State: "hot",
+		Role: r.Role().String(), Promised: r.Promised().String(), Leader: cell.ServerID(h.configuration.Server(r.Leader())),
+		Applied: uint64(r.Applied()), Chosen: uint64(r.Known()), Floor: uint64(r.Floor()),
+		Configuration: uint64(h.configuration.Number), Revision: m.Revision(), Keys: uint64(m.Keys()), Bytes: uint64(m.Bytes()),
+		StateHash: m.Hash()}
+	if h.sealed {
+		x.State = "sealed"
+	}
+	for _, f := range c.founders(h) {
+		x.Members = append(x.Members, wire.ExplainedMember{Node: f.Node, Server: f.Server, Addr: f.ClientAddr, Alive: c.alive(f.Server)})
+	}
+	return x
+}

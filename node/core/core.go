@@ -1,0 +1,317 @@
+package core
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+	"physalia/internal/wire/peer"
+	"physalia/node/storage"
+	"physalia/paxos"
+)
+
+// Config is what a Core is made of. Times are durations of the owner's monotonic clock.
+type Config struct {
+	Server cell.ServerID
+	Boot   uint64
+	// Window is the number of ring positions per node, paxos.WindowMin to paxos.WindowMax. A state snapshot is written
+	// about once per Window slots of a cell: cost per slot = state bytes / Window.
+	Window        int
+	BatchCommands int // commands per slot at most
+	BatchBytes    int // bytes per slot at most
+	// Capacity is how many nodes the server is willing to host.
+	Capacity int
+	// LivenessPeriod: a peer that was not heard of for so long is taken for dead when a request needs its cell.
+	LivenessPeriod time.Duration
+	// NudgeAfter: an unfinished cell without progress repeats what may have been lost; doubles up to NudgeMax.
+	NudgeAfter, NudgeMax time.Duration
+	// IdleAfter: a hot node that nobody touched for so long goes cold.
+	IdleAfter time.Duration
+	// LoadingMax bounds the inputs that wait for one loading node; WaitersMax the requests in flight of the server.
+	LoadingMax, WaitersMax int
+	// Recovered is the last batch that storage holds (storage.Storage.Recovered).
+	Recovered storage.BatchNumber
+	Dice      *rand.Rand
+	Events    Events
+}
+
+// Default returns the configuration of a production server.
+func Default() Config {
+	return Config{
+		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
+		Capacity: 200_000, LivenessPeriod: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: 2 * time.Second,
+		IdleAfter: 30 * time.Second, LoadingMax: 256, WaitersMax: 1 << 16,
+	}
+}
+
+// Events are what the core tells whoever watches; they change nothing. All are optional.
+type Events struct {
+	Quarantined func(id cell.ID, why string)
+	Dropped     func(reason string)                 // a message was dropped (rule 10)
+	Chosen      func(slots, commands int)           // per turn
+	Campaign    func(id cell.ID, b paxos.Ballot)    // this server asks for a cell
+	Lead        func(id cell.ID, leads bool)        // this server began or ceased to lead a cell
+	Routes      func(info wire.NodeInfo, gone bool) // a hosted node appeared, changed or went
+}
+
+// Origin says whom to answer; the shell made it and gets it back.
+type Origin struct {
+	Conn any
+	ID   uint32
+}
+
+// Reply is one answer to a request.
+type Reply struct {
+	To     Origin
+	Result wire.Message
+	Err    *cell.Error
+}
+
+// Lane is the connection that a frame takes to a peer.
+type Lane uint8
+
+// The lanes. Bulk carries log segments and whole states, so that they never delay votes.
+const (
+	LanePaxos Lane = iota
+	LaneBulk
+	lanes
+)
+
+// PeerOut is what leaves for one peer on one lane in one turn: Count encoded messages. Body is reused after the next
+// Flush.
+type PeerOut struct {
+	To    cell.ServerID
+	Lane  Lane
+	Count int
+	Body  []byte
+}
+
+// Load asks storage for some ranges.
+type Load struct {
+	ID     storage.ReadID
+	Ranges []storage.Range
+}
+
+// Output is what one turn decided. Its slices are reused after the next Flush. The shell hands Batch to storage first,
+// then does the rest in any order.
+type Output struct {
+	Batch   *storage.Batch // nil when nothing was written
+	Loads   []Load
+	Peers   []PeerOut
+	Replies []Reply
+}
+
+// Core is the deciding part of a server. It has one owner.
+type Core struct {
+	cfg   Config
+	now   time.Duration
+	began time.Duration
+
+	index      map[cell.ID]*hosted
+	order      []*hosted // by handle; dropped nodes leave nil until compacted
+	gaps       int       // nils in order
+	tombstones map[cell.ID]cell.Incarnation
+	nextHandle Handle
+	ready      bool // the restart scan is done
+
+	dirty   []*hosted // touched in this turn
+	active  []*hosted // unfinished, or with waiters: looked at by Tick
+	hotList []*hosted // hot, looked at by Tick in turn for idleness
+	hotAt   int
+	waiters int
+	led     int // nodes that lead their cell
+
+	batch       *storage.Batch // of this turn, nil until something is written
+	newBatch    func() *storage.Batch
+	handed      storage.BatchNumber // newest batch handed to storage
+	durable     storage.BatchNumber
+	held        []heldItem // in order of batch
+	fresh       []heldItem // of this turn, not yet numbered
+	loads       map[storage.ReadID]*hosted
+	nextLoad    storage.ReadID
+	servers     map[cell.ServerID]*server
+	peerChanges int
+	talking     []*server // with messages of this turn
+	value       []byte    // scratch for stored values
+	key         []byte    // scratch for keys
+	body        []byte    // scratch for messages
+	out         Output
+	slots       int // chosen this turn, for Events
+	commands    int
+}
+
+// heldItem waits for a batch to be durable: a message, a reply, or a node that begins to serve.
+type heldItem struct {
+	batch   storage.BatchNumber
+	node    *hosted
+	message paxos.Message
+	reply   *Reply
+	opens   *hosted
+}
+
+// bootLoad is the read of all rows and tombstones at start.
+const bootLoad storage.ReadID = 1
+
+// New makes a core; newBatch supplies empty batches (storage recycles them). The first Flush asks for the restart scan;
+// until it is answered, every request is told Unavailable.
+func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
+	c := &Core{
+		cfg: cfg, now: now, began: now,
+		index: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
+		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
+		loads: make(map[storage.ReadID]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
+		servers: make(map[cell.ServerID]*server),
+	}
+	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad,
+		Ranges: []storage.Range{kindRange(keyRow), kindRange(keyTombstone), kindRange(keyHandles)}})
+	return c
+}
+
+// Ready reports whether the restart scan is done.
+func (c *Core) Ready() bool { return c.ready }
+
+// PeerMessage is one Paxos message as it came from an authenticated peer server.
+type PeerMessage struct {
+	From     cell.ServerID
+	Envelope peer.Envelope
+	Message  paxos.Message
+}
+
+// OnPeer takes one message from a peer.
+func (c *Core) OnPeer(m *PeerMessage) {
+	c.Heard(m.From)
+	h := c.index[m.Envelope.Cell]
+	switch {
+	case h == nil:
+		c.drop("unknown cell")
+	case h.incarnation != m.Envelope.Incarnation:
+		c.drop("wrong incarnation")
+	case m.Message.To != 0 && m.Message.To != h.node:
+		c.drop("wrong recipient")
+	case h.configuration.Server(m.Message.From) != paxos.ServerID(m.From):
+		c.drop("sender is not that node")
+	default:
+		c.whenHot(h, input{peer: m})
+	}
+}
+
+func (c *Core) drop(reason string) {
+	if c.cfg.Events.Dropped != nil {
+		c.cfg.Events.Dropped(reason)
+	}
+}
+
+// OnDurable takes storage's report that everything up to batch n is on disk, and releases what waited for it.
+func (c *Core) OnDurable(n storage.BatchNumber) {
+	if n > c.durable {
+		c.durable = n
+	}
+	c.release()
+}
+
+// release lets go of held items whose batch is durable.
+func (c *Core) release() {
+	i := 0
+	for ; i < len(c.held) && c.held[i].batch <= c.durable; i++ {
+		item := &c.held[i]
+		switch {
+		case item.opens != nil:
+			c.open(item.opens)
+		case item.reply != nil:
+			c.out.Replies = append(c.out.Replies, *item.reply)
+		case item.message.To == item.node.node:
+			if item.node.hot != nil {
+				c.step(item.node, &item.message)
+			}
+		default:
+			c.emit(item.node, &item.message)
+		}
+	}
+	if i == 0 {
+		return
+	}
+	n := copy(c.held, c.held[i:])
+	clear(c.held[n:])
+	c.held = c.held[:n]
+}
+
+// hold queues an item behind the newest batch, that of this turn included.
+func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
+
+// Tick advances time and looks at the nodes that wait for something; the shell calls it every 20 ms or so. Its cost is
+// proportional to the active cells, never to the hosted ones.
+func (c *Core) Tick(now time.Duration) {
+	c.now = now
+	c.nudge()
+	c.coolDown()
+}
+
+// Now sets the time for the inputs that follow.
+func (c *Core) Now(now time.Duration) { c.now = now }
+
+// Flush ends the turn: it obeys the effects of every node touched and returns what the shell must do.
+func (c *Core) Flush() *Output {
+	for {
+		for i := 0; i < len(c.dirty); i++ {
+			c.dirty[i].isDirty = false
+			c.obey(c.dirty[i])
+		}
+		c.dirty = c.dirty[:0]
+		c.number()
+		if len(c.held) == 0 || c.held[0].batch > c.durable {
+			break
+		}
+		c.release() // nothing was written, so what relied on older batches may go; it may touch nodes again
+	}
+	if c.batch != nil {
+		c.handed++
+		c.batch.Number = c.handed
+		c.out.Batch, c.batch = c.batch, nil
+	}
+	for _, s := range c.talking {
+		s.collect(&c.out)
+	}
+	c.talking = c.talking[:0]
+	if c.cfg.Events.Chosen != nil && c.slots > 0 {
+		c.cfg.Events.Chosen(c.slots, c.commands)
+	}
+	c.slots, c.commands = 0, 0
+	return &c.out
+}
+
+// number tells the held items of this turn which batch they wait for.
+func (c *Core) number() {
+	n := c.handed
+	if c.batch != nil {
+		n++
+	}
+	if plantedAckEarly {
+		c.durable = n
+	}
+	for i := range c.fresh {
+		c.fresh[i].batch = n
+	}
+	c.held = append(c.held, c.fresh...)
+	clear(c.fresh)
+	c.fresh = c.fresh[:0]
+}
+
+// write returns the batch of this turn.
+func (c *Core) write() *storage.Batch {
+	if c.batch == nil {
+		c.batch = c.newBatch()
+	}
+	return c.batch
+}
+
+// Recycle forgets an Output that the shell is done with; it comes before the next input.
+func (c *Core) Recycle() {
+	clear(c.out.Replies)
+	clear(c.out.Loads)
+	c.out.Batch, c.out.Loads, c.out.Replies = nil, c.out.Loads[:0], c.out.Replies[:0]
+	for i := range c.out.Peers {
+		c.servers[c.out.Peers[i].To].recycle(&c.out.Peers[i])
+	}
+	c.out.Peers = c.out.Peers[:0]
+}

@@ -1,0 +1,42 @@
+package core
+
+import (
+	"encoding/binary"
+
+	"physalia/cell"
+	"physalia/node/storage"
+)
+
+// Handle is the local name of a node in its data directory. Handles are never reused there, so a node that moves away and
+// back finds nothing of its former life (rule 11, hazard H19).
+type Handle uint64
+
+// The kinds of keys. The kind byte precedes the handle, so that the restart scan reads one dense range of rows and never
+// steps over rings. Key 0x00 and what follows belong to package storage.
+const (
+	keyRow       = 'h' // + handle: peer.Row
+	keyRing      = 'l' // + handle + position: peer.RingRecord
+	keyState     = 's' // + handle: paxos.Snapshot
+	keyTombstone = 't' // + cell name: peer.Tombstone
+	keyHandles   = 'm' // the next handle to issue
+)
+
+func handleKey(b []byte, kind byte, h Handle) []byte {
+	return binary.BigEndian.AppendUint64(append(b, kind), uint64(h))
+}
+
+func ringKey(b []byte, h Handle, position int) []byte {
+	return binary.BigEndian.AppendUint16(handleKey(b, keyRing, h), uint16(position))
+}
+
+func tombstoneKey(b []byte, id cell.ID) []byte { return append(append(b, keyTombstone), id...) }
+
+// handleRange covers every key of one kind and handle.
+func handleRange(kind byte, h Handle) storage.Range {
+	return storage.Range{Start: handleKey(nil, kind, h), End: handleKey(nil, kind, h+1)}
+}
+
+// kindRange covers every key of one kind.
+func kindRange(kind byte) storage.Range {
+	return storage.Range{Start: []byte{kind}, End: []byte{kind + 1}}
+}

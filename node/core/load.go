@@ -1,0 +1,121 @@
+package core
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+
+	"physalia/cell/machine"
+	"physalia/internal/wire/peer"
+	"physalia/node/storage"
+	"physalia/paxos"
+)
+
+// load asks storage for everything of one node.
+func (c *Core) load(h *hosted) {
+	h.loading = true
+	id := c.nextLoad
+	c.nextLoad++
+	c.loads[id] = h
+	c.out.Loads = append(c.out.Loads, Load{ID: id, Ranges: []storage.Range{handleRange(keyState, h.handle), handleRange(keyRing, h.handle)}})
+}
+
+// OnLoaded takes storage's answer to a Load.
+func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) error {
+	if id == bootLoad {
+		if err != nil {
+			return fmt.Errorf("restart scan: %w", err)
+		}
+		return c.boot(pairs)
+	}
+	h := c.loads[id]
+	delete(c.loads, id)
+	if h == nil || c.index[h.id] != h || h.hot != nil {
+		return nil
+	}
+	h.loading = false
+	if err != nil {
+		c.cool(h, nil)
+		return nil // storage reports its failure itself; the server stops
+	}
+	c.guard(h, func() {
+		if err := c.restore(h, pairs); err != nil {
+			c.quarantine(h, err.Error())
+		}
+	})
+	c.drain(h)
+	return nil
+}
+
+// restore rebuilds a node from its stored state and ring. What is damaged is never voted with, and never mistaken for
+// new: the node goes out of service.
+func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
+	recovery := paxos.Recovery{Promised: h.promised}
+	state := machine.New()
+	for _, pair := range pairs {
+		switch pair.Key[0] {
+		case keyState:
+			snapshot, err := peer.DecodeSnapshot(pair.Value)
+			if err != nil {
+				return fmt.Errorf("stored state: %w", err)
+			}
+			restored, err := machine.Restore(snapshot.State)
+			if err != nil {
+				return fmt.Errorf("stored state at slot %d: %w", snapshot.Applied, err)
+			}
+			recovery.Snapshot, state = &snapshot, restored
+		case keyRing:
+			record, err := peer.DecodeRingRecord(pair.Value)
+			if err != nil {
+				return fmt.Errorf("ring record %x: %w", pair.Key[1:], err)
+			}
+			recovery.Records = append(recovery.Records, record.Record)
+			if recovery.Promised.Less(record.Promised) {
+				recovery.Promised = record.Promised
+			}
+			recovery.Applied = max(recovery.Applied, record.Applied)
+		}
+	}
+	replica, err := paxos.Restore(c.paxosConfig(h), recovery)
+	if err != nil {
+		return err
+	}
+	c.heat(h, &hot{replica: replica, machine: state})
+	c.obey(h) // replays what was applied, before the first input reaches the node
+	return nil
+}
+
+// boot takes the restart scan: existence, configuration and lower bounds of every node (rule 7).
+func (c *Core) boot(pairs []storage.Pair) error {
+	for _, pair := range pairs {
+		switch {
+		case pair.Key[0] == keyRow && len(pair.Key) == 9:
+			row, err := peer.DecodeRow(pair.Value)
+			if err != nil {
+				return fmt.Errorf("row of node %d: %w", binary.BigEndian.Uint64(pair.Key[1:]), err)
+			}
+			c.add(&hosted{id: row.Cell, incarnation: row.Incarnation, node: row.Node, promised: row.Promised, sealed: row.Sealed,
+				quarantined: row.Quarantined, configuration: &row.Configuration, handle: Handle(binary.BigEndian.Uint64(pair.Key[1:]))})
+		case pair.Key[0] == keyTombstone:
+			stone, err := peer.DecodeTombstone(pair.Value)
+			if err != nil {
+				return fmt.Errorf("tombstone %q: %w", pair.Key[1:], err)
+			}
+			c.tombstones[stone.Cell] = stone.Incarnation
+		case bytes.Equal(pair.Key, []byte{keyHandles}) && len(pair.Value) == 8:
+			c.nextHandle = Handle(binary.BigEndian.Uint64(pair.Value))
+		default:
+			return fmt.Errorf("restart scan: key %x is not known to this version", pair.Key)
+		}
+	}
+	c.ready = true
+	return nil
+}
+
+// add puts a node into the index.
+func (c *Core) add(h *hosted) {
+	c.index[h.id] = h
+	c.order = append(c.order, h)
+	c.share(h, 1)
+	c.routeChanged(h, false)
+}

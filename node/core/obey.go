@@ -1,0 +1,154 @@
+package core
+
+import (
+	"fmt"
+
+	"physalia/cell"
+	"physalia/cell/machine"
+	"physalia/internal/wire/peer"
+	"physalia/paxos"
+)
+
+// outcome is what applying one transaction came to.
+type outcome = machine.Outcome
+
+// obey does what a node's replica decided in this turn, in the order that paxos.Effects gives.
+func (c *Core) obey(h *hosted) {
+	if h.hot == nil {
+		return
+	}
+	var e paxos.Effects
+	if !c.guard(h, func() { e = h.hot.replica.Effects() }) {
+		return
+	}
+	if e.Install != nil && !c.install(h, e.Install) {
+		return
+	}
+	for i := range e.Deliver {
+		if !c.guard(h, func() { c.deliver(h, &e.Deliver[i]) }) || h.hot == nil {
+			return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
+		}
+	}
+	c.persist(h, &e.Persist)
+	for i := range e.SendNow {
+		c.emit(h, &e.SendNow[i])
+	}
+	for i := range e.SendDurable {
+		c.hold(heldItem{node: h, message: e.SendDurable[i]})
+	}
+	c.settle(h, &e)
+}
+
+// settle answers readers and those whose proposals came to nothing, and decides whether Tick has to look after the node.
+func (c *Core) settle(h *hosted, e *paxos.Effects) {
+	s := h.hot
+	for _, token := range e.ReadsReady {
+		if w := s.waiters.takeRead(token); w != nil {
+			c.waiters--
+			c.answerRead(h, w.request)
+		}
+	}
+	for _, token := range e.ReadsFailed {
+		if w := s.waiters.takeRead(token); w != nil {
+			c.fail(w, c.redirect("", h, c.whoLeads(h, 0)))
+		}
+	}
+	c.dropProposals(h, e.Dropped)
+	if e.Lost {
+		c.loseProposals(h)
+	}
+	if len(e.Deliver) > 0 || len(e.ReadsReady) > 0 || e.Install != nil {
+		s.quiet, s.backoff = c.now, c.cfg.NudgeAfter
+	}
+	c.setLed(h, s.replica.Role() == paxos.Proposer)
+	if s.replica.Unfinished() || !s.waiters.empty() {
+		c.activate(h)
+	}
+}
+
+// install replaces a node's state by a taught snapshot.
+func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
+	fresh, err := machine.Restore(snapshot.State)
+	if err == nil && machine.HashOf(snapshot.State) != snapshot.Hash {
+		err = fmt.Errorf("state hash is %x, the snapshot says %x", machine.HashOf(snapshot.State), snapshot.Hash)
+	}
+	if err != nil {
+		c.quarantine(h, fmt.Sprintf("snapshot at slot %d cannot be installed: %v", snapshot.Applied, err))
+		return false
+	}
+	h.hot.machine = fresh
+	s := &h.hot.waiters
+	for _, w := range s.inOrder(func(w *waiter) bool { return w.request.Kind == RequestTxn }) {
+		if o, ok := fresh.Recall(w.request.Request); ok {
+			delete(s.txns, w.key())
+			c.answerAll(h, w, &o)
+		}
+	}
+	if snapshot.Sealed {
+		c.sealed(h)
+	}
+	return true
+}
+
+// deliver applies one chosen slot. A command that this version does not fully understand, or that panics, takes the node
+// out of service; it is never skipped (rule 9).
+func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
+	c.slots++
+	switch d.Entry.Kind {
+	case paxos.NoOp:
+	case paxos.Seal:
+		c.sealed(h)
+	case paxos.Commands:
+		for _, command := range d.Entry.Commands {
+			o, err := h.hot.machine.Apply(command)
+			if err != nil {
+				c.quarantine(h, fmt.Sprintf("slot %d: %v", d.Slot, err))
+				return
+			}
+			c.commands++
+			if w := h.hot.waiters.removeTxn(requestKey{o.Request.Client, o.Request.Sequence}); w != nil {
+				c.answerAll(h, w, &o)
+			}
+		}
+	default:
+		c.quarantine(h, fmt.Sprintf("slot %d: entry kind %d is not known to this version", d.Slot, d.Entry.Kind))
+	}
+}
+
+// sealed notes that the incarnation is over: every waiter hears so, and the row keeps it.
+func (c *Core) sealed(h *hosted) {
+	if h.sealed {
+		return
+	}
+	h.sealed = true
+	s := &h.hot.waiters
+	for _, w := range s.seals {
+		c.reply(w.request.Origin, nil, nil)
+		c.waiters--
+	}
+	s.seals = nil
+	c.failAll(s, &cell.Error{Kind: cell.Deleted, Cell: h.id, Detail: fmt.Sprintf("incarnation %d is sealed", h.incarnation)})
+	c.putRow(h)
+	c.routeChanged(h, false)
+}
+
+// persist adds a node's writes to the batch of this turn. The promise is folded into the ring records; only a promise
+// without a record rewrites the row.
+func (c *Core) persist(h *hosted, p *paxos.Persist) {
+	replica := h.hot.replica
+	for i := range p.Records {
+		record := &p.Records[i]
+		c.value = peer.AppendRingRecord(c.value[:0], &peer.RingRecord{Record: *record, Promised: replica.Promised(), Applied: p.Applied})
+		c.key = ringKey(c.key[:0], h.handle, int(record.Slot%paxos.Slot(c.cfg.Window)))
+		c.write().Set(c.key, c.value)
+	}
+	if p.Promised != nil && len(p.Records) == 0 {
+		h.promised = *p.Promised
+		c.putRow(h)
+	}
+	if p.State {
+		c.value = peer.AppendSnapshot(c.value[:0], h.hot.snapshot())
+		c.key = handleKey(c.key[:0], keyState, h.handle)
+		c.write().Set(c.key, c.value)
+	}
+}

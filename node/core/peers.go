@@ -1,0 +1,199 @@
+package core
+
+import (
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+	"physalia/internal/wire/peer"
+	"physalia/paxos"
+)
+
+// server is what the core knows of another server: when it was heard of, and what leaves for it in this turn.
+type server struct {
+	id         cell.ServerID
+	clientAddr string
+	heard      time.Duration // zero: never
+	gone       bool          // its address refuses connections
+	shared     int           // hosted nodes whose cell has a member there
+	talking    bool
+	out        [lanes]PeerOut
+	spare      [lanes][]byte
+}
+
+// peerBodyBytes is where a turn's messages for one peer are split into another frame.
+const peerBodyBytes = 1 << 20
+
+func (c *Core) server(id cell.ServerID) *server {
+	s := c.servers[id]
+	if s == nil {
+		s = &server{id: id}
+		c.servers[id] = s
+	}
+	return s
+}
+
+// Heard notes a sign of life of a peer server. It is a hint for elections, never a proof of anything.
+func (c *Core) Heard(id cell.ServerID) {
+	s := c.server(id)
+	s.heard, s.gone = max(c.now, 1), false
+}
+
+// Gone notes that nothing listens at a peer's address: it counts as dead until it is heard of again. While everybody may
+// still be starting it means nothing.
+func (c *Core) Gone(id cell.ServerID) {
+	if c.now-c.began < c.cfg.LivenessPeriod {
+		return
+	}
+	s := c.server(id)
+	s.heard, s.gone = 0, true
+}
+
+// Address tells where clients reach a server, for redirects.
+func (c *Core) Address(id cell.ServerID, clientAddr string) { c.server(id).clientAddr = clientAddr }
+
+// Peers lists the servers that share cells with this one, in no particular order; the shell keeps heartbeats with them.
+func (c *Core) Peers() []cell.ServerID {
+	var ids []cell.ServerID
+	for id, s := range c.servers {
+		if s.shared > 0 && id != c.cfg.Server {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// AlivePeers counts the other servers that were heard of within the liveness period.
+func (c *Core) AlivePeers() int {
+	n := 0
+	for id, s := range c.servers {
+		if id != c.cfg.Server && s.shared > 0 && c.alive(id) {
+			n++
+		}
+	}
+	return n
+}
+
+// PeerChanges grows whenever Peers may have changed.
+func (c *Core) PeerChanges() int { return c.peerChanges }
+
+// share counts the servers of a node's cell in or out.
+func (c *Core) share(h *hosted, by int) {
+	for _, m := range h.configuration.Members {
+		s := c.server(cell.ServerID(m.Server))
+		if s.shared += by; s.shared == max(by, 0) {
+			c.peerChanges++
+		}
+	}
+}
+
+// alive reports whether a server was heard of within the liveness period. For one period after the start everybody
+// counts as alive, so that a mass restart does not begin with a mass election.
+func (c *Core) alive(id cell.ServerID) bool {
+	if id == c.cfg.Server {
+		return true
+	}
+	since := c.began
+	if s := c.servers[id]; s != nil {
+		if s.gone {
+			return false
+		}
+		since = max(since, s.heard)
+	}
+	return c.now-since < c.cfg.LivenessPeriod
+}
+
+// successor is the member that should campaign when the proposer is gone: the next live one in the jury behind it, so
+// that the cells of a dead server spread over its peers, and everybody who sees the same servers names the same one.
+func (c *Core) successor(h *hosted, leader paxos.NodeNumber) cell.ServerID {
+	members := h.configuration.Members
+	start := h.configuration.Index(leader)
+	for i := 1; i <= len(members); i++ {
+		id := cell.ServerID(members[(start+i+len(members))%len(members)].Server)
+		if c.alive(id) {
+			return id
+		}
+	}
+	return c.cfg.Server
+}
+
+// emit encodes a message for its receiver, or for all other members when To is zero.
+func (c *Core) emit(h *hosted, m *paxos.Message) {
+	lane := LanePaxos
+	if m.Kind == paxos.MsgTeach || m.Kind == paxos.MsgTeachAll {
+		lane = LaneBulk
+	}
+	if m.Kind == paxos.MsgTeachAll && m.Snapshot == nil {
+		if h.hot == nil {
+			return
+		}
+		m.Snapshot = h.hot.snapshot()
+	}
+	envelope := peer.Envelope{Cell: h.id, Incarnation: h.incarnation, Configuration: h.configuration.Number}
+	c.body = peer.AppendMessage(c.body[:0], &envelope, m)
+	for i := range h.configuration.Members {
+		member := &h.configuration.Members[i]
+		if member.Node == m.To || (m.To == 0 && member.Node != h.node) {
+			c.enqueue(cell.ServerID(member.Server), lane, c.body)
+		}
+	}
+}
+
+func (c *Core) enqueue(to cell.ServerID, lane Lane, message []byte) {
+	s := c.server(to)
+	if !s.talking {
+		s.talking = true
+		c.talking = append(c.talking, s)
+	}
+	o := &s.out[lane]
+	if len(o.Body) > 0 && len(o.Body)+len(message) > peerBodyBytes {
+		c.out.Peers = append(c.out.Peers, *o)
+		*o = PeerOut{}
+	}
+	if o.Body == nil {
+		*o = PeerOut{To: to, Lane: lane, Body: s.spare[lane][:0]}
+		s.spare[lane] = nil
+	}
+	o.Count++
+	o.Body = append(o.Body, message...)
+}
+
+// collect moves what waits for this peer into the output.
+func (s *server) collect(out *Output) {
+	s.talking = false
+	for lane := range s.out {
+		if s.out[lane].Count > 0 {
+			out.Peers = append(out.Peers, s.out[lane])
+			s.out[lane] = PeerOut{}
+		}
+	}
+}
+
+// recycle keeps the buffer of a frame that was sent.
+func (s *server) recycle(o *PeerOut) {
+	if cap(o.Body) <= peerBodyBytes {
+		s.spare[o.Lane] = o.Body
+	}
+	o.Body = nil
+}
+
+// redirect makes the NotProposer answer that names whom to ask.
+func (c *Core) redirect(op string, h *hosted, to cell.ServerID) *cell.Error {
+	e := &cell.Error{Op: op, Kind: cell.NotProposer, Cell: h.id, Detail: "this node does not lead the cell", Leader: to}
+	if s := c.servers[to]; s != nil {
+		e.LeaderAddr = s.clientAddr
+	}
+	return e
+}
+
+// founders lists the members of a node's cell with the addresses known here.
+func (c *Core) founders(h *hosted) []wire.Founder {
+	members := make([]wire.Founder, len(h.configuration.Members))
+	for i, m := range h.configuration.Members {
+		members[i] = wire.Founder{Node: uint64(m.Node), Server: cell.ServerID(m.Server)}
+		if s := c.servers[cell.ServerID(m.Server)]; s != nil {
+			members[i].ClientAddr = s.clientAddr
+		}
+	}
+	return members
+}

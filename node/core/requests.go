@@ -1,0 +1,312 @@
+package core
+
+import (
+	"fmt"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+	"physalia/paxos"
+)
+
+// RequestKind is what a client or the control plane wants of one cell.
+type RequestKind uint8
+
+// The kinds of requests about one cell.
+const (
+	RequestTxn RequestKind = iota
+	RequestRead
+	RequestStaleRead
+	RequestExplain
+	RequestSeal
+)
+
+// Request is one request about one cell, decoded and checked by ParseRequest.
+type Request struct {
+	Origin  Origin
+	Kind    RequestKind
+	Header  wire.Header
+	Request cell.Request // RequestTxn
+	Txn     cell.Txn
+	Least   cell.Revision // RequestStaleRead
+	Command []byte        // RequestTxn: as it goes into the log
+}
+
+var requestOps = [...]string{wire.MethodTxn, wire.MethodRead, wire.MethodRead, wire.MethodExplain, wire.MethodSeal}
+
+func (r *Request) op() string { return requestOps[r.Kind] }
+
+// ParseRequest is the gate for requests from outside: it decodes and bounds them, and refuses what could not be applied.
+// It touches no state, so the shell calls it on the connections' goroutines.
+func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
+	r := &Request{}
+	switch method {
+	case wire.MethodTxn:
+		var m wire.TxnRequest
+		if err := wire.Unmarshal(params, &m); err != nil {
+			return nil, asError(method, err)
+		}
+		r.Header, r.Request, r.Txn = m.Header, m.Request, m.Txn
+		if m.Txn.IsRead() {
+			r.Kind = RequestRead
+		}
+	case wire.MethodRead:
+		var m wire.ReadRequest
+		if err := wire.Unmarshal(params, &m); err != nil {
+			return nil, asError(method, err)
+		}
+		r.Kind, r.Header, r.Txn, r.Least = RequestRead, m.Header, m.Txn, m.Least
+		if m.Stale {
+			r.Kind = RequestStaleRead
+		}
+		if !m.Txn.IsRead() {
+			return nil, &cell.Error{Op: method, Kind: cell.Invalid, Cell: m.Header.Cell,
+				Detail: "a read may only get and scan", Hint: "use " + wire.MethodTxn}
+		}
+	case wire.MethodExplain:
+		var m wire.ExplainRequest
+		if err := wire.Unmarshal(params, &m); err != nil {
+			return nil, asError(method, err)
+		}
+		r.Kind, r.Header = RequestExplain, m.Header
+		return r, r.checkHeader()
+	case wire.MethodSeal:
+		var m wire.SealCell
+		if err := wire.Unmarshal(params, &m); err != nil {
+			return nil, asError(method, err)
+		}
+		r.Kind = RequestSeal
+		r.Header = wire.Header{Cell: m.Cell, Incarnation: m.Incarnation, Timeout: m.Timeout, Attempt: m.Attempt}
+		return r, r.checkHeader()
+	default:
+		return nil, &cell.Error{Op: method, Kind: cell.Invalid, Detail: "unknown method"}
+	}
+	if err := r.checkHeader(); err != nil {
+		return nil, err
+	}
+	if err := r.Txn.Check(); err != nil {
+		e := asError(method, err)
+		e.Cell = r.Header.Cell
+		return nil, e
+	}
+	if r.Kind == RequestTxn {
+		command := wire.Command{Request: r.Request, Txn: r.Txn}
+		r.Command = command.Append(nil)
+	}
+	return r, nil
+}
+
+func (r *Request) checkHeader() *cell.Error {
+	if err := r.Header.Cell.Check(); err != nil {
+		return asError(r.op(), err)
+	}
+	if r.Header.Timeout == 0 {
+		return &cell.Error{Op: r.op(), Kind: cell.Invalid, Cell: r.Header.Cell, Detail: "timeout is 0 ms", Hint: "say how long you will wait"}
+	}
+	return nil
+}
+
+func asError(op string, err error) *cell.Error {
+	if e, ok := err.(*cell.Error); ok {
+		e.Op = op
+		return e
+	}
+	return &cell.Error{Op: op, Kind: cell.Invalid, Detail: err.Error()}
+}
+
+// OnRequest takes one request about one cell.
+func (c *Core) OnRequest(r *Request) {
+	h := c.index[r.Header.Cell]
+	if err := c.admit(h, r); err != nil {
+		c.reply(r.Origin, nil, err)
+		return
+	}
+	c.whenHot(h, input{request: r})
+}
+
+// admit refuses what this server cannot serve, before anything is loaded for it.
+func (c *Core) admit(h *hosted, r *Request) *cell.Error {
+	id := r.Header.Cell
+	switch {
+	case !c.ready:
+		return &cell.Error{Op: r.op(), Kind: cell.Unavailable, Cell: id, Detail: "the server is starting", RetryAfter: 50 * time.Millisecond}
+	case h == nil:
+		if dead, ok := c.tombstones[id]; ok && r.Header.Incarnation != 0 && r.Header.Incarnation <= dead {
+			return &cell.Error{Op: r.op(), Kind: cell.Deleted, Cell: id, Detail: fmt.Sprintf("incarnation %d was deleted", r.Header.Incarnation)}
+		}
+		return &cell.Error{Op: r.op(), Kind: cell.UnknownHere, Cell: id, Detail: fmt.Sprintf("server %s hosts no node of it", c.cfg.Server),
+			Hint: "look the cell up again; it may exist elsewhere"}
+	case r.Header.Incarnation != 0 && r.Header.Incarnation != h.incarnation:
+		return &cell.Error{Op: r.op(), Kind: cell.Stale, Cell: id,
+			Detail: fmt.Sprintf("request is for incarnation %d, this node is of %d", r.Header.Incarnation, h.incarnation), Hint: "look the cell up again"}
+	case h.sealed && r.Kind != RequestExplain && r.Kind != RequestSeal:
+		return c.deleted(r.op(), h)
+	case c.waiters >= c.cfg.WaitersMax:
+		return &cell.Error{Op: r.op(), Kind: cell.Overloaded, Cell: id,
+			Detail: fmt.Sprintf("%d requests are in flight on this server", c.waiters), RetryAfter: 20 * time.Millisecond}
+	}
+	return nil
+}
+
+func (c *Core) deleted(op string, h *hosted) *cell.Error {
+	return &cell.Error{Op: op, Kind: cell.Deleted, Cell: h.id, Detail: fmt.Sprintf("incarnation %d is sealed", h.incarnation)}
+}
+
+// serve answers a request on a hot node, now or later.
+func (c *Core) serve(h *hosted, r *Request) {
+	switch r.Kind {
+	case RequestExplain:
+		c.reply(r.Origin, c.explain(h), nil)
+	case RequestStaleRead:
+		c.staleRead(h, r)
+	case RequestSeal:
+		c.seal(h, r)
+	case RequestRead:
+		if c.leads(h, r) {
+			c.read(h, r)
+		}
+	case RequestTxn:
+		c.transact(h, r)
+	}
+}
+
+// leads reports whether this node leads its cell or asks to, campaigning if it falls to this server to do so; otherwise
+// it answers the request with whom to ask.
+func (c *Core) leads(h *hosted, r *Request) bool {
+	replica := h.hot.replica
+	if replica.Role() != paxos.Follower {
+		return true
+	}
+	if to := c.whoLeads(h, r.Header.Attempt); to != c.cfg.Server {
+		c.reply(r.Origin, nil, c.redirect(r.op(), h, to))
+		return false
+	}
+	if !c.guard(h, replica.Campaign) {
+		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Quarantined, Cell: h.id, Detail: h.quarantined})
+		return false
+	}
+	if c.cfg.Events.Campaign != nil && replica.Role() == paxos.Candidate {
+		c.cfg.Events.Campaign(h.id, paxos.Ballot{Round: replica.Promised().Round, Node: h.node})
+	}
+	c.touch(h)
+	return true
+}
+
+// attemptsBeforeTakeover: a client that was sent around so often reaches nobody who leads, whatever this server believes
+// about who is alive; one in so many attempts makes the member that was asked campaign.
+const attemptsBeforeTakeover = 6
+
+// whoLeads names the server that should serve a request now: the proposer while it seems alive, else its successor. A
+// proposer that forgot its role in a restart campaigns again when it is asked.
+func (c *Core) whoLeads(h *hosted, attempt uint32) cell.ServerID {
+	leader := h.hot.replica.Leader()
+	server := cell.ServerID(h.configuration.Server(leader))
+	if server != "" && c.alive(server) && (attempt == 0 || attempt%attemptsBeforeTakeover != 0) {
+		return server
+	}
+	if attempt != 0 && attempt%attemptsBeforeTakeover == 0 {
+		return c.cfg.Server
+	}
+	return c.successor(h, leader)
+}
+
+// transact proposes a transaction, unless its outcome is known already (rule 14).
+func (c *Core) transact(h *hosted, r *Request) {
+	if outcome, ok := h.hot.machine.Recall(r.Request); ok {
+		c.answer(h, r.Origin, &outcome)
+		return
+	}
+	key := requestKey{r.Request.Client, r.Request.Sequence}
+	if h.hot.waiters.join(key, r, c.now) {
+		c.waiters++
+		return // the same request is on its way: one proposal, two answers
+	}
+	if !c.leads(h, r) {
+		return
+	}
+	w := h.hot.waiters.add(r, c.now)
+	c.waiters++
+	var refusal paxos.Refusal
+	ok := c.guard(h, func() { refusal = h.hot.replica.Propose(r.Command, paxos.Proposal(w.token)) })
+	if !ok {
+		return // quarantined; its waiters were answered
+	}
+	if refusal != paxos.Accepted {
+		h.hot.waiters.removeTxn(key)
+		c.waiters--
+		c.reply(r.Origin, nil, c.refusal(r.op(), h, refusal))
+		return
+	}
+	c.touch(h)
+	c.activate(h)
+}
+
+func (c *Core) refusal(op string, h *hosted, why paxos.Refusal) *cell.Error {
+	switch why {
+	case paxos.Sealed:
+		return c.deleted(op, h)
+	case paxos.PipelineFull:
+		return &cell.Error{Op: op, Kind: cell.Overloaded, Cell: h.id, Detail: "the cell's pipeline and its next batch are full",
+			RetryAfter: 5 * time.Millisecond}
+	}
+	return c.redirect(op, h, c.whoLeads(h, 0))
+}
+
+// read starts a quorum-confirmed read.
+func (c *Core) read(h *hosted, r *Request) {
+	w := h.hot.waiters.addRead(r, c.now)
+	c.waiters++
+	if refusal := h.hot.replica.Read(paxos.ReadToken(w.token)); refusal != paxos.Accepted {
+		h.hot.waiters.takeRead(paxos.ReadToken(w.token))
+		c.waiters--
+		c.reply(r.Origin, nil, c.refusal(r.op(), h, refusal))
+		return
+	}
+	c.touch(h)
+	c.activate(h)
+}
+
+// staleRead answers from the applied state, a consistent prefix, if it is recent enough for the client's session.
+func (c *Core) staleRead(h *hosted, r *Request) {
+	if have := h.hot.machine.Revision(); have < r.Least {
+		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Unavailable, Cell: h.id,
+			Detail: fmt.Sprintf("this member is at revision %d, the session has seen %d", have, r.Least), RetryAfter: 10 * time.Millisecond})
+		return
+	}
+	c.answerRead(h, r)
+}
+
+func (c *Core) answerRead(h *hosted, r *Request) {
+	result, err := h.hot.machine.Read(&r.Txn)
+	if err != nil {
+		err.Op, err.Cell = r.op(), h.id
+		c.reply(r.Origin, nil, err)
+		return
+	}
+	c.reply(r.Origin, &wire.ReadReply{Incarnation: h.incarnation, Result: result}, nil)
+}
+
+// seal asks for the last entry of the incarnation (rule 15).
+func (c *Core) seal(h *hosted, r *Request) {
+	if h.sealed {
+		c.reply(r.Origin, nil, nil)
+		return
+	}
+	if !c.leads(h, r) {
+		return
+	}
+	refusal := h.hot.replica.ProposeSeal()
+	if refusal == paxos.NotProposer { // still a candidate
+		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Unavailable, Cell: h.id, Detail: "this node is asking for the cell's votes",
+			RetryAfter: 20 * time.Millisecond, Leader: c.cfg.Server})
+		return
+	}
+	h.hot.waiters.addSeal(r, c.now)
+	c.waiters++
+	c.touch(h)
+	c.activate(h)
+}
+
+func (c *Core) reply(to Origin, result wire.Message, err *cell.Error) {
+	c.out.Replies = append(c.out.Replies, Reply{To: to, Result: result, Err: err})
+}

@@ -1,0 +1,229 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+	"physalia/paxos"
+)
+
+// requestKey finds the waiter of a transaction when its command is applied, wherever it was proposed.
+type requestKey struct {
+	client   cell.ClientID
+	sequence uint64
+}
+
+// waiter is a request without an answer.
+type waiter struct {
+	request  *Request
+	token    uint64 // paxos.Proposal or paxos.ReadToken
+	deadline time.Duration
+	also     *waiter // the same transaction, asked again
+}
+
+func (w *waiter) key() requestKey {
+	return requestKey{w.request.Request.Client, w.request.Request.Sequence}
+}
+
+// lastDeadline is when nobody waits for this waiter's answer any more.
+func (w *waiter) lastDeadline() time.Duration {
+	d := w.deadline
+	for ; w != nil; w = w.also {
+		d = max(d, w.deadline)
+	}
+	return d
+}
+
+// waiters are the requests of one cell without an answer.
+type waiters struct {
+	txns  map[requestKey]*waiter
+	reads map[paxos.ReadToken]*waiter
+	seals []*waiter
+	next  uint64
+}
+
+func (s *waiters) empty() bool { return len(s.txns) == 0 && len(s.reads) == 0 && len(s.seals) == 0 }
+
+func (s *waiters) make(r *Request, now time.Duration) *waiter {
+	s.next++
+	return &waiter{request: r, token: s.next, deadline: now + time.Duration(r.Header.Timeout)*time.Millisecond}
+}
+
+func (s *waiters) add(r *Request, now time.Duration) *waiter {
+	if s.txns == nil {
+		s.txns = make(map[requestKey]*waiter)
+	}
+	w := s.make(r, now)
+	s.txns[requestKey{r.Request.Client, r.Request.Sequence}] = w
+	return w
+}
+
+// join adds a request to the waiter of the same transaction, if there is one.
+func (s *waiters) join(key requestKey, r *Request, now time.Duration) bool {
+	w := s.txns[key]
+	if w == nil {
+		return false
+	}
+	also := s.make(r, now)
+	also.also = w.also
+	w.also = also
+	return true
+}
+
+func (s *waiters) addRead(r *Request, now time.Duration) *waiter {
+	if s.reads == nil {
+		s.reads = make(map[paxos.ReadToken]*waiter)
+	}
+	w := s.make(r, now)
+	s.reads[paxos.ReadToken(w.token)] = w
+	return w
+}
+
+func (s *waiters) addSeal(r *Request, now time.Duration) { s.seals = append(s.seals, s.make(r, now)) }
+
+func (s *waiters) removeTxn(key requestKey) *waiter {
+	w := s.txns[key]
+	delete(s.txns, key)
+	return w
+}
+
+func (s *waiters) takeRead(t paxos.ReadToken) *waiter {
+	w := s.reads[t]
+	delete(s.reads, t)
+	return w
+}
+
+// inOrder returns the first waiters of all transactions and reads for which keep holds, oldest first; the order of a map
+// must never show outside.
+func (s *waiters) inOrder(keep func(w *waiter) bool) []*waiter {
+	var all []*waiter
+	for _, w := range s.txns {
+		if keep(w) {
+			all = append(all, w)
+		}
+	}
+	for _, w := range s.reads {
+		if keep(w) {
+			all = append(all, w)
+		}
+	}
+	slices.SortFunc(all, func(a, b *waiter) int { return cmp.Compare(a.token, b.token) })
+	return all
+}
+
+func anyWaiter(*waiter) bool { return true }
+
+// fail answers a waiter, and whoever asked the same again, with an error of their own.
+func (c *Core) fail(w *waiter, err *cell.Error) {
+	for ; w != nil; w = w.also {
+		e := *err
+		e.Op = w.request.op()
+		c.reply(w.request.Origin, nil, &e)
+		c.waiters--
+	}
+}
+
+// failAll answers every waiter with err.
+func (c *Core) failAll(s *waiters, err *cell.Error) {
+	for _, w := range append(s.inOrder(anyWaiter), s.seals...) {
+		c.fail(w, err)
+	}
+	s.txns, s.reads, s.seals = nil, nil, nil
+}
+
+// answer tells a waiter's client the outcome of its transaction.
+func (c *Core) answer(h *hosted, to Origin, o *outcome) {
+	if o.Err != nil {
+		e := *o.Err
+		e.Op, e.Cell = wire.MethodTxn, h.id
+		c.reply(to, nil, &e)
+		return
+	}
+	c.reply(to, &wire.TxnReply{Incarnation: h.incarnation, Result: o.Result}, nil)
+}
+
+// answerAll answers everybody who waits for a transaction.
+func (c *Core) answerAll(h *hosted, w *waiter, o *outcome) {
+	for ; w != nil; w = w.also {
+		c.answer(h, w.request.Origin, o)
+		c.waiters--
+	}
+}
+
+// dropProposals answers the waiters of commands that were never sent to anyone: not applied, for certain.
+func (c *Core) dropProposals(h *hosted, dropped []paxos.Proposal) {
+	if len(dropped) == 0 {
+		return
+	}
+	gone := make(map[uint64]bool, len(dropped))
+	for _, p := range dropped {
+		gone[uint64(p)] = true
+	}
+	err := c.redirect("", h, c.whoLeads(h, 0))
+	if h.sealed {
+		err = c.deleted("", h)
+	}
+	s := &h.hot.waiters
+	for _, w := range s.inOrder(func(w *waiter) bool { return w.request.Kind == RequestTxn && gone[w.token] }) {
+		delete(s.txns, w.key())
+		c.fail(w, err)
+	}
+}
+
+// loseProposals answers the waiters of commands that were sent by a proposer that was deposed: their outcome is unknown
+// here, and repeating the same request elsewhere is safe.
+func (c *Core) loseProposals(h *hosted) {
+	s := &h.hot.waiters
+	leader := c.whoLeads(h, 0)
+	unknown := c.redirect("", h, leader)
+	unknown.Kind = cell.UnknownResult
+	unknown.Detail = "this node stopped leading the cell while the transaction was on its way"
+	unknown.Hint = "repeat the same request"
+	for _, w := range s.inOrder(func(w *waiter) bool { return w.request.Kind == RequestTxn }) {
+		delete(s.txns, w.key())
+		c.fail(w, unknown)
+	}
+	seals := s.seals
+	s.seals = nil
+	for _, w := range seals {
+		c.fail(w, c.redirect("", h, leader))
+	}
+}
+
+// expire answers the waiters whose client waits no longer.
+func (c *Core) expire(h *hosted) {
+	s := &h.hot.waiters
+	for _, w := range s.inOrder(func(w *waiter) bool { return w.lastDeadline() <= c.now }) {
+		if w.request.Kind == RequestTxn {
+			delete(s.txns, w.key())
+			c.fail(w, c.timedOut(h, cell.UnknownResult))
+		} else {
+			delete(s.reads, paxos.ReadToken(w.token))
+			c.fail(w, c.timedOut(h, cell.Unavailable))
+		}
+	}
+	kept := s.seals[:0]
+	for _, w := range s.seals {
+		if w.deadline <= c.now {
+			c.fail(w, c.timedOut(h, cell.UnknownResult))
+		} else {
+			kept = append(kept, w)
+		}
+	}
+	s.seals = kept
+}
+
+func (c *Core) timedOut(h *hosted, kind cell.Kind) *cell.Error {
+	alive := 0
+	for _, m := range h.configuration.Members {
+		if c.alive(cell.ServerID(m.Server)) {
+			alive++
+		}
+	}
+	return &cell.Error{Kind: kind, Cell: h.id, Hint: "physalia cell explain shows who answers",
+		Detail: fmt.Sprintf("no majority answered in time; %d of %d members' servers seem alive", alive, len(h.configuration.Members))}
+}

@@ -1,0 +1,306 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/rpc"
+	"physalia/internal/wire"
+	"physalia/node/core"
+	"physalia/node/datadir"
+	"physalia/node/mesh"
+	"physalia/node/storage"
+)
+
+// Server is one storage server of a colony: it hosts the nodes of many cells. Its methods are safe for concurrent use.
+type Server struct {
+	cfg      Config
+	identity datadir.Identity
+	boot     uint64
+
+	dir       *datadir.Dir
+	storage   *storage.Pebble
+	inbox     *inbox
+	loop      *loop
+	mesh      *mesh.Mesh
+	clients   *rpc.Server
+	gossip    *gossip
+	agent     *controlAgent
+	addresses *addressBook
+	metrics   *metrics
+	ops       *http.Server
+
+	peerAddr, clientAddr, gossipAddr, opsAddr string
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	failOnce sync.Once
+	failure  error
+	failed   chan struct{}
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Start opens the data directory and serves until Close. It returns once the server listens; its nodes serve as soon as
+// the restart scan is done (Ready). Errors say what is wrong and what to do: a foreign data directory, a port in use.
+func Start(cfg Config) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, inbox: newInbox(cfg.InboxMax), failed: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.agent = newControlAgent(s)
+	for _, step := range []func() error{s.openDir, s.openStorage, s.openLoop, s.listenPeers, s.listenClients, s.joinGossip, s.listenOps} {
+		if err := step(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	s.goRun(func() {
+		if err := s.loop.run(); err != nil {
+			s.fail(err)
+		}
+	})
+	if len(cfg.Control) > 0 {
+		s.goRun(func() { s.agent.run(s.ctx) })
+	}
+	s.goRun(func() { s.gossip.run(s.ctx) })
+	s.goRun(s.keepAddresses)
+	s.gossip.seeds(append(cfg.Join, s.addresses.gossip(s.identity.Server)...))
+	return s, nil
+}
+
+func (s *Server) goRun(f func()) {
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		f()
+	}()
+}
+
+// openDir locks the data directory and learns who this server is.
+func (s *Server) openDir() error {
+	dir, err := datadir.Open(datadir.Config{Path: s.cfg.DataDir, Random: rand.Reader, Now: time.Now(), Logger: s.cfg.Logger,
+		Want: datadir.Identity{Colony: s.cfg.Colony, Name: s.cfg.Name, Brick: s.cfg.Brick, Rack: s.cfg.Rack, Power: s.cfg.Power, Color: s.cfg.Color}})
+	if err != nil {
+		return err
+	}
+	s.dir, s.identity, s.boot = dir, dir.Identity(), dir.Boot()
+	s.metrics = newMetrics(s)
+	s.addresses, err = openAddressBook(dir, func(id cell.ServerID, addr string) {
+		s.inbox.call(func(c *core.Core) { c.Address(id, addr) })
+	})
+	return err
+}
+
+// openStorage opens Pebble; an error of the disk later stops the server for good.
+func (s *Server) openStorage() error {
+	store, err := storage.OpenPebble(storage.PebbleConfig{Dir: s.dir.StorePath(), Logger: s.cfg.Logger, MustExist: s.dir.Stored(),
+		MemTableBytes: uint64(s.cfg.MemTableBytes),
+		OnSlow:        func(op string, d time.Duration) { s.cfg.Logger.Warn("slow disk", "op", op, "took", d) },
+	}, &storageSink{s.inbox, s.fail})
+	if err != nil {
+		return err
+	}
+	s.storage = store
+	if s.dir.Stored() {
+		return nil
+	}
+	return s.dir.MarkStored()
+}
+
+func (s *Server) openLoop() error {
+	cfg := core.Default()
+	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
+	cfg.Recovered = s.storage.Recovered()
+	cfg.Events = s.metrics.events(s)
+	began := time.Now()
+	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, began: began, stop: make(chan struct{}), done: make(chan struct{}),
+		core: core.New(cfg, 0, storage.GetBatch)}
+	return nil
+}
+
+func (s *Server) listenPeers() error {
+	ln, err := listen("peer", s.cfg.ListenPeer)
+	if err != nil {
+		return err
+	}
+	s.peerAddr = s.advertised(ln.Addr())
+	s.mesh = mesh.New(mesh.Config{Hello: s.hello(), Listener: ln, Resolve: s.addresses.peer, HeartbeatEvery: heartbeatEvery, Logger: s.cfg.Logger,
+		Heard: s.inbox.heardOf, Gone: s.inbox.goneIs,
+		Messages: func(batch *[]core.PeerMessage) {
+			if !s.inbox.peerMessages(batch) {
+				s.metrics.dropped.WithLabelValues("inbox is full").Add(float64(len(*batch)))
+				s.mesh.Recycle(batch)
+			}
+		}})
+	s.metrics.meshStats(&s.mesh.Stats)
+	return nil
+}
+
+func (s *Server) listenClients() error {
+	ln, err := listen("client", s.cfg.ListenClient)
+	if err != nil {
+		return err
+	}
+	s.clientAddr = s.advertised(ln.Addr())
+	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s}, Check: s.checkClient})
+	return nil
+}
+
+func (s *Server) joinGossip() error {
+	g, err := startGossip(s, s.cfg.ListenGossip, s.cfg.Advertise, gossipMeta{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr})
+	if err != nil {
+		return err
+	}
+	s.gossip = g
+	s.gossipAddr = g.addr()
+	return nil
+}
+
+func (s *Server) listenOps() error {
+	if s.cfg.ListenOps == "" {
+		return nil
+	}
+	ln, err := listen("ops", s.cfg.ListenOps)
+	if err != nil {
+		return err
+	}
+	s.opsAddr = ln.Addr().String()
+	s.ops = &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second}
+	s.goRun(func() {
+		if err := s.ops.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.cfg.Logger.Error("ops listener ended", "err", err)
+		}
+	})
+	return nil
+}
+
+func listen(what, addr string) (net.Listener, error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: fmt.Sprintf("cannot listen for %s connections on %s", what, addr),
+			Err: err, Hint: fmt.Sprintf("is the port in use? set --listen-%s", what)}
+	}
+	return ln, nil
+}
+
+// advertised is the address that others reach a listener at.
+func (s *Server) advertised(addr net.Addr) string {
+	_, port, err := net.SplitHostPort(addr.String())
+	if err != nil || s.cfg.Advertise == "" {
+		return addr.String()
+	}
+	return net.JoinHostPort(s.cfg.Advertise, port)
+}
+
+func (s *Server) hello() wire.Hello {
+	return wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Colony: s.identity.Colony, Brick: s.identity.Brick,
+		Color: s.identity.Color, Server: s.identity.Server, Boot: s.boot}
+}
+
+func (s *Server) registration() *wire.Registration {
+	return &wire.Registration{Server: s.identity.Server, Name: s.identity.Name, Colony: s.identity.Colony, Brick: s.identity.Brick,
+		Rack: s.identity.Rack, Power: s.identity.Power, Color: s.identity.Color, PeerAddr: s.peerAddr, ClientAddr: s.clientAddr,
+		GossipAddr: s.gossipAddr, Boot: s.boot, Capacity: uint64(s.cfg.Capacity)}
+}
+
+// keepAddresses writes the address book when it changed, at most once a second.
+func (s *Server) keepAddresses() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.addresses.save(); err != nil {
+				s.cfg.Logger.Warn("address book was not written", "err", err)
+			}
+		}
+	}
+}
+
+// Identity tells who this server is.
+func (s *Server) Identity() datadir.Identity { return s.identity }
+
+// PeerAddr, ClientAddr, GossipAddr and OpsAddr are where this server is reached; OpsAddr is empty without an ops listener.
+func (s *Server) PeerAddr() string { return s.peerAddr }
+
+// ClientAddr is where clients reach this server.
+func (s *Server) ClientAddr() string { return s.clientAddr }
+
+// GossipAddr is where other servers' gossip reaches this server.
+func (s *Server) GossipAddr() string { return s.gossipAddr }
+
+// OpsAddr is where /metrics, /livez and /readyz are, or empty.
+func (s *Server) OpsAddr() string { return s.opsAddr }
+
+// Failed is closed when the server cannot go on, for example after a disk error; Err then says why. The process should
+// exit: nothing that was acknowledged is lost.
+func (s *Server) Failed() <-chan struct{} { return s.failed }
+
+// Err says why the server failed, or nil.
+func (s *Server) Err() error {
+	select {
+	case <-s.failed:
+		return s.failure
+	default:
+		return nil
+	}
+}
+
+func (s *Server) fail(err error) {
+	s.failOnce.Do(func() {
+		s.failure = err
+		s.cfg.Logger.Error("the server stops", "err", err)
+		close(s.failed)
+	})
+}
+
+// Close stops serving, waits for all goroutines, and releases the data directory. It may be called more than once.
+func (s *Server) Close() error {
+	s.closeOnce.Do(func() { s.closeErr = s.close() })
+	return s.closeErr
+}
+
+// close undoes the steps of Start, as far as they came, in the opposite order.
+func (s *Server) close() error {
+	var errs []error
+	s.cancel()
+	if s.clients != nil {
+		errs = append(errs, s.clients.Close())
+	}
+	if s.ops != nil {
+		errs = append(errs, s.ops.Close())
+	}
+	if s.gossip != nil {
+		errs = append(errs, s.gossip.stop())
+	}
+	if s.loop != nil {
+		close(s.loop.stop)
+	}
+	s.wg.Wait()
+	if s.mesh != nil {
+		s.mesh.Close()
+	}
+	if s.storage != nil {
+		errs = append(errs, s.storage.Close())
+	}
+	if s.addresses != nil {
+		errs = append(errs, s.addresses.save())
+	}
+	if s.dir != nil {
+		errs = append(errs, s.dir.Close())
+	}
+	return errors.Join(errs...)
+}

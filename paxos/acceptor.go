@@ -1,0 +1,131 @@
+package paxos
+
+import "physalia/internal/must"
+
+// promiseBytesMax bounds the chosen entries that ride on a Promise; beyond it the candidate is told to learn instead.
+const promiseBytesMax = 256 << 10
+
+// onPrepare promises every slot from m.Slot on, unless a higher ballot was promised (P1).
+func (r *Replica) onPrepare(m *Message) {
+	if m.Ballot.Less(r.promised) {
+		r.send(Message{Kind: MsgNack, To: m.From, Ballot: r.promised})
+		return
+	}
+	r.promise(m.Ballot)
+	reply := Message{Kind: MsgPromise, To: m.From, Ballot: m.Ballot, Slot: m.Slot, Through: r.applied}
+	reply.Floor = r.stateOnly(m.Slot)
+	first := max(m.Slot, reply.Floor+1)
+	for s := first; s <= r.applied+Slot(len(r.ring)); s++ {
+		if record, ok := r.record(s); ok {
+			reply.Records = append(reply.Records, *record)
+		}
+	}
+	r.sendDurable(reply)
+}
+
+// stateOnly returns the highest slot at or above from that this member cannot tell as a record, because it holds it only
+// as state (P5); zero when it can tell all of them. Too large a segment of chosen entries counts as state, too.
+func (r *Replica) stateOnly(from Slot) Slot {
+	size := 0
+	for s := r.applied; s >= from && s > 0; s-- {
+		record, ok := r.record(s)
+		if !ok {
+			return s
+		}
+		if size += record.Entry.Size(); size > promiseBytesMax {
+			return s
+		}
+	}
+	return 0
+}
+
+// promise raises the promised ballot; a lower own ballot is given up.
+func (r *Replica) promise(b Ballot) {
+	must.That(!b.Less(r.promised), "P1: promise %v below %v", b, r.promised)
+	if b == r.promised {
+		return
+	}
+	r.promised = b
+	promised := b
+	r.out.Persist.Promised = &promised
+	if r.role != Follower && r.ballot.Less(b) {
+		r.stepDown()
+	}
+}
+
+// onAccept accepts an entry unless a higher ballot was promised or its ring position is still needed.
+func (r *Replica) onAccept(m *Message) {
+	if m.Ballot.Less(r.promised) {
+		r.send(Message{Kind: MsgNack, To: m.From, Ballot: r.promised})
+		return
+	}
+	_, held := r.record(m.Slot)
+	if m.Slot == 0 || (m.Slot <= r.applied && !held) || (m.Slot > r.applied && r.sealed) {
+		r.send(Message{Kind: MsgAhead, To: m.From, Ballot: r.promised, Through: r.applied})
+		return
+	}
+	if !r.makeRoom(m.Slot) {
+		r.send(Message{Kind: MsgBehind, To: m.From, Ballot: m.Ballot, Slot: r.applied + 1})
+		r.hear(m.Through, m.From)
+		return
+	}
+	if !plantedAcceptWithoutPromising {
+		r.promise(m.Ballot) // accepting is also promising
+	}
+	r.accept(Record{Slot: m.Slot, Ballot: m.Ballot, Entry: m.Entry})
+	r.sendDurable(Message{Kind: MsgAccepted, To: m.From, Ballot: m.Ballot, Slot: m.Slot})
+	r.certify(m.Ballot, m.Through, m.From)
+}
+
+// makeRoom reports whether the ring position of a slot may be overwritten, asking for a snapshot in the same batch when
+// that frees it (P5).
+func (r *Replica) makeRoom(s Slot) bool {
+	window := Slot(len(r.ring))
+	if s <= r.floor+window {
+		return true
+	}
+	if s > r.applied+window {
+		return false
+	}
+	r.floor = r.applied
+	r.out.Persist.State = true
+	return true
+}
+
+// accept writes a record into the ring, or does nothing when it stands there already.
+func (r *Replica) accept(record Record) {
+	p := r.at(record.Slot)
+	if p.Slot == record.Slot {
+		if p.Ballot == record.Ballot {
+			must.That(p.Entry.Equal(record.Entry), "P2: two entries at slot %d in ballot %v", record.Slot, record.Ballot)
+			return // a duplicate: its acknowledgement still waits for storage (rule 1, hazard H8)
+		}
+		must.That(p.Ballot.Less(record.Ballot), "P1: slot %d accepted at %v, then at %v", record.Slot, p.Ballot, record.Ballot)
+		must.That(record.Slot > r.applied || p.Entry.Equal(record.Entry), "P2: slot %d is chosen, ballot %v offers another entry", record.Slot, record.Ballot)
+	}
+	must.That(p.Slot <= r.floor || p.Slot == record.Slot, "P5: slot %d would overwrite slot %d above the floor %d", record.Slot, p.Slot, r.floor)
+	*p = record
+	r.persist(record)
+}
+
+// persist adds a record to the batch; a later record of the same slot replaces an earlier one.
+func (r *Replica) persist(record Record) {
+	for i := range r.out.Persist.Records {
+		if r.out.Persist.Records[i].Slot == record.Slot {
+			r.out.Persist.Records[i] = record
+			return
+		}
+	}
+	r.out.Persist.Records = append(r.out.Persist.Records, record)
+}
+
+// onConfirm answers whether a ballot is still the highest promised here (P6). A member that never heard of the ballot
+// promises it first, which is as good.
+func (r *Replica) onConfirm(m *Message) {
+	if m.Ballot.Less(r.promised) {
+		r.send(Message{Kind: MsgNack, To: m.From, Ballot: r.promised})
+		return
+	}
+	r.promise(m.Ballot)
+	r.sendDurable(Message{Kind: MsgConfirmed, To: m.From, Ballot: m.Ballot, Number: m.Number})
+}

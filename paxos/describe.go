@@ -1,0 +1,116 @@
+package paxos
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Self is this member's node number.
+func (r *Replica) Self() NodeNumber { return r.cfg.Self }
+
+// Configuration is the member set in force.
+func (r *Replica) Configuration() *Configuration { return &r.cfg.Configuration }
+
+// Role tells what the replica currently does.
+func (r *Replica) Role() Role { return r.role }
+
+// Promised is the highest ballot promised.
+func (r *Replica) Promised() Ballot { return r.promised }
+
+// Applied is the highest slot delivered.
+func (r *Replica) Applied() Slot { return r.applied }
+
+// Known is the highest slot that is chosen as far as this member heard.
+func (r *Replica) Known() Slot { return max(r.known, r.applied) }
+
+// Floor is the highest slot that may be held only as state.
+func (r *Replica) Floor() Slot { return r.floor }
+
+// IsSealed reports whether the incarnation's seal was delivered.
+func (r *Replica) IsSealed() bool { return r.sealed }
+
+// InFlight is the number of open slots.
+func (r *Replica) InFlight() int { return len(r.open) }
+
+// Leader is the member believed to lead: the owner of the highest ballot promised. It may be dead or deposed.
+func (r *Replica) Leader() NodeNumber { return r.promised.Node }
+
+// IsIdle reports whether the replica holds nothing that is not in storage and waits for nothing, so that the host may
+// drop it from memory once its last effects are durable. A proposer that is dropped has to campaign again.
+func (r *Replica) IsIdle() bool { return !r.Unfinished() && len(r.open) == 0 }
+
+// Describe shows an entry: no-op, seal, or its commands quoted.
+func (e Entry) Describe() string {
+	switch e.Kind {
+	case NoOp:
+		return "no-op"
+	case Seal:
+		return "seal"
+	}
+	parts := make([]string, len(e.Commands))
+	for i, c := range e.Commands {
+		parts[i] = fmt.Sprintf("%q", c)
+	}
+	return strings.Join(parts, "+")
+}
+
+var messageNames = map[MessageKind]string{
+	MsgPrepare: "Prepare", MsgPromise: "Promise", MsgNack: "Nack", MsgAccept: "Accept", MsgAccepted: "Accepted",
+	MsgChosen: "Chosen", MsgConfirm: "Confirm", MsgConfirmed: "Confirmed", MsgLearn: "Learn", MsgTeach: "Teach",
+	MsgTeachAll: "TeachAll", MsgAhead: "Ahead", MsgBehind: "Behind",
+}
+
+// String names the kind.
+func (k MessageKind) String() string { return messageNames[k] }
+
+// Describe shows a message in one line, for example `1->* Accept 1.1 slot 1 "put k=a" through 0`.
+func (m *Message) Describe() string {
+	var b strings.Builder
+	to := "*"
+	if m.To != 0 {
+		to = fmt.Sprint(m.To)
+	}
+	fmt.Fprintf(&b, "%d->%s %s", m.From, to, m.Kind)
+	switch m.Kind {
+	case MsgPrepare, MsgAccepted, MsgBehind:
+		fmt.Fprintf(&b, " %v slot %d", m.Ballot, m.Slot)
+	case MsgPromise:
+		fmt.Fprintf(&b, " %v from %d through %d floor %d", m.Ballot, m.Slot, m.Through, m.Floor)
+	case MsgAccept:
+		fmt.Fprintf(&b, " %v slot %d %s through %d", m.Ballot, m.Slot, m.Entry.Describe(), m.Through)
+	case MsgNack:
+		fmt.Fprintf(&b, " promised %v", m.Ballot)
+	case MsgChosen, MsgAhead:
+		fmt.Fprintf(&b, " %v through %d", m.Ballot, m.Through)
+	case MsgConfirm, MsgConfirmed:
+		fmt.Fprintf(&b, " %v number %d", m.Ballot, m.Number)
+	case MsgLearn:
+		fmt.Fprintf(&b, " from slot %d", m.Slot)
+	case MsgTeach, MsgTeachAll:
+		fmt.Fprintf(&b, " through %d", m.Through)
+	}
+	if m.Snapshot != nil {
+		fmt.Fprintf(&b, " state@%d", m.Snapshot.Applied)
+	}
+	for _, record := range m.Records {
+		fmt.Fprintf(&b, " [%s]", record.Describe())
+	}
+	return b.String()
+}
+
+// Describe shows a record, for example `slot 3: "x" at 1.1`.
+func (d Record) Describe() string {
+	return fmt.Sprintf("slot %d: %s at %v", d.Slot, d.Entry.Describe(), d.Ballot)
+}
+
+// Describe shows the replica in one line of fixed order: number, role, promised, chosen, applied, floor.
+func (r *Replica) Describe() string {
+	s := fmt.Sprintf("%d %s promised %v known %d applied %d floor %d", r.cfg.Self, r.role, r.promised, r.Known(), r.applied, r.floor)
+	if len(r.open) > 0 {
+		s += fmt.Sprintf(" open %d..%d", r.open[0].slot, r.next-1)
+	}
+	if r.sealed {
+		s += " sealed"
+	}
+	return s
+}

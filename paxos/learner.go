@@ -1,0 +1,159 @@
+package paxos
+
+import "physalia/internal/must"
+
+// Bounds of one teaching message; a pupil asks again for the rest.
+const (
+	TeachRecordsMax = 64
+	teachBytesMax   = 256 << 10
+)
+
+// certify applies what a chosen-through index proves: the index certifies a record only if that was accepted in the
+// ballot of the message that carried the index (P4, hazard H5). The rest is asked for.
+func (r *Replica) certify(b Ballot, through Slot, from NodeNumber) {
+	for r.applied < through {
+		record, ok := r.record(r.applied + 1)
+		if !ok || (record.Ballot != b && !plantedCertifyAnyBallot) {
+			break
+		}
+		r.deliver(record)
+	}
+	r.hear(through, from)
+}
+
+// hear notes that slots up to through are chosen and asks for those that are missing here.
+func (r *Replica) hear(through Slot, from NodeNumber) {
+	if through > r.known {
+		r.known, r.teacher = through, from
+	}
+	if r.known > r.applied {
+		r.learnFrom(from)
+	}
+}
+
+// learnFrom asks a member to teach the first missing slot, unless that question is out already.
+func (r *Replica) learnFrom(from NodeNumber) {
+	if r.asked == r.applied+1 || from == r.cfg.Self {
+		return
+	}
+	r.asked = r.applied + 1
+	r.send(Message{Kind: MsgLearn, To: from, Slot: r.asked})
+}
+
+// deliver hands the next slot's chosen record to the host. The record must stand in the ring (P4).
+func (r *Replica) deliver(record *Record) {
+	must.That(record.Slot == r.applied+1, "P4: slot %d delivered after %d", record.Slot, r.applied)
+	must.That(!r.sealed, "P7: slot %d is chosen behind the seal", record.Slot)
+	r.applied++
+	r.out.Deliver = append(r.out.Deliver, Delivery{Slot: record.Slot, Entry: record.Entry})
+	if record.Entry.Kind == Seal {
+		r.sealed = true
+	}
+	if len(r.open) > 0 && r.open[0].slot <= r.applied {
+		r.open = r.open[1:]
+	}
+	if r.sealed && r.role != Follower {
+		r.dropQueue()
+	}
+}
+
+// learn takes a chosen record from a teacher or a promise. Its ring record is rewritten first if it differs (P4).
+func (r *Replica) learn(record Record) bool {
+	if record.Slot != r.applied+1 {
+		return false
+	}
+	if !r.makeRoom(record.Slot) {
+		return false
+	}
+	p := r.at(record.Slot)
+	held := p.Slot == record.Slot
+	must.That(!held || p.Entry.Equal(record.Entry) || p.Ballot.Less(record.Ballot),
+		"P2: slot %d is chosen at %v, but another entry was accepted at %v", record.Slot, record.Ballot, p.Ballot)
+	if !held || p.Ballot.Less(record.Ballot) {
+		// The taught ballot is kept even for an equal entry: records of chosen slots then never carry a lower ballot
+		// than the one they were chosen in, which is what makes the assertion above hold for our own pupils.
+		if r.promised.Less(record.Ballot) {
+			r.promise(record.Ballot)
+		}
+		r.accept(record)
+	}
+	r.deliver(p)
+	return true
+}
+
+// onTeach learns a log segment.
+func (r *Replica) onTeach(m *Message) {
+	progress := false
+	for _, record := range m.Records {
+		if r.learn(record) {
+			progress = true
+		}
+	}
+	r.progressed(progress, m)
+}
+
+// onTeachAll installs a whole state, if it is ahead of this one. A proposer that meets one was deposed without knowing:
+// it must not go on, since its chosen-through would then cover slots that its own ballot lost, and certify them elsewhere
+// (P4). Ring records that the state covers may hold entries that were never chosen; they are forgotten.
+func (r *Replica) onTeachAll(m *Message) {
+	s := m.Snapshot
+	if s == nil || s.Applied <= r.applied {
+		return
+	}
+	if r.role == Proposer {
+		r.stepDown()
+	}
+	r.out.Install, r.out.Deliver = s, nil // what was about to be delivered is part of the snapshot
+	r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
+	r.out.Persist.State = true
+	for i := range r.ring {
+		if r.ring[i].Slot <= r.applied {
+			r.ring[i] = Record{}
+		}
+	}
+	r.progressed(true, m)
+}
+
+// progressed follows up on a lesson: go on learning, go on leading.
+func (r *Replica) progressed(progress bool, m *Message) {
+	if progress {
+		r.asked = 0
+		r.maybeLead()
+		r.advance()
+	}
+	r.hear(m.Through, m.From)
+}
+
+// onAhead hears that a slot of ours is long chosen elsewhere.
+func (r *Replica) onAhead(m *Message) {
+	if r.role != Follower && r.ballot.Less(m.Ballot) {
+		r.stepDown()
+	}
+	r.hear(m.Through, m.From)
+}
+
+// teach sends what a pupil misses: records while the ring holds them, else the whole state, which the host attaches.
+func (r *Replica) teach(pupil NodeNumber, from Slot) {
+	if pupil == r.cfg.Self || from > r.applied || from == 0 {
+		return
+	}
+	reply := Message{Kind: MsgTeach, To: pupil, Through: r.applied}
+	size := 0
+	for s := from; s <= r.applied && len(reply.Records) < TeachRecordsMax; s++ {
+		record, ok := r.record(s)
+		if !ok {
+			reply.Kind, reply.Records = MsgTeachAll, nil
+			break
+		}
+		if size += record.Entry.Size(); size > teachBytesMax && len(reply.Records) > 0 {
+			break
+		}
+		reply.Records = append(reply.Records, *record)
+	}
+	r.send(reply)
+}
+
+// Snapshot wraps the host's state as of Applied into the envelope that is stored and taught (rule 2).
+func (r *Replica) Snapshot(state []byte, hash uint64) *Snapshot {
+	return &Snapshot{Applied: r.applied, Sealed: r.sealed, Configuration: r.cfg.Configuration, State: state, Hash: hash}
+}

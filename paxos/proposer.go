@@ -1,0 +1,278 @@
+package paxos
+
+// flight is one slot between proposal and decision.
+type flight struct {
+	slot      Slot
+	votes     voters
+	chosen    bool
+	proposals []Proposal
+}
+
+// adoptee is what the promises brought back for one slot.
+type adoptee struct {
+	record Record
+	chosen bool
+}
+
+// batch is the commands that go into the next free slot.
+type batch struct {
+	commands  [][]byte
+	proposals []Proposal
+	bytes     int
+}
+
+func (b *batch) empty() bool { return len(b.commands) == 0 }
+
+type sealState uint8
+
+const (
+	sealNone   sealState = iota
+	sealWanted           // drain the pipeline, then propose the seal
+	sealSent             // it is proposed: nothing behind it
+)
+
+// Refusal says why a command was not taken; it was not proposed, for certain.
+type Refusal uint8
+
+// The refusals.
+const (
+	Accepted     Refusal = iota // taken
+	NotProposer                 // ask Leader()
+	PipelineFull                // alpha slots are in flight and the next batch is full
+	Sealed                      // the incarnation is over
+)
+
+// Campaign asks the jury for a new ballot. It does nothing on a proposer, a candidate or a sealed replica.
+func (r *Replica) Campaign() {
+	if r.role != Follower || r.sealed {
+		return
+	}
+	r.role = Candidate
+	r.ballot = Ballot{Round: max(r.seen, r.promised.Round) + 1, Node: r.cfg.Self}
+	r.seen = r.ballot.Round
+	r.promises, r.adopted, r.owed, r.tail = 0, r.adopted[:0], 0, 0
+	r.from = r.applied + 1
+	r.sendDurable(Message{Kind: MsgPrepare, Ballot: r.ballot, Slot: r.from}) // durable first: P3
+	r.onPrepare(&Message{Kind: MsgPrepare, From: r.cfg.Self, Ballot: r.ballot, Slot: r.from})
+}
+
+// onPromise collects promises; a majority that left nothing untaught makes this candidate the proposer.
+func (r *Replica) onPromise(m *Message) {
+	if r.role != Candidate || m.Ballot != r.ballot || m.Slot != r.from {
+		return
+	}
+	for _, record := range m.Records {
+		r.adopt(record, record.Slot <= m.Through)
+	}
+	if m.Floor >= r.from && m.Floor > r.owed {
+		r.owed = m.Floor
+	}
+	r.vote(&r.promises, m.From)
+	r.learnAdopted()
+	r.hear(max(m.Floor, m.Through), m.From)
+	r.maybeLead()
+}
+
+// adopt keeps the record of the highest ballot per slot; a chosen one beats them all (P2).
+func (r *Replica) adopt(record Record, chosen bool) {
+	i := 0
+	for i < len(r.adopted) && r.adopted[i].record.Slot < record.Slot {
+		i++
+	}
+	if i == len(r.adopted) || r.adopted[i].record.Slot != record.Slot {
+		r.adopted = append(r.adopted, adoptee{})
+		copy(r.adopted[i+1:], r.adopted[i:])
+		r.adopted[i] = adoptee{record, chosen}
+		return
+	}
+	have := &r.adopted[i]
+	if !have.chosen && (chosen || have.record.Ballot.Less(record.Ballot)) {
+		*have = adoptee{record, chosen}
+	}
+}
+
+// learnAdopted learns what a promise said is chosen, as far as it is contiguous.
+func (r *Replica) learnAdopted() {
+	for _, a := range r.adopted {
+		if a.chosen {
+			r.learn(a.record)
+		}
+	}
+}
+
+// maybeLead turns a candidate with a majority of promises into the proposer, once it was taught everything that some
+// promiser holds only as state (P5).
+func (r *Replica) maybeLead() {
+	if r.role != Candidate || r.promises.count() < r.cfg.Configuration.Majority() {
+		return
+	}
+	r.learnAdopted()
+	if r.applied < r.owed {
+		return
+	}
+	if r.sealed {
+		r.stepDown()
+		return
+	}
+	r.role, r.next, r.tail, r.informed = Proposer, r.applied+1, r.applied, 0
+	r.sealing, r.open = sealNone, r.open[:0]
+	for _, a := range r.adopted {
+		if a.record.Slot <= r.applied {
+			continue
+		}
+		r.tail = a.record.Slot
+		if a.record.Entry.Kind == Seal {
+			break // whatever was accepted behind a seal cannot have been chosen (P7)
+		}
+	}
+}
+
+// fill proposes while the pipeline has room: first what was adopted, holes as no-ops, then the next batch.
+func (r *Replica) fill() {
+	if r.role != Proposer {
+		return
+	}
+	for len(r.open) < int(r.cfg.Configuration.Alpha) && !r.sealed && r.sealing != sealSent {
+		switch {
+		case r.next <= r.tail:
+			r.propose(r.adoptedEntry(r.next), nil)
+		case !r.queue.empty():
+			entry := Entry{Kind: Commands, Commands: r.queue.commands}
+			proposals := r.queue.proposals
+			r.queue = batch{}
+			r.propose(entry, proposals)
+		case r.sealing == sealWanted && len(r.open) == 0:
+			r.propose(Entry{Kind: Seal}, nil)
+		default:
+			return
+		}
+	}
+}
+
+func (r *Replica) adoptedEntry(s Slot) Entry {
+	for i := range r.adopted {
+		if r.adopted[i].record.Slot == s {
+			return r.adopted[i].record.Entry
+		}
+	}
+	return Entry{Kind: NoOp}
+}
+
+// propose opens the next slot: the own record goes to storage, Accept goes out at once, in a ballot whose round is
+// durable (rule 1). The own vote waits for storage like everybody else's.
+func (r *Replica) propose(entry Entry, proposals []Proposal) {
+	s := r.next
+	r.next++
+	if entry.Kind == Seal {
+		r.sealing = sealSent
+	}
+	room := r.makeRoom(s)
+	if !room {
+		panic("paxos: alpha is at most half the window, so the proposer always has room")
+	}
+	r.open = append(r.open, flight{slot: s, proposals: proposals})
+	r.accept(Record{Slot: s, Ballot: r.ballot, Entry: entry})
+	r.informed = max(r.informed, r.applied)
+	r.send(Message{Kind: MsgAccept, Ballot: r.ballot, Slot: s, Entry: entry, Through: r.applied})
+	r.sendDurable(Message{Kind: MsgAccepted, To: r.cfg.Self, Ballot: r.ballot, Slot: s})
+}
+
+// onAccepted counts votes.
+func (r *Replica) onAccepted(m *Message) {
+	if r.role != Proposer || m.Ballot != r.ballot {
+		return
+	}
+	for i := range r.open {
+		if f := &r.open[i]; f.slot == m.Slot && !f.chosen && r.vote(&f.votes, m.From) {
+			f.chosen = true
+			r.advance()
+			return
+		}
+	}
+}
+
+// advance delivers chosen slots in order.
+func (r *Replica) advance() {
+	for r.role == Proposer && len(r.open) > 0 && r.open[0].chosen && r.open[0].slot == r.applied+1 {
+		r.deliver(r.at(r.applied + 1))
+		r.known = max(r.known, r.applied)
+	}
+}
+
+// onNack hears of a higher ballot.
+func (r *Replica) onNack(m *Message) {
+	if r.role != Follower && r.ballot.Less(m.Ballot) {
+		r.stepDown()
+	}
+}
+
+// stepDown makes a follower. What was never sent is dropped for certain; what was sent has an unknown outcome.
+func (r *Replica) stepDown() {
+	r.dropQueue()
+	r.out.Lost = true
+	r.out.ReadsFailed = append(r.out.ReadsFailed, r.reads.clear()...)
+	r.role, r.open, r.sealing = Follower, nil, sealNone
+	r.adopted, r.ballot = nil, Ballot{}
+}
+
+func (r *Replica) dropQueue() {
+	r.out.Dropped = append(r.out.Dropped, r.queue.proposals...)
+	r.queue = batch{}
+}
+
+// Propose takes a command into the next batch; a candidate keeps it until it leads. The replica owns command from then
+// on. The outcome is told by Deliver, Dropped or Lost.
+func (r *Replica) Propose(command []byte, p Proposal) Refusal {
+	switch {
+	case r.sealed:
+		return Sealed
+	case r.role == Follower:
+		return NotProposer
+	case r.sealing != sealNone:
+		return PipelineFull
+	}
+	if !r.fits(command) {
+		r.fill()
+		if !r.fits(command) {
+			return PipelineFull
+		}
+	}
+	r.queue.commands = append(r.queue.commands, command)
+	r.queue.proposals = append(r.queue.proposals, p)
+	r.queue.bytes += len(command)
+	return Accepted
+}
+
+func (r *Replica) fits(command []byte) bool {
+	return r.queue.empty() || (len(r.queue.commands) < r.cfg.BatchCommands && r.queue.bytes+len(command) <= r.cfg.BatchBytes)
+}
+
+// ProposeSeal asks for the last entry of this incarnation. The pipeline is drained first; commands are refused from now
+// on, until the seal is chosen or this replica stops being the proposer.
+func (r *Replica) ProposeSeal() Refusal {
+	switch {
+	case r.sealed:
+		return Sealed
+	case r.role != Proposer:
+		return NotProposer
+	}
+	if r.sealing == sealNone {
+		r.sealing = sealWanted
+	}
+	return Accepted
+}
+
+// resend repeats the open slots and the newest read round to those who have not answered.
+func (r *Replica) resend() {
+	for i, member := range r.cfg.Configuration.Members {
+		if i == r.me {
+			continue
+		}
+		for f := range r.open {
+			if s := r.open[f].slot; !r.open[f].votes.has(i) {
+				r.send(Message{Kind: MsgAccept, To: member.Node, Ballot: r.ballot, Slot: s, Entry: r.at(s).Entry, Through: r.applied})
+			}
+		}
+		r.reads.resend(r, i, member.Node)
+	}
+}

@@ -1,0 +1,285 @@
+package paxos
+
+import (
+	"fmt"
+
+	"physalia/internal/must"
+)
+
+// Config is what a Replica is made of.
+type Config struct {
+	Self          NodeNumber
+	Configuration Configuration // the founding one for New
+	Window        int           // ring positions, WindowMin to WindowMax; at least 2*alpha. Larger: rarer snapshots, longer recovery
+	BatchCommands int           // commands per slot at most, 1 to BatchCommandsMax
+	BatchBytes    int           // bytes of commands per slot at most, up to BatchBytesMax; one command may be larger alone
+}
+
+// Bounds and defaults of Config.
+const (
+	WindowMin            = 4
+	WindowMax            = 256
+	BatchCommandsMax     = 1024
+	BatchBytesMax        = 128 << 10
+	WindowDefault        = 64
+	AlphaDefault         = 8
+	BatchCommandsDefault = 256
+)
+
+// Role is what a replica currently does beside accepting and learning.
+type Role uint8
+
+// The roles.
+const (
+	Follower  Role = iota // accepts and learns
+	Candidate             // asks for promises
+	Proposer              // the distinguished proposer: others would say leader
+)
+
+// String names the role.
+func (r Role) String() string { return [...]string{"follower", "candidate", "proposer"}[r] }
+
+// Replica is one member of one cell. It has a single owner and is not safe for concurrent use.
+type Replica struct {
+	cfg Config
+	me  int // own index in the jury, -1 when not a member
+
+	// Acceptor and learner.
+	promised Ballot
+	applied  Slot     // every slot up to here was delivered
+	floor    Slot     // every slot up to here is covered by a durable (or just handed over) snapshot
+	ring     []Record // slot s lives at s mod Window; Slot zero is empty
+	sealed   bool
+	known    Slot       // highest slot that somebody said is chosen
+	teacher  NodeNumber // who said so
+	asked    Slot       // a Learn for this slot is out; zero when none
+
+	// Proposer and candidate.
+	role     Role
+	ballot   Ballot // own ballot, when not a follower
+	seen     Round  // highest round heard of
+	from     Slot   // candidate: promises cover slots from here on
+	promises voters
+	adopted  []adoptee // ordered by slot: what the promises brought back
+	owed     Slot      // must be applied before leading: others hold it only as state (P5)
+	tail     Slot      // last slot to re-propose; reads wait for it (P6)
+	next     Slot      // next slot to propose
+	open     []flight  // slots applied+1 .. next-1, in order
+	informed Slot      // chosen-through last told to the others
+	queue    batch     // the next batch
+	sealing  sealState
+	reads    readState
+
+	out Effects
+}
+
+// New makes a member of a new cell; see the host's duties for when. The owner of ballot 1 starts as proposer.
+func New(cfg Config) (*Replica, error) {
+	r, err := build(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Configuration.Number != 1 {
+		return nil, fmt.Errorf("paxos.New: configuration %d is not a founding one", cfg.Configuration.Number)
+	}
+	r.promised = FoundingBallot(&cfg.Configuration)
+	r.seen = r.promised.Round
+	if cfg.Configuration.Owner == cfg.Self {
+		r.role, r.ballot, r.next = Proposer, r.promised, 1
+	}
+	return r, nil
+}
+
+// FoundingBallot is the ballot that every founding member promised by being created.
+func FoundingBallot(c *Configuration) Ballot { return Ballot{Round: 1, Node: c.Owner} }
+
+// Recovery is everything durable of one member.
+type Recovery struct {
+	Promised Ballot    // the highest found anywhere
+	Snapshot *Snapshot // the stored state's envelope, nil when none was ever stored; State is not looked at
+	Records  []Record  // the ring, in any order
+	Applied  Slot      // the highest applied-through of any record
+}
+
+// Restore makes a member from what was durable. Its first Effects deliver what has to be replayed, exactly up to the
+// recorded applied-through (P4). It starts as follower and never proposes in an earlier ballot again (P3).
+func Restore(cfg Config, rec Recovery) (*Replica, error) {
+	if rec.Snapshot != nil {
+		cfg.Configuration = rec.Snapshot.Configuration
+	}
+	r, err := build(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.promised, r.seen = rec.Promised, rec.Promised.Round
+	if s := rec.Snapshot; s != nil {
+		r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
+	}
+	for _, record := range rec.Records {
+		// Records that the snapshot covers are not read: they may be older than an installed snapshot.
+		if at := r.at(record.Slot); at.Slot < record.Slot && record.Slot > r.floor {
+			*at = record
+		}
+		must.That(!r.promised.Less(record.Ballot), "P1: record %d was accepted at %v above the promise %v", record.Slot, record.Ballot, r.promised)
+	}
+	for s := r.applied + 1; s <= rec.Applied; s++ {
+		record, ok := r.record(s)
+		if !ok {
+			return nil, fmt.Errorf("paxos.Restore: slot %d was applied (through %d) but is neither in the ring nor in the snapshot (applied %d)", s, rec.Applied, r.floor)
+		}
+		r.deliver(record)
+	}
+	r.known = r.applied
+	return r, nil
+}
+
+func build(cfg Config) (*Replica, error) {
+	if err := cfg.Configuration.Check(); err != nil {
+		return nil, fmt.Errorf("paxos: %w", err)
+	}
+	switch {
+	case cfg.Window < WindowMin || cfg.Window > WindowMax || cfg.Window < 2*int(cfg.Configuration.Alpha):
+		return nil, fmt.Errorf("paxos: window is %d, allowed are %d to %d and at least twice alpha (%d)", cfg.Window, WindowMin, WindowMax, cfg.Configuration.Alpha)
+	case cfg.BatchCommands < 1 || cfg.BatchCommands > BatchCommandsMax:
+		return nil, fmt.Errorf("paxos: batch has %d commands, allowed are 1 to %d", cfg.BatchCommands, BatchCommandsMax)
+	case cfg.BatchBytes < 1 || cfg.BatchBytes > BatchBytesMax:
+		return nil, fmt.Errorf("paxos: batch has %d bytes, allowed are 1 to %d", cfg.BatchBytes, BatchBytesMax)
+	}
+	me := cfg.Configuration.Index(cfg.Self)
+	if me < 0 {
+		return nil, fmt.Errorf("paxos: node %d is not a member of configuration %d", cfg.Self, cfg.Configuration.Number)
+	}
+	return &Replica{cfg: cfg, me: me, ring: make([]Record, cfg.Window)}, nil
+}
+
+// Step takes one message, from another member or from itself.
+func (r *Replica) Step(m *Message) {
+	if r.cfg.Configuration.Index(m.From) < 0 || (m.To != 0 && m.To != r.cfg.Self) {
+		return // not of this jury, or not for this node (rule 10); the host counts these
+	}
+	if m.Ballot.Round > r.seen {
+		r.seen = m.Ballot.Round
+	}
+	switch m.Kind {
+	case MsgPrepare:
+		r.onPrepare(m)
+	case MsgPromise:
+		r.onPromise(m)
+	case MsgNack:
+		r.onNack(m)
+	case MsgAccept:
+		r.onAccept(m)
+	case MsgAccepted:
+		r.onAccepted(m)
+	case MsgChosen:
+		r.certify(m.Ballot, m.Through, m.From)
+	case MsgConfirm:
+		r.onConfirm(m)
+	case MsgConfirmed:
+		r.onConfirmed(m)
+	case MsgLearn:
+		r.teach(m.From, m.Slot)
+	case MsgTeach:
+		r.onTeach(m)
+	case MsgTeachAll:
+		r.onTeachAll(m)
+	case MsgAhead:
+		r.onAhead(m)
+	case MsgBehind:
+		r.teach(m.From, m.Slot)
+	}
+}
+
+// Effects returns what the host must do for everything that happened since the last call, and forgets it.
+func (r *Replica) Effects() Effects {
+	r.fill()
+	r.startReads()
+	e := r.out
+	r.out = Effects{}
+	e.Persist.Applied = r.applied
+	if e.Persist.State {
+		r.floor = r.applied // the snapshot is taken after Deliver, so it covers everything applied
+	}
+	return e
+}
+
+// Nudge repeats what may have been lost: the host calls it, paced, while Unfinished. It never repeats what was answered.
+func (r *Replica) Nudge() {
+	switch r.role {
+	case Candidate:
+		for i, m := range r.cfg.Configuration.Members {
+			if i != r.me && !r.promises.has(i) {
+				r.sendDurable(Message{Kind: MsgPrepare, To: m.Node, Ballot: r.ballot, Slot: r.from})
+			}
+		}
+	case Proposer:
+		r.resend()
+		if r.applied > r.informed {
+			r.informed = r.applied
+			r.send(Message{Kind: MsgChosen, Ballot: r.ballot, Through: r.applied})
+		}
+	}
+	if r.known > r.applied {
+		r.asked = 0
+		r.teacher = r.following(r.teacher)
+		r.learnFrom(r.teacher)
+	}
+}
+
+// Unfinished reports whether the replica waits for something that a lost message would make it wait for forever.
+func (r *Replica) Unfinished() bool {
+	return r.role == Candidate || r.known > r.applied || (r.role == Proposer &&
+		(len(r.open) > 0 || r.applied > r.informed || r.applied < r.tail || !r.queue.empty() || r.reads.pending() || r.sealing == sealWanted))
+}
+
+// following returns the member behind n in the jury, skipping this one, so that repeated questions go round.
+func (r *Replica) following(n NodeNumber) NodeNumber {
+	members := r.cfg.Configuration.Members
+	i := (r.cfg.Configuration.Index(n) + 1) % len(members)
+	if i == r.me {
+		i = (i + 1) % len(members)
+	}
+	return members[i].Node
+}
+
+// at returns the ring position of a slot.
+func (r *Replica) at(s Slot) *Record { return &r.ring[int(s%Slot(len(r.ring)))] }
+
+// record returns the ring record of a slot, if the ring still holds it.
+func (r *Replica) record(s Slot) (*Record, bool) {
+	p := r.at(s)
+	return p, p.Slot == s && s != 0
+}
+
+// send queues a message that may leave at once; To zero means every other member.
+func (r *Replica) send(m Message) {
+	m.From = r.cfg.Self
+	r.out.SendNow = append(r.out.SendNow, m)
+}
+
+// sendDurable queues a message that waits for storage (P1).
+func (r *Replica) sendDurable(m Message) {
+	m.From = r.cfg.Self
+	r.out.SendDurable = append(r.out.SendDurable, m)
+}
+
+// voters is a set of jury indices.
+type voters uint16
+
+func (v voters) has(i int) bool { return v&(1<<i) != 0 }
+
+func (v voters) count() int {
+	n := 0
+	for ; v != 0; v &= v - 1 {
+		n++
+	}
+	return n
+}
+
+// vote adds a member to a set and reports whether the set is a majority of the jury.
+func (r *Replica) vote(v *voters, n NodeNumber) bool {
+	if i := r.cfg.Configuration.Index(n); i >= 0 {
+		*v |= 1 << i
+	}
+	return v.count() >= r.cfg.Configuration.Majority()
+}

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Runs every check of the project, one named step after the other, and ends with a summary: what passed, what failed,
+# and what could not run here. A failed step does not stop the later ones; the exit status is 0 only when none failed.
+# The only network it may need is the Go module proxy.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+GO=${GO:-go}
+CHECKS=${CI_CHECKS:-500}
+summary=()
+failed=0
+began=$SECONDS
+
+# step NAME COMMAND...: runs the command, prints its name and time, and notes the verdict.
+step() {
+	local name=$1 from=$SECONDS verdict=pass
+	shift
+	printf '\n==> %s\n' "$name"
+	"$@" || { verdict=FAIL; failed=$((failed + 1)); }
+	summary+=("$(printf '%-9s %5ds  %s' "$verdict" "$((SECONDS - from))" "$name")")
+	printf '<== %s: %s after %d s\n' "$name" "$verdict" "$((SECONDS - from))"
+}
+
+# cannot NAME REASON: says loudly that a step did not run.
+cannot() {
+	summary+=("$(printf '%-9s %5s   %s' 'NOT RUN' '-' "$1: $2")")
+	printf '\n!!! NOT RUN: %s: %s\n' "$1" "$2" >&2
+}
+
+# packages_with TEXT: the directories whose test files contain TEXT.
+packages_with() {
+	grep -rlE --include='*_test.go' "$1" . | xargs -r -n1 dirname | sort -u
+}
+
+gofmt_clean() {
+	local dirty
+	dirty=$(gofmt -l .)
+	[ -z "$dirty" ] || { printf 'not formatted, run "make fmt":\n%s\n' "$dirty"; return 1; }
+}
+
+# The seed is the commit, so a red run is replayed by checking out the commit; 1 outside a repository.
+seed() {
+	local hash
+	hash=$(git rev-parse --short=12 HEAD 2>/dev/null) && echo $((16#$hash)) || echo 1
+}
+
+costly() {
+	local dirs=() d
+	for d in paxos cell node; do [ -d "$d" ] && dirs+=("./$d/..."); done
+	"$GO" test -tags costly "${dirs[@]}"
+}
+
+properties() {
+	local dirs
+	mapfile -t dirs < <(packages_with 'pgregory.net/rapid')
+	echo "seed $(seed), $CHECKS schedules each, in: ${dirs[*]}"
+	"$GO" test -count=1 -run Property "${dirs[@]}" -rapid.seed="$(seed)" -rapid.checks="$CHECKS"
+}
+
+planted() {
+	"$GO" test -count=1 -tags planted -run Planted "$@"
+}
+
+golden() {
+	local dirs
+	mapfile -t dirs < <(packages_with '^func TestGolden')
+	"$GO" test -count=1 -run 'TestGolden' "${dirs[@]}"
+}
+
+step "gofmt" gofmt_clean
+step "go vet" "$GO" vet ./...
+step "go vet -tags costly" "$GO" vet -tags costly ./...
+step "staticcheck" "$GO" tool -modfile=tools/go.mod staticcheck ./...
+step "modules: go.sum is whole and unchanged" "$GO" mod verify
+step "house: arrows, budgets, hygiene" "$GO" test -count=1 ./internal/house/...
+step "make test" make test
+step "tests with costly assertions" costly
+if [ -n "$(packages_with 'pgregory.net/rapid')" ]; then
+	step "random schedules, seeded" properties
+else
+	cannot "random schedules" "no test draws any"
+fi
+if [ -n "$(packages_with '^//go:build planted')" ]; then
+	mapfile -t dirs < <(packages_with '^//go:build planted')
+	step "planted bugs are found" planted "${dirs[@]}"
+else
+	cannot "planted bugs" "no test with the build tag 'planted'"
+fi
+if [ -n "$(packages_with '^func TestGolden')" ]; then
+	step "golden bytes" golden
+else
+	cannot "golden bytes" "no test named TestGolden..."
+fi
+if [ "$("$GO" env CGO_ENABLED)" = 1 ] && command -v "$("$GO" env CC | cut -d' ' -f1)" >/dev/null; then
+	step "race detector" "$GO" test -race ./...
+else
+	cannot "race detector" "no C compiler (go env CC: $("$GO" env CC)), or CGO_ENABLED=0"
+fi
+
+printf '\n==== summary, %d s ====\n' "$((SECONDS - began))"
+printf '%s\n' "${summary[@]}"
+if [ "$failed" -gt 0 ]; then
+	printf '\n%d step(s) failed\n' "$failed"
+	exit 1
+fi
+printf '\nno step failed\n'
