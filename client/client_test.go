@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"physalia/cell"
 
@@ -53,6 +54,31 @@ func TestSugar(t *testing.T) {
 		if found, err := h.Delete(ctx, "a"); err != nil || found != want {
 			t.Errorf("Delete: %v, %v", found, err)
 		}
+	}
+}
+
+// What people see names the cell, the route, the reason and the way out.
+func TestTexts(t *testing.T) {
+	f := newColony(t)
+	c := f.client(t)
+	h := f.warm(t, c)
+	if s := h.String(); !strings.Contains(s, "vol-1 route 1.1") || !strings.Contains(s, f.servers[0].addr+"*") {
+		t.Errorf("handle: %s", s)
+	}
+	if s := c.Cell("no good").String(); !strings.Contains(s, "not allowed") {
+		t.Errorf("bad handle: %s", s)
+	}
+	f.servers[0].next(rule{mute, nil})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, err := h.Put(ctx, "a", cell.Int(1))
+	for _, part := range []string{"client.put vol-1: unknown result", "1 sends, the last one unanswered", "resolve the request", "[request "} {
+		if err == nil || !strings.Contains(err.Error(), part) {
+			t.Errorf("%q is missing in %v", part, err)
+		}
+	}
+	if r, err := h.Read(t.Context(), h.Then(Get("warm")).Txn(), Stale); err != nil || !r.Results[0].Found {
+		t.Errorf("Read: %+v, %v", r, err)
 	}
 }
 

@@ -29,6 +29,7 @@ type fakeCell struct {
 	applied     []cell.Request // in order, once each
 	leader      *fakeServer
 	sealed      bool
+	forgetful   bool // retries get the fate without the results
 }
 
 type remembered struct {
@@ -44,6 +45,9 @@ func newFakeCell(id cell.ID) *fakeCell {
 func (f *fakeCell) apply(r cell.Request, txn *cell.Txn) (cell.TxnResult, *cell.Error) {
 	key := fmt.Sprintf("%x/%d", r.Client, r.Sequence)
 	if was, ok := f.remembered[key]; ok {
+		if f.forgetful {
+			was.result.Results = nil
+		}
 		return was.result, was.err
 	}
 	f.revision++

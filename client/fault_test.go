@@ -123,6 +123,11 @@ func TestSilentServer(t *testing.T) {
 	if len(f.cell.history()) != 2 || len(txns) < 2 {
 		t.Errorf("applied %v with %d sends", f.cell.history(), len(txns))
 	}
+	f.servers[0].mu.Lock()
+	defer f.servers[0].mu.Unlock()
+	if f.servers[0].dials != 2 {
+		t.Errorf("%d connections: the silent one should have been given up", f.servers[0].dials)
+	}
 }
 
 // An unknown outcome is told as such, with the request, and can be resolved: to "applied" or to "never".
@@ -270,6 +275,35 @@ func waitFor(t *testing.T, condition func() bool) {
 		case <-timeout:
 			t.Fatal("the condition does not come true")
 		}
+	}
+}
+
+// A retry whose answer holds only the fate still tells what the fate alone can tell; an increment's sum it cannot.
+func TestForgottenResults(t *testing.T) {
+	f := newColony(t)
+	h := f.warm(t, f.client(t))
+	lose := func() {
+		f.servers[0].next(rule{applyCut, nil})
+		f.cell.mu.Lock()
+		f.cell.forgetful = true
+		f.cell.mu.Unlock()
+	}
+	lose()
+	if r, err := h.Put(t.Context(), "a", cell.Int(1)); err != nil || r != 2 {
+		t.Errorf("Put: revision %d, %v", r, err)
+	}
+	lose()
+	if found, err := h.Delete(t.Context(), "a"); err != nil || !found {
+		t.Errorf("Delete: %v, %v", found, err)
+	}
+	lose()
+	_, err := h.Increment(t.Context(), "n", 1)
+	var unknown *UnknownError
+	if !errors.Is(err, cell.UnknownResult) || errors.As(err, &unknown) {
+		t.Errorf("Increment: %v", err)
+	}
+	if v, err := h.Increment(t.Context(), "n", 0); err != nil || !v.Equal(cell.Int(1)) {
+		t.Errorf("afterwards: %v, %v", v, err)
 	}
 }
 

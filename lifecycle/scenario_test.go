@@ -400,6 +400,33 @@ func TestNameIsTakenWhileWiping(t *testing.T) {
 	w.wantCell(t, "a", 2, "live", "are left on")
 }
 
+// TestResidueOutlivesSuccessor: the node of incarnation 1 is still on a server when incarnation 2 is deleted. Incarnation 3
+// waits for that server, unless it is down, and the node is wiped in the end.
+func TestResidueOutlivesSuccessor(t *testing.T) {
+	w, s := wipingWithOne(t)
+	w.setUp(s, false)
+	w.create(time.Minute, "a")
+	w.drain()
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.advance(time.Second)
+	w.wantCell(t, "a", 2, "deleted", "nodes of incarnation 1 are left on "+string(s.reg.Server))
+	w.setUp(s, true)
+	id := w.create(time.Hour, "a")
+	w.advance(time.Second)
+	w.unanswered(t, id)
+	w.setUp(s, false)
+	w.advance(time.Second)
+	if err := w.outcome(t, id); err != nil {
+		t.Fatal(err)
+	}
+	w.wantCell(t, "a", 3, "live", "nodes of incarnation 1 are left on "+string(s.reg.Server))
+	s.keep = nil
+	w.crash()
+	w.settle()
+	w.checkSettled()
+	w.wantCell(t, "a", 3, "live", "")
+}
+
 // TestDeletionCancelsWish: a deletion of whatever there is ends the wish for the next incarnation, too.
 func TestDeletionCancelsWish(t *testing.T) {
 	w, s := wipingWithOne(t)

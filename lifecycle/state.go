@@ -14,7 +14,7 @@ import (
 // apart, in work.
 type incarnation struct {
 	Record
-	older *incarnation // an earlier one with nodes on servers that are down; its name is used again already
+	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
 	work  *work        // nil once nothing is to be done and nobody waits
 
 	dirty     bool // Record differs from what was last handed out to be stored
@@ -128,6 +128,7 @@ func (m *Manager) insert(in *incarnation) error {
 	case older.State == Deleted:
 		m.counts[Deleted]--
 		m.forget(older)
+		in.older = older.older
 	default:
 		in.older = older
 	}

@@ -159,18 +159,17 @@ func (m *Manager) free(name cell.ID) {
 	}
 }
 
-// isFree reports whether the next incarnation may be planned: nothing can be chosen in the last one any more, and every
-// server that could be placed on has confirmed that its node of it is gone.
+// isFree reports whether the next incarnation may be planned: nothing can be chosen in the earlier ones any more, and
+// every server that could be placed on has confirmed that its nodes of them are gone.
 func (m *Manager) isFree(in *incarnation) bool {
-	if in == nil || in.State == Deleted {
-		return true
-	}
-	if in.State != Wiping {
-		return false
-	}
-	for i, mem := range in.Members {
-		if !in.Dropped.has(i) && m.server(mem.Server).up {
+	for ; in != nil; in = in.older {
+		if !in.is(Wiping, Deleted) {
 			return false
+		}
+		for i, mem := range in.Members {
+			if !in.Dropped.has(i) && m.server(mem.Server).up {
+				return false
+			}
 		}
 	}
 	return true

@@ -172,6 +172,7 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 	newest := m.names[in.Cell]
 	if newest != in {
 		m.unlink(newest, in)
+		m.free(in.Cell)
 		return
 	}
 	m.become(in, Deleted)

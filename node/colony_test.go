@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -23,6 +24,7 @@ type testColony struct {
 
 	mu       sync.Mutex
 	sessions map[cell.ServerID]*rpc.Conn
+	seeds    []string      // gossip addresses, newest last
 	joined   chan struct{} // signalled at every registration
 }
 
@@ -100,11 +102,12 @@ func (c *testColony) handle(conn *rpc.Conn, q rpc.Request) {
 		if err := wire.Unmarshal(q.Params, &r); err != nil {
 			c.t.Errorf("registration: %v", err)
 		}
-		seeds := &wire.Registered{Control: "test"}
 		c.mu.Lock()
 		c.sessions[r.Server] = conn
+		c.seeds = append(c.seeds, r.GossipAddr)
+		registered := &wire.Registered{Control: "test", Seeds: slices.Clone(c.seeds[max(0, len(c.seeds)-3):])}
 		c.mu.Unlock()
-		conn.Reply(q.ID, seeds, nil)
+		conn.Reply(q.ID, registered, nil)
 		c.joined <- struct{}{}
 		return
 	}
@@ -162,28 +165,4 @@ func txn(conn *rpc.Conn, id cell.ID, r cell.Request, t cell.Txn, attempt uint32)
 	var reply wire.TxnReply
 	err := conn.Call(ctx, wire.MethodTxn, &wire.TxnRequest{Header: wire.Header{Cell: id, Timeout: 5000, Attempt: attempt}, Request: r, Txn: t}, &reply)
 	return reply, err
-}
-
-func TestSmoke(t *testing.T) {
-	c := newTestColony(t, 7)
-	c.create("vol-1")
-	conn := c.connect(0)
-	began := time.Now()
-	for i := range 100 {
-		reply, err := txn(conn, "vol-1", cell.Request{Client: cell.ClientID{1}, Sequence: uint64(i + 1)}, putTxn("k", cell.Int(int64(i))), 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !reply.Result.Succeeded || reply.Result.Revision != cell.Revision(i+1) {
-			t.Fatalf("put %d: %+v", i, reply)
-		}
-	}
-	t.Logf("100 puts took %v", time.Since(began))
-	reply, err := txn(conn, "vol-1", cell.Request{}, getTxn("k"), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if v, _ := reply.Result.Results[0].Entry.Value.AsInt64(); v != 99 {
-		t.Fatalf("read %v", reply.Result)
-	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -25,13 +26,19 @@ type gossip struct {
 	meta   []byte
 
 	mu   sync.Mutex
-	hope map[string]bool // addresses to join, from flags, the control plane and the address book
+	hope []string // addresses to join, newest last: from flags, the address book, and the control plane
 	wake chan struct{}
 }
 
 const (
 	rejoinEvery     = 15 * time.Second
+	joinRetry       = time.Second
+	joinAtOnce      = 3  // any three that answer do; the rest comes by gossip
+	hopeMax         = 64 // addresses kept
 	gossipLeaveTime = 200 * time.Millisecond
+	// reclaimTime is how long after its death a server's name may not be used from another address. Identities are
+	// locked by their data directories, so the name is the server's own.
+	reclaimTime = time.Second
 )
 
 // gossipMeta is what a server tells of itself: [boot, peer address, client address].
@@ -57,7 +64,7 @@ func (m *gossipMeta) decode(b []byte) error {
 // startGossip joins nobody yet: seeds come from flags, the address book, and the control plane.
 func startGossip(s *Server, listen, advertiseHost string, meta gossipMeta) (*gossip, error) {
 	g := &gossip{book: s.addresses, self: s.identity.Server, logger: s.cfg.Logger, meta: meta.append(nil),
-		hope: make(map[string]bool), wake: make(chan struct{}, 1)}
+		wake: make(chan struct{}, 1)}
 	host, portText, err := net.SplitHostPort(listen)
 	if err != nil {
 		return nil, err
@@ -75,8 +82,7 @@ func startGossip(s *Server, listen, advertiseHost string, meta gossipMeta) (*gos
 	}
 	cfg.AdvertisePort = port
 	cfg.Delegate, cfg.Events = g, g
-	cfg.RequireNodeNames = true
-	cfg.DeadNodeReclaimTime = 30 * time.Second
+	cfg.DeadNodeReclaimTime = reclaimTime
 	cfg.Logger = slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug)
 	list, err := memberlist.Create(cfg)
 	if err != nil {
@@ -95,10 +101,12 @@ func (g *gossip) addr() string { return g.list.LocalNode().Address() }
 func (g *gossip) seeds(addrs []string) {
 	g.mu.Lock()
 	for _, a := range addrs {
-		if a != g.addr() && len(g.hope) < addressesMax {
-			g.hope[a] = true
+		g.hope = slices.DeleteFunc(g.hope, func(known string) bool { return known == a })
+		if a != g.addr() {
+			g.hope = append(g.hope, a)
 		}
 	}
+	g.hope = slices.Clone(g.hope[max(0, len(g.hope)-hopeMax):])
 	g.mu.Unlock()
 	select {
 	case g.wake <- struct{}{}:
@@ -106,36 +114,46 @@ func (g *gossip) seeds(addrs []string) {
 	}
 }
 
-// run joins whenever there are new seeds, and again now and then, so that two healed halves of a pool find each other.
+// run joins whenever there are new seeds, soon again while that fails, and now and then, so that two healed halves of a
+// pool find each other.
 func (g *gossip) run(ctx context.Context) {
-	ticker := time.NewTicker(rejoinEvery)
-	defer ticker.Stop()
+	timer := time.NewTimer(rejoinEvery)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-g.wake:
-		case <-ticker.C:
-			if g.list.NumMembers() > 1 {
-				continue
-			}
-			g.seeds(g.book.gossip(g.self))
-		}
-		g.mu.Lock()
-		addrs := make([]string, 0, 3)
-		for a := range g.hope { // any three do; the rest comes by gossip
-			if addrs = append(addrs, a); len(addrs) == cap(addrs) {
-				break
+		case <-timer.C:
+			if g.list.NumMembers() == 1 {
+				g.seeds(g.book.gossip(g.self))
 			}
 		}
-		g.mu.Unlock()
-		if len(addrs) == 0 || ctx.Err() != nil {
-			continue
-		}
-		if _, err := g.list.Join(addrs); err != nil {
-			g.logger.Debug("gossip join", "err", err)
+		if g.join(ctx) {
+			timer.Reset(rejoinEvery)
+		} else {
+			timer.Reset(joinRetry)
 		}
 	}
+}
+
+// join asks the addresses, newest first, until some answer; it reports false when there are some and none did.
+func (g *gossip) join(ctx context.Context) bool {
+	g.mu.Lock()
+	addrs := slices.Clone(g.hope)
+	g.mu.Unlock()
+	slices.Reverse(addrs)
+	for some := range slices.Chunk(addrs, joinAtOnce) {
+		if ctx.Err() != nil {
+			return true
+		}
+		n, err := g.list.Join(some)
+		if n > 0 {
+			return true
+		}
+		g.logger.Info("gossip join failed", "addrs", some, "err", err)
+	}
+	return len(addrs) == 0
 }
 
 // stop leaves the pool and ends gossip's goroutines.

@@ -3,6 +3,7 @@ package placement
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -216,4 +217,50 @@ func TestAimsMatchDistances(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestLeaveUndoesEnter: after any sequence of members coming and going, the scan stands as if only the present ones had
+// ever come.
+func TestLeaveUndoesEnter(t *testing.T) {
+	crowded := false
+	rapid.Check(t, func(t *rapid.T) {
+		const size = 7
+		c := drawColony(t, 12, 12, size)
+		p := c.book.pool(topology.PoolKey{Brick: "b1", Color: "red"})
+		share, window := rapid.IntRange(0, 3).Draw(t, "share"), rapid.IntRange(0, 4).Draw(t, "window")
+		var jury []int32
+		p.begin(share, window)
+		for range rapid.IntRange(0, 40).Draw(t, "moves") {
+			if n := len(jury); n > 0 && (n == size || rapid.Bool().Draw(t, "leave")) {
+				p.leave(jury[n-1])
+				jury = jury[:n-1]
+			} else if free := absent(len(p.servers), jury); len(free) > 0 {
+				jury = append(jury, rapid.SampledFrom(free).Draw(t, "member"))
+				p.enter(jury[n])
+			}
+		}
+		above, heat := p.scan.above, slices.Clone(p.scan.heat)
+		p.begin(share, window)
+		for _, n := range jury {
+			p.enter(n)
+		}
+		if above != p.scan.above || !slices.Equal(heat, p.scan.heat) {
+			t.Fatalf("jury %v: above %d heat %v, want %d %v", jury, above, heat, p.scan.above, p.scan.heat)
+		}
+		crowded = crowded || above > 0
+	})
+	if !crowded {
+		t.Fatal("no jury ever shared too much")
+	}
+}
+
+// absent lists the server numbers below n that are not in the jury.
+func absent(n int, jury []int32) []int32 {
+	var out []int32
+	for i := range int32(n) {
+		if !slices.Contains(jury, i) {
+			out = append(out, i)
+		}
+	}
+	return out
 }

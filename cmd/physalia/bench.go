@@ -36,7 +36,8 @@ func (a *app) benchCommand() *cobra.Command {
 			}
 			// Every server hosts a node of every cell, and has room for some more.
 			spec.Capacity = 2*cfg.Cells + 1000
-			spec.Binary, spec.Dir, cfg.Colony, cfg.Say = binary, dir, spec, a.progress()
+			spec.Binary, spec.Dir = binary, dir
+			cfg.Colony, cfg.Say = spec, a.progress()
 			report, err := bench.Run(cmd.Context(), cfg)
 			if err != nil {
 				return errors.Join(logsOf(err, dir), forget())

@@ -96,9 +96,12 @@ func (a *app) eachCell(cmd *cobra.Command, given []string, done string, send fun
 	}
 	ctx, cancel := a.limited(cmd.Context())
 	defer cancel()
+	// The first error decides the exit code: usually all have the same reason.
 	var documents []outcomeDocument
 	var rows [][]string
 	var first error
+	// Batches go one after the other: the control plane works on one as a whole, and a failure in between leaves the rest
+	// untouched and says so by not naming it.
 	for part := range chunks(names, wire.BatchMax) {
 		outcomes, err := send(ctx, part)
 		if err != nil {
@@ -177,22 +180,22 @@ func (a *app) cellNames(op string, given []string) ([]cell.ID, error) {
 // cellDocument is a cell as the lifecycle manager wants it, with what health knows, under -o json.
 type cellDocument struct {
 	Cell        string           `json:"cell"`
-	Incarnation uint64           `json:"incarnation"`
-	State       string           `json:"state"`
-	Brick       string           `json:"brick"`
-	Color       string           `json:"color"`
-	Live        uint32           `json:"live"`   // members on servers that are up
-	Margin      int32            `json:"margin"` // how many more members it can lose; negative: majority lost
-	Plan        uint64           `json:"plan"`
-	Waiting     string           `json:"waiting,omitempty"`
-	Members     []memberDocument `json:"members"`
+	Incarnation uint64           `json:"incarnation"`       // which life of the name
+	State       string           `json:"state"`             // creating, live, sealing, wiping or deleted
+	Brick       string           `json:"brick"`             // that it lives in
+	Color       string           `json:"color"`             // of its servers
+	Live        uint32           `json:"live"`              // members on servers that are up
+	Margin      int32            `json:"margin"`            // how many more members it can lose; negative: majority lost
+	Plan        uint64           `json:"plan"`              // plan number
+	Waiting     string           `json:"waiting,omitempty"` // what the current step waits for
+	Members     []memberDocument `json:"members"`           // its jury, by node number
 }
 
 // memberDocument is one member of a cell's jury under -o json.
 type memberDocument struct {
-	Node   uint64 `json:"node"`
-	Server string `json:"server"`
-	Client string `json:"client_addr,omitempty"`
+	Node   uint64 `json:"node"`                  // number within the cell
+	Server string `json:"server"`                // identity, not the name
+	Client string `json:"client_addr,omitempty"` // its address for clients
 }
 
 // describeCell makes the JSON form of a cell.

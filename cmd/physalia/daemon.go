@@ -29,6 +29,7 @@ func (l *logSettings) register(f *pflag.FlagSet) {
 
 // logger makes the daemon's log; every line says who wrote it.
 func (a *app) logger(op string, l logSettings) (*slog.Logger, error) {
+	// The log goes to standard error, where a supervisor picks it up; no file is rotated here.
 	options := &slog.HandlerOptions{Level: l.level}
 	switch l.format {
 	case "text":

@@ -73,11 +73,13 @@ func (a *app) demoCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Without a duration the load still has one: the verdict must come.
 			stay := cfg.Duration == 0
 			if stay {
 				cfg.Duration = loadDefault
 			}
-			spec.Binary, spec.Dir, cfg.Colony, cfg.Say = binary, dir, spec, a.progress()
+			spec.Binary, spec.Dir = binary, dir
+			cfg.Colony, cfg.Say = spec, a.progress()
 			return errors.Join(a.runDemo(cmd.Context(), cfg, stay), forget())
 		},
 	}
@@ -112,6 +114,7 @@ func (a *app) runDemo(ctx context.Context, cfg demo.Config, stay bool) (err erro
 	if err != nil {
 		return logsOf(err, cfg.Colony.Dir)
 	}
+	// From here on standard output is complete; what follows is for people, on standard error.
 	if err := a.emit(report, nil, demoRows(report)); err != nil {
 		return err
 	}
@@ -135,25 +138,33 @@ The colony stays up until Ctrl-C. From another terminal:
 	return d.Watch(ctx)
 }
 
-// A child that could not start has said why in its log, and the user has seen nothing of it.
-//
-// logsOf adds the ends of the logs that speak of an error to the error of a trial; its directory may soon be gone.
+// logsOf adds to the error of a trial what its children complained about: one that could not start has said why in its log,
+// which the user has not seen, and whose directory may soon be gone. An interruption needs no explanation.
 func logsOf(err error, dir string) error {
+	if errors.Is(err, context.Canceled) {
+		return err
+	}
 	names, globErr := filepath.Glob(filepath.Join(dir, "*.log"))
 	if globErr != nil {
 		return errors.Join(err, globErr)
 	}
-	const tail, most = 400, 3
-	shown := 0
+	const most = 5
+	var complaints []string
 	for _, name := range names {
 		text, readErr := os.ReadFile(name)
-		if readErr != nil || !strings.Contains(strings.ToLower(string(text)), "error") || shown == most {
-			continue
+		if readErr != nil {
+			return errors.Join(err, readErr)
 		}
-		shown++
-		err = fmt.Errorf("%w\n%s ends with: %s", err, filepath.Base(name), text[max(0, len(text)-tail):])
+		for _, line := range strings.Split(string(text), "\n") {
+			if len(complaints) < most && (strings.HasPrefix(line, "error:") || strings.HasPrefix(line, "  detail") || strings.Contains(line, "level=ERROR")) {
+				complaints = append(complaints, filepath.Base(name)+": "+line)
+			}
+		}
 	}
-	return err
+	if len(complaints) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; the logs say:\n%s", err, strings.Join(complaints, "\n"))
 }
 
 // demoRows shows a report for people; the reasons of a failed verdict are in the error that follows.

@@ -86,7 +86,7 @@ func exitOf(err error, readOnly bool) exitCode {
 	return exitFailed
 }
 
-// exitHelp is the table as help text.
+// exitHelp is the table as help text, so that it stands where people look first.
 func exitHelp() string {
 	var b strings.Builder
 	b.WriteString("Exit codes:\n")

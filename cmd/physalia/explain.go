@@ -26,22 +26,22 @@ type view struct {
 
 // explanationDocument is one member's view under -o json.
 type explanationDocument struct {
-	Node          uint64         `json:"node"`
-	Server        string         `json:"server"`
-	State         string         `json:"state,omitempty"`
-	Role          string         `json:"role,omitempty"`
-	Promised      string         `json:"promised,omitempty"`
-	Proposer      string         `json:"proposer,omitempty"` // who this member believes proposes
-	Chosen        uint64         `json:"chosen"`
-	Applied       uint64         `json:"applied"`
-	Floor         uint64         `json:"floor"`
-	Configuration uint64         `json:"configuration"`
-	Revision      uint64         `json:"revision"`
-	Keys          uint64         `json:"keys"`
-	Bytes         uint64         `json:"bytes"`
-	StateHash     string         `json:"state_hash,omitempty"`
-	Note          string         `json:"note,omitempty"`
-	Error         *errorDocument `json:"error,omitempty"`
+	Node          uint64         `json:"node"`                 // number within the cell
+	Server        string         `json:"server"`               // identity
+	State         string         `json:"state,omitempty"`      // hot, cold, loading, sealed or quarantined
+	Role          string         `json:"role,omitempty"`       // proposer, candidate or follower
+	Promised      string         `json:"promised,omitempty"`   // highest ballot promised
+	Proposer      string         `json:"proposer,omitempty"`   // who this member believes proposes
+	Chosen        uint64         `json:"chosen"`               // highest slot known to be chosen
+	Applied       uint64         `json:"applied"`              // highest slot applied
+	Floor         uint64         `json:"floor"`                // highest slot held only as state
+	Configuration uint64         `json:"configuration"`        // number of the jury
+	Revision      uint64         `json:"revision"`             // of the cell, at this member
+	Keys          uint64         `json:"keys"`                 // number of keys
+	Bytes         uint64         `json:"bytes"`                // of keys and values
+	StateHash     string         `json:"state_hash,omitempty"` // equal at equal revisions
+	Note          string         `json:"note,omitempty"`       // for people
+	Error         *errorDocument `json:"error,omitempty"`      // why there is nothing else
 }
 
 // cellExplain finds the members, asks them, and shows the answers.
@@ -75,6 +75,7 @@ func (a *app) members(ctx context.Context, op string, id cell.ID, servers []stri
 	if err := id.Check(); err != nil {
 		return nil, err
 	}
+	// Any member will do: it knows the jury that it votes in.
 	var failures []error
 	for _, addr := range servers {
 		v := a.explainAt(ctx, id, wire.Founder{ClientAddr: addr})
@@ -131,6 +132,7 @@ func (a *app) explainAt(ctx context.Context, id cell.ID, m wire.Founder) view {
 //
 // showViews prints the members' views: first whether the cell has a quorum and a proposer, then who knows what.
 func (a *app) showViews(id cell.ID, views []view) error {
+	// More than one member may believe that it proposes; the last one listed is shown above, and all of them in the column.
 	answered, chosen, proposer := 0, uint64(0), cell.ServerID("")
 	for i := range views {
 		if v := &views[i]; v.err == nil {
@@ -146,6 +148,7 @@ func (a *app) showViews(id cell.ID, views []view) error {
 		documents = append(documents, views[i].document())
 		rows = append(rows, views[i].row(chosen))
 	}
+	// A majority of all members, not of those that answered.
 	margin := answered - (len(views)/2 + 1)
 	if a.output == asJSON {
 		return a.emit(map[string]any{"cell": id, "members": len(views), "answered": answered, "margin": margin,

@@ -19,16 +19,16 @@ func usage(op, hint, format string, args ...any) error {
 // errorDocument is an error under -o json: one line on standard error. Fields are only ever added; a change of meaning
 // raises the version.
 type errorDocument struct {
-	Version      int    `json:"v"`
-	Error        string `json:"error"` // the kind in snake case, for example "unknown_result"
-	Op           string `json:"op,omitempty"`
-	Cell         string `json:"cell,omitempty"`
-	Detail       string `json:"detail,omitempty"`
-	Cause        string `json:"cause,omitempty"`
-	Hint         string `json:"hint,omitempty"`
-	Exit         int    `json:"exit"`
-	Retryable    bool   `json:"retryable"`     // the same command may succeed later, and repeating it is safe
-	MaybeApplied bool   `json:"maybe_applied"` // the write may have taken effect
+	Version      int    `json:"v"`                // of this shape
+	Error        string `json:"error"`            // the kind in snake case, for example "unknown_result"
+	Op           string `json:"op,omitempty"`     // what was being done
+	Cell         string `json:"cell,omitempty"`   // which cell, if one
+	Detail       string `json:"detail,omitempty"` // what was wrong, with the numbers
+	Cause        string `json:"cause,omitempty"`  // what caused it, for people
+	Hint         string `json:"hint,omitempty"`   // what to do next
+	Exit         int    `json:"exit"`             // the exit code of the process
+	Retryable    bool   `json:"retryable"`        // the same command may succeed later, and repeating it is safe
+	MaybeApplied bool   `json:"maybe_applied"`    // the write may have taken effect
 	RetryAfterMS int64  `json:"retry_after_ms,omitempty"`
 }
 
@@ -39,6 +39,7 @@ func document(err error, code exitCode) errorDocument {
 	if code == exitInterrupted {
 		d.Error = "interrupted"
 	}
+	// Errors from outside a colony (a file, the network library) have only their text.
 	var e *cell.Error
 	if !errors.As(err, &e) {
 		return d
@@ -68,6 +69,7 @@ func printError(w io.Writer, err error, code exitCode, asJSON bool) {
 		fmt.Fprintf(w, "%s\n", line)
 		return
 	}
+	// The kind is shown as words; as one word it is for programs.
 	subject := strings.TrimSpace(d.Op + " " + d.Cell)
 	if subject != "" {
 		subject += ": "

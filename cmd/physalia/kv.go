@@ -121,6 +121,7 @@ func (a *app) kvGet(u *users) *cobra.Command {
 
 // showGets prints the keys that exist, and fails when some do not.
 func (a *app) showGets(op string, id cell.ID, keys []string, result cell.TxnResult, raw bool) error {
+	// Results come in the order of the keys, one each: the read has no other operation.
 	var found []cell.Entry
 	var absent []string
 	for i, r := range result.Results {
@@ -164,6 +165,7 @@ func (a *app) kvPut(u *users) *cobra.Command {
 				return err
 			}
 			id, key := cell.ID(given[0]), given[1]
+			// Conditions are sent only when they were asked for: a put without any always succeeds.
 			txn := cell.Txn{Then: []cell.Op{client.Put(key, value)}, Else: []cell.Op{client.Get(key)}}
 			if ifAbsent {
 				txn.If = append(txn.If, client.Absent(key))
@@ -285,9 +287,9 @@ func (a *app) openTxn(op, name string) (cell.Txn, error) {
 
 // resultDocument is the result of one operation under -o json.
 type resultDocument struct {
-	Op      string          `json:"op"`
-	Found   bool            `json:"found"` // get: the key exists; put, increment, delete: it existed before
-	Entry   *entryDocument  `json:"entry,omitempty"`
+	Op      string          `json:"op"`                // put, delete, increment, get or scan
+	Found   bool            `json:"found"`             // get: the key exists; put, increment, delete: it existed before
+	Entry   *entryDocument  `json:"entry,omitempty"`   // as read, written or removed
 	Entries []entryDocument `json:"entries,omitempty"` // scan
 	More    bool            `json:"more,omitempty"`    // scan: there are further keys
 }
@@ -297,6 +299,7 @@ type resultDocument struct {
 func (a *app) showTxn(txn cell.Txn, result cell.TxnResult) error {
 	ops, documents := txn.Branch(result.Succeeded), []resultDocument{}
 	rows := [][]string{}
+	// A row per key: a scan has many, an operation on an absent key has one that says so.
 	for i, r := range result.Results {
 		d := resultDocument{Op: opName(ops[i].Kind), Found: r.Found, More: r.More}
 		switch {
@@ -365,6 +368,7 @@ func (a *app) kvScan(u *users) *cobra.Command {
 // scanPages reads up to limit keys, page by page. Each page is one moment of the cell; the revision is the last one's.
 func scanPages(ctx context.Context, h *client.Cell, prefix, after string, limit int, option client.ReadOption) (entries []cell.Entry, revision cell.Revision, more bool, err error) {
 	for {
+		// The last page asks for what is left of the limit, so that "more" is about what was printed.
 		want := uint32(min(limit-len(entries), cell.ScanLimitMax))
 		page, err := h.Scan(ctx, prefix, client.ScanOptions{After: after, Limit: want, Read: option})
 		if err != nil {

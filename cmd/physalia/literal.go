@@ -52,6 +52,7 @@ func parseLiteral(text string) (cell.Value, bool) {
 		b, err := hex.DecodeString(text[2:])
 		return cell.Bytes(b), err == nil
 	}
+	// What is neither quoted, a truth value nor hexadecimal can only be a number; a bare word is no string here.
 	n, ok := parseInt(text)
 	if !ok {
 		return cell.Value{}, false
@@ -80,14 +81,14 @@ func clip(text string) string {
 // entryDocument is one key under -o json. Integers are numbers of any size. A key or string that is not valid UTF-8 has
 // its bytes in the base64 field instead, since JSON cannot carry it.
 type entryDocument struct {
-	Key            string `json:"key"`
-	KeyBase64      []byte `json:"key_base64,omitempty"`
-	Type           string `json:"type,omitempty"`
-	Value          any    `json:"value,omitempty"`
-	ValueBase64    []byte `json:"value_base64,omitempty"` // bytes, and strings that are not valid UTF-8
-	CreateRevision uint64 `json:"create_revision,omitempty"`
-	ModRevision    uint64 `json:"mod_revision,omitempty"`
-	Version        uint64 `json:"version,omitempty"`
+	Key            string `json:"key"`                       // as it is, when it is valid UTF-8
+	KeyBase64      []byte `json:"key_base64,omitempty"`      // otherwise
+	Type           string `json:"type,omitempty"`            // int, string, bool or bytes
+	Value          any    `json:"value,omitempty"`           // number, string or boolean
+	ValueBase64    []byte `json:"value_base64,omitempty"`    // bytes, and strings that are not valid UTF-8
+	CreateRevision uint64 `json:"create_revision,omitempty"` // revision that created the key
+	ModRevision    uint64 `json:"mod_revision,omitempty"`    // revision that last wrote it
+	Version        uint64 `json:"version,omitempty"`         // writes since it was created
 }
 
 // describeEntry makes the JSON form of an entry. Whatever is in the cell can be told from it byte by byte: what JSON cannot

@@ -33,6 +33,7 @@ func (a *app) emit(data any, header []string, rows [][]string) error {
 
 // table prints rows in aligned columns, two spaces apart.
 func table(w io.Writer, header []string, rows [][]string) error {
+	// Columns are as wide as their widest cell; there is no wrapping, so that grep and awk work on rows.
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	if len(header) > 0 {
 		if _, err := fmt.Fprintln(t, strings.Join(header, "\t")); err != nil {
@@ -47,6 +48,8 @@ func table(w io.Writer, header []string, rows [][]string) error {
 	return t.Flush()
 }
 
+// A note never carries anything that the JSON document lacks.
+//
 // note tells people something beside the data, on standard error; programs that asked for JSON are not told.
 func (a *app) note(format string, args ...any) {
 	if a.output != asJSON {

@@ -47,8 +47,9 @@ func (a *app) run(args []string) int {
 	return int(code)
 }
 
-// command builds the tree of commands.
+// command builds the tree of commands. It is built anew for every run, since flags live in it; tests run many.
 func (a *app) command() *cobra.Command {
+	// Cobra would print errors and usage itself, in its own words, before anybody knows whether JSON was asked for.
 	root := &cobra.Command{
 		Use:   "physalia",
 		Short: "One tiny, highly available database per volume",
@@ -79,10 +80,11 @@ func (a *app) command() *cobra.Command {
 // nouns lists the commands that are wired. A command that is not in the list does not exist for users either: nothing here
 // pretends.
 func (a *app) nouns() []*cobra.Command {
-	return []*cobra.Command{a.serverCommand(), a.cellCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
+	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.benchCommand(), a.cellCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
 }
 
-// prepare runs before every command: it settles the flags and checks those that every command has.
+// prepare runs before every command: it settles the flags and checks those that every command has. Commands check the rest,
+// before they open anything: a command line that makes no sense changes nothing.
 func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	if err := a.settle(cmd); err != nil {
 		return err
@@ -126,6 +128,7 @@ func group(cmd *cobra.Command, args []string) error {
 // commands.
 func flagError(cmd *cobra.Command, err error) error {
 	hint := fmt.Sprintf("see `%s --help`", cmd.CommandPath())
+	// The library has no type for this error, only its text; a test would notice a change.
 	if name, ok := strings.CutPrefix(err.Error(), "unknown flag: --"); ok {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
@@ -141,6 +144,7 @@ func args(form string, least, most int) cobra.PositionalArgs {
 		if len(given) >= least && (most < 0 || len(given) <= most) {
 			return nil
 		}
+		// "2", "at least 2" or "2 to 3".
 		want := fmt.Sprintf("%d", least)
 		switch {
 		case most < 0:

@@ -9,6 +9,9 @@ import (
 	"physalia/node"
 )
 
+// A server is stopped by SIGINT or SIGTERM and then ends with 0. Stopping is not special: nothing is written on the way out
+// that a crash would miss.
+//
 // serverCommand is the storage server. It only turns settings into a node.Config; node checks it, refuses a data directory
 // of another server, and runs.
 func (a *app) serverCommand() *cobra.Command {
@@ -59,6 +62,7 @@ func (a *app) serverCommand() *cobra.Command {
 
 // serve runs a server until ctx ends, which is how it is meant to end, or until it cannot go on, which is a failure.
 func (a *app) serve(ctx context.Context, c node.Config) error {
+	// Start returns once the server listens. What its nodes still have to read comes later; requests for them wait.
 	s, err := node.Start(c)
 	if err != nil {
 		return err

@@ -43,6 +43,8 @@ func (a *app) settle(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	// A key of the command's own table is for this command. A key at the top is for a flag of the root, and only that: it may
+	// have the name of a table that is another command's.
 	table, _ := file[tomlKey(topCommand(cmd))].(map[string]any)
 	var failure error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
@@ -116,6 +118,7 @@ func setFlag(f *pflag.Flag, value any, from string) error {
 	default:
 		err = f.Value.Set(texts[0])
 	}
+	// The flag's own check speaks last; the hint is its help text.
 	if err != nil {
 		return usage("configuration", f.Usage, "%s: %v", from, err)
 	}
@@ -132,6 +135,7 @@ func readConfig(name string, root *cobra.Command) (map[string]any, error) {
 		return nil, usage("configuration", "name an existing file with --config or "+envKey("config"), "%v", err)
 	}
 	defer f.Close()
+	// One byte beyond the bound is enough to know that it was exceeded.
 	text, err := io.ReadAll(io.LimitReader(f, configBytesMax+1))
 	if err != nil {
 		return nil, usage("configuration", "check the file", "%v", err)
@@ -139,6 +143,7 @@ func readConfig(name string, root *cobra.Command) (map[string]any, error) {
 	if len(text) > configBytesMax {
 		return nil, usage("configuration", "is this the right file?", "%s is larger than %d bytes", name, configBytesMax)
 	}
+	// First strictly, for the keys; then again, for the values.
 	shape, known := configShape(root)
 	decoder := toml.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()

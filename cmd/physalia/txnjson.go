@@ -47,6 +47,7 @@ func parseTxnJSON(text []byte) (t cell.Txn, err error) {
 	if err := decoder.Decode(&d); err != nil {
 		return t, fmt.Errorf("as JSON: %w", err)
 	}
+	// A second document behind the first would be silently ignored by Decode.
 	if _, err := decoder.Token(); err != io.EOF {
 		return t, fmt.Errorf("as JSON: there is something behind the document")
 	}
@@ -88,6 +89,7 @@ func (d conditionDocument) condition() (c cell.Condition, err error) {
 		c.Value, err = jsonValue(d.Value)
 		return c, err
 	}
+	// Any other type leaves the number empty, which does not parse.
 	number, _ := d.Value.(json.Number)
 	if c.Number, err = strconv.ParseUint(number.String(), 10, 64); err != nil {
 		return c, fmt.Errorf("%s is compared with a whole number, not with %v", d.Is, d.Value)

@@ -51,6 +51,7 @@ func readTxn(op string, r io.Reader) (cell.Txn, error) {
 	if len(text) > txnInputMax {
 		return cell.Txn{}, usage(op, "split the transaction", "the transaction's text is larger than %d bytes", txnInputMax)
 	}
+	// No line of the text form can begin with a brace.
 	parse := parseTxnText
 	if bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		parse = parseTxnJSON
@@ -195,6 +196,7 @@ func parseOp(words []string) (o cell.Op, err error) {
 	if o.Key, err = keyOf(words[1]); err != nil {
 		return o, err
 	}
+	// Whether an increment's value is an integer is for Txn.Check to say, in the words that every client gets.
 	switch o.Kind {
 	case cell.OpPut, cell.OpIncrement:
 		if len(words) < 3 {

@@ -16,18 +16,19 @@ var version string
 
 // buildDocument describes the binary under -o json.
 type buildDocument struct {
-	Version     string `json:"version"`
+	Version     string `json:"version"`            // tag or commit
 	Commit      string `json:"commit,omitempty"`   // when built inside a repository
 	Modified    bool   `json:"modified,omitempty"` // built from a changed working tree
-	Go          string `json:"go"`
-	Platform    string `json:"platform"`
-	ProtocolMin uint32 `json:"protocol_min"`
-	ProtocolMax uint32 `json:"protocol_max"`
+	Go          string `json:"go"`                 // version of the compiler
+	Platform    string `json:"platform"`           // operating system and architecture
+	ProtocolMin uint32 `json:"protocol_min"`       // lowest protocol version that it speaks
+	ProtocolMax uint32 `json:"protocol_max"`       // highest
 }
 
 // describeBuild collects what is known about this binary: from the linker, else from the build information that the Go
 // tool embeds. The protocol versions tell which other binaries it can talk to, which is what a rollout needs to know.
 func describeBuild() buildDocument {
+	// What the linker was told comes first: release builds know their tag, which the build information does not.
 	d := buildDocument{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
 		ProtocolMin: wire.ProtocolMin, ProtocolMax: wire.ProtocolMax}
 	info, ok := debug.ReadBuildInfo()
@@ -48,6 +49,7 @@ func describeBuild() buildDocument {
 	return d
 }
 
+// versionCommand needs no colony. Two binaries can talk when their protocol ranges overlap.
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:         "version",

@@ -17,13 +17,13 @@ import (
 
 // volumeDocument is the record of a partition under -o json. The fence is what every I/O under this record carries.
 type volumeDocument struct {
-	Volume      string `json:"volume"`
-	Partition   uint32 `json:"partition"`
-	Primary     string `json:"primary"`
-	Replica     string `json:"replica"`
-	Generation  uint64 `json:"generation"`
-	Incarnation uint64 `json:"incarnation"`
-	Fence       string `json:"fence"` // "incarnation.generation"
+	Volume      string `json:"volume"`      // name of the cell
+	Partition   uint32 `json:"partition"`   // of the volume
+	Primary     string `json:"primary"`     // who serves it
+	Replica     string `json:"replica"`     // who may take over; empty: nobody
+	Generation  uint64 `json:"generation"`  // one more with every change
+	Incarnation uint64 `json:"incarnation"` // of the cell that answered
+	Fence       string `json:"fence"`       // "incarnation.generation"
 }
 
 // volumeCommand is the noun. A volume's name is its cell's name.
@@ -47,6 +47,7 @@ func (a *app) volumeCommand() *cobra.Command {
 func (a *app) onVolume(cmd *cobra.Command, u *users, name string, f func(context.Context, *client.Volume) (client.VolumeState, error)) error {
 	return a.use(cmd.Context(), u, func(ctx context.Context, c *client.Client) error {
 		s, err := f(ctx, c.Volume(cell.ID(name)))
+		// The error itself says what did not hold; the record is what the caller needs to decide again.
 		var conflict *cell.VolumeConflict
 		if errors.As(err, &conflict) && conflict.Found {
 			a.note("the record is: %v", conflict.Actual)
@@ -70,6 +71,7 @@ func orDash(s string) string {
 
 // generationArg reads the generation that a caller has seen.
 func generationArg(op, text string) (cell.Generation, error) {
+	// A generation is an integer in the cell, so it stays within what both sides can hold.
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
 		return 0, usage(op, "take it from `physalia volume lookup`", "generation %q is not a whole number", clip(text))

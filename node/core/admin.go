@@ -120,11 +120,13 @@ func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
 	case d.Cell.Check() != nil || d.Incarnation == 0:
 		e.Kind, e.Detail = cell.Invalid, "cell name or incarnation is missing"
 		return e
-	case !sealed && (h == nil || !h.sealed):
-		e.Kind, e.Detail, e.Hint = cell.Refused, "the incarnation is not known to be sealed", "seal it first"
-		return e
 	case h != nil && h.incarnation > d.Incarnation:
 		return nil // a younger life of the name lives here; the older one is gone already
+	case h == nil && c.tombstones[d.Cell] >= d.Incarnation:
+		return nil // asked again
+	case !sealed && (h == nil || h.incarnation != d.Incarnation || !h.sealed):
+		e.Kind, e.Detail, e.Hint = cell.Refused, "the incarnation is not known to be sealed", "seal it first"
+		return e
 	}
 	if h != nil && h.incarnation == d.Incarnation {
 		c.wipe(h)

@@ -47,7 +47,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 			return nil, asError(method, err)
 		}
 		r.Header, r.Request, r.Txn = m.Header, m.Request, m.Txn
-		if m.Txn.IsRead() {
+		if m.Txn.IsRead() && !m.Txn.IsResolve() {
 			r.Kind = RequestRead
 		}
 	case wire.MethodRead:
@@ -84,10 +84,12 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	if err := r.checkHeader(); err != nil {
 		return nil, err
 	}
-	if err := r.Txn.Check(); err != nil {
-		e := asError(method, err)
-		e.Cell = r.Header.Cell
-		return nil, e
+	if r.Kind != RequestTxn || !r.Txn.IsResolve() { // a transaction without operations resolves its request (rule 14)
+		if err := r.Txn.Check(); err != nil {
+			e := asError(method, err)
+			e.Cell = r.Header.Cell
+			return nil, e
+		}
 	}
 	if r.Kind == RequestTxn {
 		command := wire.Command{Request: r.Request, Txn: r.Txn}

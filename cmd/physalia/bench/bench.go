@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -176,6 +177,7 @@ func (b *Bench) connect(ctx context.Context) error {
 
 // each runs f for every client until the time is over, and reports how long that really took.
 func (b *Bench) each(ctx context.Context, d time.Duration, f func(ctx context.Context, client int, w *worker)) (time.Duration, error) {
+	// The last operations end after the time is over; they count, and so does the time they took.
 	began := time.Now()
 	end := began.Add(d)
 	var wait sync.WaitGroup
@@ -221,12 +223,12 @@ func (b *Bench) writes(ctx context.Context) error {
 	times := b.collect()
 	n := float64(len(times))
 	p := judge.Percentiles(times, 50, 99)
-	b.report.Seconds, b.report.WritesPerS = took.Seconds(), n/took.Seconds()
+	b.report.Seconds, b.report.WritesPerS = took.Seconds(), rounded(n/took.Seconds())
 	b.report.WriteP50MS, b.report.WriteP99MS = millis(p[0]), millis(p[1])
 	if n > 0 {
-		b.report.ClientCPUPerWrite = micros(clientUsed) / n
+		b.report.ClientCPUPerWrite = rounded(micros(clientUsed) / n)
 		if known && stillKnown {
-			b.report.ServersCPUPerWrite = micros(serversAfter-serversBefore) / n
+			b.report.ServersCPUPerWrite = rounded(micros(serversAfter-serversBefore) / n)
 		}
 	}
 	return nil
@@ -241,7 +243,7 @@ func (b *Bench) reads(ctx context.Context) error {
 	}
 	times := b.collect()
 	p := judge.Percentiles(times, 50, 99)
-	b.report.ReadsPerS, b.report.ReadP50MS, b.report.ReadP99MS = float64(len(times))/took.Seconds(), millis(p[0]), millis(p[1])
+	b.report.ReadsPerS, b.report.ReadP50MS, b.report.ReadP99MS = rounded(float64(len(times))/took.Seconds()), millis(p[0]), millis(p[1])
 	return nil
 }
 
@@ -268,11 +270,13 @@ func (w *worker) write(ctx context.Context, client int) {
 	w.turn++
 	c.next++
 	slot := int(c.next % keysPerCell)
+	// Little-endian, whatever the machine.
 	for i := range 8 {
 		w.value[i] = byte(c.next >> (8 * i))
 	}
 	began := time.Now()
 	_, err := c.handle.Put(ctx, keyName(client, slot), cell.Bytes(w.value))
+	// What was not applied leaves the key as it was, so nothing has to be remembered.
 	if err != nil {
 		w.failed(err)
 		if cell.MaybeApplied(err) {
@@ -371,6 +375,7 @@ func (b *Bench) close() error {
 	return b.colony.Close(ctx)
 }
 
-// millis and micros are durations as the report has them.
-func millis(d time.Duration) float64 { return micros(d) / 1000 }
-func micros(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
+// millis and micros are durations as the report has them, to a microsecond and a tenth of it; rounded is a rate.
+func millis(d time.Duration) float64 { return float64(d.Round(time.Microsecond)) / 1e6 }
+func micros(d time.Duration) float64 { return float64(d.Round(100*time.Nanosecond)) / 1e3 }
+func rounded(x float64) float64      { return math.Round(x*10) / 10 }

@@ -78,8 +78,123 @@ func Start(c Config) (*Control, error) {
 		return nil, &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: err.Error(), Hint: "is another control process running? Else choose another --listen"}
 	}
 	if err := p.assemble(ln); err != nil {
-		return nil, errors.Join(err, ln.Close(), p.Close())
+		if p.fleet == nil { // nobody owns the listener yet
+			err = errors.Join(err, ln.Close())
+		}
+		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
 	return p, nil
+}
+
+// assemble makes the parts and connects them. The fleet serves as soon as it exists, while the parts that call it were made
+// before; served holds their calls back until it is there.
+func (p *Control) assemble(ln net.Listener) error {
+	served := make(chan struct{})
+	store, err := lifecycle.OpenPebble(lifecycle.PebbleConfig{Dir: filepath.Join(p.cfg.DataDir, "lifecycle"), Log: p.cfg.Logger})
+	if err != nil {
+		return err
+	}
+	reach := &reach{control: p, served: served}
+	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
+		Log: p.cfg.Logger})
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach,
+		Events: func(v health.Verdict) { p.cfg.Logger.Info("verdict", "server", v.Server, "up", v.Up, "why", v.Why) }})
+	if err != nil {
+		return err
+	}
+	client := p.lifecycle.Handlers()
+	client[wire.MethodListServers] = p.listServers
+	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
+		Server: map[string]fleet.Handler{}, Joined: p.joined, Left: p.left})
+	close(served)
+	return p.listenOps()
+}
+
+// joined tells everybody that a server has registered.
+func (p *Control) joined(r wire.Registration) {
+	p.cfg.Logger.Info("server registered", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes)
+	if err := p.observer.ServerSeen(r); err != nil {
+		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
+	}
+	p.lifecycle.ServerUp(r)
+}
+
+// left tells everybody that a server's session has ended.
+func (p *Control) left(id cell.ServerID) {
+	p.cfg.Logger.Info("server disconnected", "server", id)
+	p.lifecycle.ServerDown(id)
+}
+
+// listServers answers health.servers.
+func (p *Control) listServers(r fleet.Request) {
+	var req wire.ListServers
+	if r.Decode(&req) {
+		page := p.observer.List(req)
+		r.Reply(&page, nil)
+	}
+}
+
+// reach is the way to the servers for the parts that were made before the fleet.
+type reach struct {
+	control *Control
+	served  <-chan struct{}
+}
+
+// Call sends a request to a server; see fleet.Fleet.
+func (r *reach) Call(ctx context.Context, id cell.ServerID, method string, params, result wire.Message) error {
+	<-r.served
+	return r.control.fleet.Call(ctx, id, method, params, result)
+}
+
+// Sessions lists the connected servers.
+func (r *reach) Sessions() []cell.ServerID {
+	<-r.served
+	sessions := r.control.fleet.Sessions()
+	ids := make([]cell.ServerID, len(sessions))
+	for i := range sessions {
+		ids[i] = sessions[i].Registration.Server
+	}
+	return ids
+}
+
+// Ping asks a server for a sign of life.
+func (r *reach) Ping(ctx context.Context, id cell.ServerID) (pong wire.Pong, err error) {
+	err = r.Call(ctx, id, wire.MethodPing, nil, &pong)
+	return pong, err
+}
+
+// Addr is where servers and clients reach the control plane; OpsAddr is where the metrics are, or empty.
+func (p *Control) Addr() string { return p.fleet.Addr().String() }
+
+// OpsAddr is where /metrics, /livez and /readyz are, or empty.
+func (p *Control) OpsAddr() string {
+	if p.ops == nil {
+		return ""
+	}
+	return p.ops.addr
+}
+
+// Failed is closed when the control plane cannot go on, for example after a disk error; Err then says why. The process
+// should exit; its successor goes on from the store.
+func (p *Control) Failed() <-chan struct{} { return p.lifecycle.Done() }
+
+// Err says why the control plane failed, or nil.
+func (p *Control) Err() error { return p.lifecycle.Err() }
+
+// Close stops serving, waits for all goroutines and closes the store. It works on a Control of which only a part was made.
+func (p *Control) Close() error {
+	p.cancel()
+	p.wait.Wait()
+	var errs []error
+	if p.fleet != nil {
+		errs = append(errs, p.fleet.Close())
+	}
+	if p.lifecycle != nil {
+		errs = append(errs, p.lifecycle.Close())
+	}
+	return errors.Join(append(errs, p.ops.close())...)
 }

@@ -28,6 +28,7 @@ func (o Operator) Dial(ctx context.Context, addr string) (*rpc.Conn, error) {
 // Control opens a connection to the first address of the control plane that answers; op is for the error, which tells
 // what each address said.
 func (o Operator) Control(ctx context.Context, op string) (*rpc.Conn, error) {
+	// The first that answers will do; an address that is down costs a refused connection, one that is silent the timeout.
 	var all []error
 	for _, addr := range o.Addresses {
 		conn, err := o.Dial(ctx, addr)
@@ -121,6 +122,7 @@ func (o Operator) Cell(ctx context.Context, op string, id cell.ID) (*wire.CellIn
 		return nil, err
 	}
 	// The name itself is the first in the order of all names that begin with it.
+	// So a page of one entry is enough to know.
 	if len(page.Cells) == 0 || page.Cells[0].Cell != id {
 		return nil, &cell.Error{Op: op, Kind: cell.NotFound, Cell: id, Detail: "the lifecycle manager does not know this cell",
 			Hint: "see `physalia cell list`"}

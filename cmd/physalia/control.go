@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"physalia/cmd/physalia/control"
+)
+
+// controlCommand is the control plane in one process: lifecycle manager, discovery and health. Package control plugs them
+// together; here are its settings.
+func (a *app) controlCommand() *cobra.Command {
+	var c control.Config
+	var log logSettings
+	cmd := &cobra.Command{
+		Use:   "control",
+		Short: "Run the control plane: which cells exist, where they are, who is up",
+		Long: "Run the control plane until it is interrupted: the lifecycle manager, the discovery cache and the health tracker, in\n" +
+			"one process. Its store in the data directory says which cells exist; cells that exist serve without it.",
+		Args: daemonArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			op := cmd.CommandPath()
+			logger, err := a.logger(op, log)
+			if err != nil {
+				return err
+			}
+			if err := checkDirectory(op, c.DataDir); err != nil {
+				return err
+			}
+			addresses := []setting{{"listen", c.Listen}}
+			if c.ListenOps != "" {
+				addresses = append(addresses, setting{"listen-ops", c.ListenOps})
+			}
+			if err := checkAddresses(op, addresses...); err != nil {
+				return err
+			}
+			c.Colony, c.Logger = a.colony, logger
+			// A drawn seed is logged, so that a placement can be explained afterwards.
+			if c.Seed == 0 {
+				c.Seed = uint64(time.Now().UnixNano())
+			}
+			return a.serveControl(cmd.Context(), c)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&c.DataDir, "data-dir", "", "`directory` of the lifecycle manager's store")
+	f.StringVar(&c.Name, "name", "control", "`name` of this process, for people")
+	f.StringVar(&c.Listen, "listen", "127.0.0.1:7300", "`address` for servers and clients")
+	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
+	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
+	log.register(f)
+	return cmd
+}
+
+// serveControl runs the control plane until ctx ends, or until it cannot go on.
+func (a *app) serveControl(ctx context.Context, c control.Config) error {
+	p, err := control.Start(c)
+	if err != nil {
+		return err
+	}
+	c.Logger.Info("serving", "addr", p.Addr(), "ops", p.OpsAddr(), "seed", c.Seed)
+	select {
+	case <-ctx.Done():
+		c.Logger.Info("stopping: interrupted")
+	case <-p.Failed():
+	}
+	return errors.Join(p.Err(), p.Close())
+}

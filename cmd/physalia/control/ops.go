@@ -1,0 +1,88 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"physalia/cell"
+	"physalia/lifecycle"
+)
+
+// ops is the listener for people and probes.
+type ops struct {
+	server *http.Server
+	addr   string
+	ended  chan struct{}
+}
+
+// listenOps serves /metrics, /livez and /readyz. Both probes say whether the lifecycle manager still works: a control plane
+// that waits for servers is well.
+func (p *Control) listenOps() error {
+	if p.cfg.ListenOps == "" {
+		return nil
+	}
+	ln, err := net.Listen("tcp", p.cfg.ListenOps)
+	if err != nil {
+		return &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: err.Error(), Hint: "choose another --listen-ops"}
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry(), promhttp.HandlerOpts{}))
+	for _, path := range []string{"/livez", "/readyz"} {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) {
+			if err := p.Err(); err != nil {
+				http.Error(w, "the lifecycle manager has stopped: "+err.Error(), http.StatusServiceUnavailable)
+				return
+			}
+			fmt.Fprintln(w, "ok")
+		})
+	}
+	p.ops = &ops{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, addr: ln.Addr().String(), ended: make(chan struct{})}
+	go func() {
+		defer close(p.ops.ended)
+		if err := p.ops.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			p.cfg.Logger.Error("ops listener ended", "error", err)
+		}
+	}()
+	return nil
+}
+
+// close ends the listener; requests under way get a moment.
+func (o *ops) close() error {
+	if o == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	err := o.server.Shutdown(ctx)
+	if err != nil {
+		err = o.server.Close()
+	}
+	<-o.ended
+	return err
+}
+
+// registry collects the metrics. Nothing is labelled by cell or server: there are too many.
+func (p *Control) registry() *prometheus.Registry {
+	r := prometheus.NewRegistry()
+	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "control", Name: name, Help: help, ConstLabels: labels}, value))
+	}
+	gauge("servers_connected", "Servers that are connected to this control process.", nil, func() float64 { return float64(len(p.fleet.Sessions())) })
+	for state := range (lifecycle.Stats{}).Cells {
+		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
+			func() float64 { return float64(p.lifecycle.Stats().Cells[state]) })
+	}
+	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.lifecycle.Stats().Backlog) })
+	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.lifecycle.Stats().Requests) })
+	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.lifecycle.Stats().Batches) })
+	return r
+}

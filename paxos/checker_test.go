@@ -1,0 +1,325 @@
+package paxos
+
+import (
+	"fmt"
+	"slices"
+)
+
+// broken is what a checker panics with. The name says which promise of doc.go does not hold.
+type broken struct{ name, text string }
+
+// Error makes a broken promise an error.
+func (b *broken) Error() string { return b.name + ": " + b.text }
+
+// checker watches a world from outside. It shares no code with the replicas: it keeps the naive truth (who voted for what
+// in which ballot, as far as anybody could hear of it) and compares everything that is sent, delivered or answered.
+type checker struct {
+	w        *world
+	majority int
+	agreed   []Delivery   // delivered by anybody; slot s stands at s-1
+	states   []uint64     // the host's hash after s slots
+	sealedAt Slot         // slot of the seal, zero when none was delivered
+	offers   map[Slot][]*offer
+	told     map[NodeNumber]Ballot // the highest ballot that a member said it promised
+	asked    map[ReadToken]*pendingRead
+	fates    map[Proposal]*fate
+	named    map[string]*fate
+}
+
+// offer is the entry that a ballot's owner offered at one slot, and the votes that left their voters for good.
+type offer struct {
+	ballot Ballot
+	entry  Entry
+	votes  voters
+	chosen bool
+}
+
+// pendingRead remembers what a read has to see.
+type pendingRead struct {
+	at   *member
+	sees Slot
+}
+
+// fate is what became of one proposal.
+type fate struct {
+	command string
+	at      *member
+	never   string // why it must never be delivered, "" when it may
+	slot    Slot   // where it was delivered first
+	open    bool   // its proposer still owes an answer
+}
+
+func newChecker(w *world, c *Configuration) *checker {
+	return &checker{
+		w: w, majority: c.Majority(), states: []uint64{0}, offers: map[Slot][]*offer{}, told: map[NodeNumber]Ballot{},
+		asked: map[ReadToken]*pendingRead{}, fates: map[Proposal]*fate{}, named: map[string]*fate{},
+	}
+}
+
+// holds panics unless ok.
+func (c *checker) holds(ok bool, name, format string, args ...any) {
+	if !ok {
+		panic(&broken{name, fmt.Sprintf(format, args...)})
+	}
+}
+
+// sent checks a message at the moment that it leaves, be it to the member itself.
+func (c *checker) sent(m *member, message *Message) {
+	b := message.Ballot
+	durable := m.disk.image.highest()
+	switch message.Kind {
+	case MsgPrepare:
+		c.holds(b.Node == message.From && b.Round > 1, "P3", "%s: not its own ballot", message.Describe())
+		c.holds(!durable.Less(b), "P3", "%s leaves, durable is %v", message.Describe(), durable)
+	case MsgAccept:
+		c.holds(!durable.Less(b), "P3", "%s leaves, durable is %v", message.Describe(), durable)
+		c.offered(message.Slot, b, message.Entry)
+	case MsgPromise, MsgConfirmed:
+		c.holds(!durable.Less(b), "P1", "%s leaves, durable is %v", message.Describe(), durable)
+		c.tells(message.From, b)
+	case MsgAccepted:
+		c.holds(!durable.Less(b), "P1", "%s leaves, durable is %v", message.Describe(), durable)
+		c.tells(message.From, b)
+		c.voted(m, message)
+	}
+}
+
+func (c *checker) tells(n NodeNumber, b Ballot) {
+	if c.told[n].Less(b) {
+		c.told[n] = b
+	}
+}
+
+// offered notes an Accept. A ballot offers one entry per slot, and what a lower ballot chose.
+func (c *checker) offered(s Slot, b Ballot, entry Entry) {
+	for _, o := range c.offers[s] {
+		if o.ballot == b {
+			c.holds(o.entry.Equal(entry), "P3", "ballot %v offers %s at slot %d, and offered %s", b, entry.Describe(), s, o.entry.Describe())
+			return
+		}
+		c.holds(!o.chosen || b.Less(o.ballot) || o.entry.Equal(entry), "P2",
+			"ballot %v offers %s at slot %d, %v has chosen %s", b, entry.Describe(), s, o.ballot, o.entry.Describe())
+	}
+	c.holds(c.sealedAt == 0 || s <= c.sealedAt || b.Less(c.sealedIn()), "P7",
+		"ballot %v offers slot %d behind the seal at %d, chosen at %v", b, s, c.sealedAt, c.sealedIn())
+	c.offers[s] = append(c.offers[s], &offer{ballot: b, entry: entry})
+}
+
+// sealedIn is the lowest ballot that chose the seal; only ballots below it may know nothing of it.
+func (c *checker) sealedIn() Ballot {
+	lowest := Ballot{Round: ^Round(0)}
+	for _, o := range c.offers[c.sealedAt] {
+		if o.chosen && o.ballot.Less(lowest) {
+			lowest = o.ballot
+		}
+	}
+	return lowest
+}
+
+// voted counts a vote the naive way, and checks that it is durable.
+func (c *checker) voted(m *member, message *Message) {
+	s, b := message.Slot, message.Ballot
+	for _, o := range c.offers[s] {
+		if o.ballot != b {
+			continue
+		}
+		stored := m.disk.image.ring[int(s)%len(m.disk.image.ring)].record
+		c.holds(m.disk.image.knows(s, o.entry) || (stored.Slot == s && b.Less(stored.Ballot)), "P1",
+			"%s leaves, durable is %s", message.Describe(), stored.Describe())
+		o.votes |= 1 << (message.From - 1)
+		if o.votes.count() >= c.majority && !o.chosen {
+			o.chosen = true
+			c.chose(s, o)
+		}
+		return
+	}
+	c.holds(false, "P3", "%s: nobody offered that", message.Describe())
+}
+
+// chose checks a fresh choice against every other offer for the slot.
+func (c *checker) chose(s Slot, chosen *offer) {
+	for _, o := range c.offers[s] {
+		conflict := !o.entry.Equal(chosen.entry) && (o.chosen || chosen.ballot.Less(o.ballot))
+		c.holds(!conflict, "P2", "slot %d: %s chosen at %v, %s offered at %v", s,
+			chosen.entry.Describe(), chosen.ballot, o.entry.Describe(), o.ballot)
+	}
+}
+
+// delivered checks one delivery: in order, once, agreed, chosen by a majority's votes, and not behind a seal.
+func (c *checker) delivered(m *member, d Delivery) {
+	c.holds(d.Slot == m.host.applied+1, "order", "%d delivers slot %d after %d", m.cfg.Self, d.Slot, m.host.applied)
+	if f := c.named[firstCommand(d.Entry)]; f != nil && f.at == m {
+		c.answered(m, d.Entry)
+	}
+	if int(d.Slot) <= len(c.agreed) {
+		was := c.agreed[d.Slot-1].Entry
+		c.holds(was.Equal(d.Entry), "agreement", "slot %d: %d delivers %s, others delivered %s", d.Slot, m.cfg.Self, d.Entry.Describe(), was.Describe())
+		return
+	}
+	chosen := false
+	for _, o := range c.offers[d.Slot] {
+		chosen = chosen || (o.chosen && o.entry.Equal(d.Entry))
+	}
+	c.holds(chosen, "choice", "slot %d: %d delivers %s, for which no majority voted", d.Slot, m.cfg.Self, d.Entry.Describe())
+	c.holds(c.sealedAt == 0, "P7", "slot %d is delivered behind the seal at %d", d.Slot, c.sealedAt)
+	if d.Entry.Kind == Seal {
+		c.sealedAt = d.Slot
+	}
+	c.agreed = append(c.agreed, d)
+	c.states = append(c.states, m.host.after(d).hash)
+	c.fulfil(d)
+	c.synced()
+}
+
+func firstCommand(e Entry) string {
+	if len(e.Commands) == 0 {
+		return ""
+	}
+	return string(e.Commands[0])
+}
+
+// answered closes the proposals of an entry: their proposer delivers it.
+func (c *checker) answered(m *member, e Entry) {
+	for _, command := range e.Commands {
+		if f := c.named[string(command)]; f.at == m {
+			f.open = false
+		}
+	}
+}
+
+// fulfil checks that every command of a new slot was proposed, not refused or dropped, and not delivered elsewhere.
+func (c *checker) fulfil(d Delivery) {
+	for _, command := range d.Entry.Commands {
+		f := c.named[string(command)]
+		c.holds(f != nil, "fate", "slot %d holds %q, which nobody proposed", d.Slot, command)
+		c.holds(f.never == "", "fate", "slot %d holds %q, which was %s", d.Slot, command, f.never)
+		c.holds(f.slot == 0, "fate", "%q is chosen at slots %d and %d", command, f.slot, d.Slot)
+		f.slot = d.Slot
+	}
+}
+
+// installed checks a taught state: the one that delivering gives, and ahead of the member's own.
+func (c *checker) installed(m *member, s *Snapshot) {
+	c.holds(int(s.Applied) < len(c.states), "agreement", "%d installs state@%d, nobody delivered that far", m.cfg.Self, s.Applied)
+	c.holds(c.states[s.Applied] == s.Hash, "agreement", "%d installs another state@%d", m.cfg.Self, s.Applied)
+	c.holds(s.Sealed == (c.sealedAt != 0 && s.Applied == c.sealedAt), "P7", "state@%d says sealed %v, the seal is at %d", s.Applied, s.Sealed, c.sealedAt)
+}
+
+// keepsUp checks that host and replica agree how far they are, and that the ring is the truth up to there (P4).
+func (c *checker) keepsUp(m *member) {
+	r := m.replica
+	c.holds(m.host.applied == r.Applied(), "order", "%d: the host applied %d, the replica %d", m.cfg.Self, m.host.applied, r.Applied())
+	c.holds(r.Floor() <= r.Applied(), "P5", "%d: floor %d above applied %d", m.cfg.Self, r.Floor(), r.Applied())
+	for s := r.Floor() + 1; s <= r.Applied(); s++ {
+		record, ok := r.record(s)
+		c.holds(ok && record.Entry.Equal(c.agreed[s-1].Entry), "P4", "%d applied slot %d, its ring holds %s", m.cfg.Self, s, record.Describe())
+	}
+}
+
+// rests checks a member that has nothing more to do in this turn.
+func (c *checker) rests(m *member) {
+	promised := m.replica.Promised()
+	c.holds(!promised.Less(c.told[m.cfg.Self]), "P1", "%d told of promise %v, has %v", m.cfg.Self, c.told[m.cfg.Self], promised)
+	for i := range m.replica.ring {
+		b := m.replica.ring[i].Ballot
+		c.holds(!promised.Less(b), "P1", "%d accepted at %v, promised is %v", m.cfg.Self, b, promised)
+	}
+}
+
+// synced checks that everything delivered anywhere is durable on a majority, as state or as record, so that no crash
+// can lose it.
+func (c *checker) synced() {
+	for s := len(c.agreed); s > 0; s-- {
+		known, asState := 0, 0
+		for _, m := range c.w.members {
+			if m.disk.image.knows(Slot(s), c.agreed[s-1].Entry) {
+				known++
+			}
+			if snapshot := m.disk.image.snapshot; snapshot != nil && snapshot.Applied >= Slot(s) {
+				asState++
+			}
+		}
+		c.holds(known >= c.majority, "durability", "slot %d (%s) was delivered and is durable on %d members only", s, c.agreed[s-1].Entry.Describe(), known)
+		if asState >= c.majority {
+			return // and so are all the slots before
+		}
+	}
+}
+
+// restarted checks that nothing that was said before the crash is forgotten.
+func (c *checker) restarted(m *member, rec *Recovery) {
+	c.holds(!m.replica.Promised().Less(c.told[m.cfg.Self]), "P1", "%d told of promise %v, restarts with %v", m.cfg.Self, c.told[m.cfg.Self], m.replica.Promised())
+	want := rec.Applied
+	if rec.Snapshot != nil {
+		want = max(want, rec.Snapshot.Applied)
+	}
+	c.holds(m.replica.Applied() == want, "P4", "%d restarts at slot %d, durable is %d", m.cfg.Self, m.replica.Applied(), want)
+	c.holds(m.replica.Role() == Follower, "P3", "%d restarts as %v", m.cfg.Self, m.replica.Role())
+}
+
+// crashed forgets what the member's clients wait for: they will never hear.
+func (c *checker) crashed(m *member) {
+	c.lost(m)
+	for t, read := range c.asked {
+		if read.at == m {
+			delete(c.asked, t)
+		}
+	}
+}
+
+// lost leaves the open proposals of a member without an answer.
+func (c *checker) lost(m *member) {
+	for _, f := range c.fates {
+		if f.at == m {
+			f.open = false
+		}
+	}
+}
+
+func (c *checker) proposed(m *member, p Proposal, command string, refusal Refusal) {
+	f := &fate{command: command, at: m, open: refusal == Accepted}
+	if !f.open {
+		f.never = "refused"
+	}
+	c.fates[p], c.named[command] = f, f
+}
+
+func (c *checker) dropped(p Proposal) {
+	f := c.fates[p]
+	c.holds(f.slot == 0, "fate", "%q was dropped and is chosen at slot %d", f.command, f.slot)
+	f.never, f.open = "dropped", false
+}
+
+// readAsked notes that a read has to see everything that anybody delivered so far.
+func (c *checker) readAsked(m *member, t ReadToken) {
+	c.asked[t] = &pendingRead{m, Slot(len(c.agreed))}
+}
+
+func (c *checker) readReady(m *member, t ReadToken) {
+	read := c.asked[t]
+	c.holds(read != nil && read.at == m, "P6", "%d answers read %d, which does not wait there", m.cfg.Self, t)
+	c.holds(m.host.applied >= read.sees, "P6", "%d answers read %d from state@%d, slot %d had been delivered before it was asked", m.cfg.Self, t, m.host.applied, read.sees)
+	delete(c.asked, t)
+}
+
+func (c *checker) readFailed(m *member, t ReadToken) {
+	read := c.asked[t]
+	c.holds(read != nil && read.at == m, "P6", "%d fails read %d, which does not wait there", m.cfg.Self, t)
+	delete(c.asked, t)
+}
+
+// unanswered lists what the members' clients still wait for.
+func (c *checker) unanswered(m *member) (all []string) {
+	for _, f := range c.fates {
+		if f.open && f.at == m {
+			all = append(all, f.command)
+		}
+	}
+	for t, read := range c.asked {
+		if read.at == m {
+			all = append(all, fmt.Sprintf("read %d", t))
+		}
+	}
+	slices.Sort(all)
+	return all
+}

@@ -1,0 +1,347 @@
+package paxos
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+
+	"physalia/internal/must"
+)
+
+// schedule is a whole random run: the cell, and what happens to it one event after the other. It says everything, so a
+// printed schedule is a bug report.
+type schedule struct {
+	jury   int
+	alpha  uint32
+	window int
+	batch  int // commands per slot
+	events []event
+	heals  uint // at the end: which majority lives on, and who of it is asked first
+}
+
+// event is one thing that happens. Its numbers are reduced to what is possible when it happens, so that every schedule
+// can be played, and stays playable when events are taken out.
+type event struct {
+	kind eventKind
+	who  uint8
+	pick uint8
+	more bool // the host has not finished its turn: effects are asked for later, with those of the next event
+}
+
+type eventKind uint8
+
+// The events. The comment says what pick means.
+const (
+	deliverAny    eventKind = iota // which message: it overtakes all others
+	deliverOldest                  // how many of the oldest messages
+	repeatAny                      // which message: it is delivered and stays under way
+	loseAny                        // which message
+	loseAll                        // nothing: all messages to a member
+	syncSome                       // how many batches
+	syncAll                        // nothing: every member's disk
+	proposeSome                    // how many commands
+	readSome                       // how many reads
+	sealCell                       // only every fourth pick does it
+	campaignNow                    // nothing
+	nudgeOne                       // nothing
+	crashOne                       // how many of the batches handed over survive
+	restartOne                     // nothing
+	cutOff                         // which members are on the other side; zero heals
+	settleAll                      // how many rounds of sync and delivery
+	eventKinds
+)
+
+var eventNames = [...]string{"deliverAny", "deliverOldest", "repeatAny", "loseAny", "loseAll", "syncSome", "syncAll", "proposeSome",
+	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll"}
+
+func (e event) String() string {
+	s := fmt.Sprintf("{%s, %d, %d, %v}", eventNames[e.kind], e.who, e.pick, e.more)
+	return s
+}
+
+// String shows a schedule as Go source, to be committed as a regression test.
+func (s *schedule) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "schedule{jury: %d, alpha: %d, window: %d, batch: %d, heals: %d, events: []event{\n", s.jury, s.alpha, s.window, s.batch, s.heals)
+	for _, e := range s.events {
+		fmt.Fprintf(&b, "\t%v,\n", e)
+	}
+	b.WriteString("}}")
+	return b.String()
+}
+
+// dice is where a generator takes its numbers from: a seed, or rapid, which can shrink them.
+type dice func(n int) int
+
+func seeded(seed uint64) dice {
+	return rand.New(rand.NewPCG(seed, 0)).IntN
+}
+
+// drawSchedule draws a schedule. Every schedule has its own weights, some of them zero: one of a thousand that never
+// crashes, or never loses anything, finds other things than a thousand mixed ones.
+func drawSchedule(d dice, events int) *schedule {
+	s := &schedule{jury: []int{3, 3, 5, 5, 7}[d(5)], alpha: uint32(1 + d(4)), batch: 1 + d(3), heals: uint(d(1 << 16))}
+	s.window = max(WindowMin, 2*int(s.alpha)) + d(4)
+	base := [eventKinds]int{deliverAny: 12, deliverOldest: 30, repeatAny: 4, loseAny: 4, loseAll: 1, syncSome: 8, syncAll: 20, proposeSome: 12,
+		readSome: 5, campaignNow: 2, nudgeOne: 5, crashOne: 2, restartOne: 6, cutOff: 2, settleAll: 4}
+	total := 0
+	for kind := range base {
+		base[kind] *= []int{0, 1, 1, 2, 4}[d(5)]
+		total += base[kind]
+	}
+	if d(6) == 0 {
+		base[sealCell] = 1 + total/40
+		total += base[sealCell]
+	}
+	if total == 0 {
+		base[settleAll], total = 1, 1
+	}
+	for range events {
+		at := d(total)
+		var e event
+		for at >= base[e.kind] {
+			at -= base[e.kind]
+			e.kind++
+		}
+		e.who, e.pick, e.more = uint8(d(s.jury)), uint8(d(256)), d(5) == 0
+		s.events = append(s.events, e)
+	}
+	return s
+}
+
+// player plays a schedule.
+type player struct {
+	w        *world
+	apart    uint8 // members on the other side of a partition
+	commands int
+}
+
+// run plays a schedule and returns what broke: a *broken of a checker, or a *must.Violation of the code under test.
+func (s *schedule) run() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = detected(p)
+		}
+	}()
+	p := &player{w: newWorld(Config{Configuration: jury(s.jury, s.alpha), Window: s.window, BatchCommands: s.batch, BatchBytes: 64})}
+	for _, m := range p.w.members {
+		m.slow = true
+	}
+	for _, e := range s.events {
+		p.play(e)
+	}
+	p.heal(s)
+	return nil
+}
+
+// detected turns the panic of a checker or an assertion into an error, and repeats any other panic.
+func detected(panicked any) error {
+	err, ok := panicked.(error)
+	var found *broken
+	var violation *must.Violation
+	if !ok || (!errors.As(err, &found) && !errors.As(err, &violation)) {
+		panic(panicked)
+	}
+	return err
+}
+
+func (p *player) play(e event) {
+	m := p.w.members[int(e.who)%len(p.w.members)]
+	switch e.kind {
+	case deliverAny, repeatAny, loseAny, deliverOldest, loseAll, cutOff:
+		p.network(m, e)
+	case syncAll:
+		for _, m := range p.w.members {
+			p.sync(m, len(m.disk.tail), e.more)
+		}
+	case settleAll:
+		for range e.pick % 8 {
+			for _, m := range p.w.members {
+				p.sync(m, len(m.disk.tail), false)
+			}
+			for range len(p.w.network) {
+				p.deliver(0, false)
+			}
+		}
+	case restartOne:
+		if m.replica == nil {
+			p.w.restart(m)
+			p.obey(m, e.more)
+		}
+	default:
+		if m.replica != nil {
+			p.onMember(m, e)
+		}
+	}
+}
+
+// network plays what happens to messages.
+func (p *player) network(m *member, e event) {
+	w := p.w
+	switch n := len(w.network); e.kind {
+	case cutOff:
+		p.apart = e.pick
+		if e.who%2 == 0 {
+			p.apart = 0
+		}
+	case loseAll:
+		for i := n - 1; i >= 0; i-- {
+			if w.network[i].To == m.cfg.Self {
+				w.take(i)
+			}
+		}
+	case deliverOldest:
+		for range min(n, 1+int(e.pick)%8) {
+			p.deliver(0, e.more)
+		}
+	case deliverAny:
+		if n > 0 {
+			p.deliver(int(e.pick)%n, e.more)
+		}
+	case repeatAny:
+		if n > 0 {
+			message := w.network[int(e.pick)%n]
+			p.deliver(int(e.pick)%n, e.more)
+			w.network = append(w.network, message)
+		}
+	case loseAny:
+		if n > 0 {
+			w.take(int(e.pick) % n)
+		}
+	}
+}
+
+// deliver takes a message from the network to its receiver, unless a partition is between.
+func (p *player) deliver(i int, more bool) {
+	message := p.w.take(i)
+	if p.side(message.From) == p.side(message.To) {
+		p.obey(p.w.step(message), more)
+	}
+}
+
+func (p *player) side(n NodeNumber) uint8 { return p.apart >> (n - 1) & 1 }
+
+// onMember plays what happens to a running member.
+func (p *player) onMember(m *member, e event) {
+	switch e.kind {
+	case syncSome:
+		p.sync(m, min(len(m.disk.tail), 1+int(e.pick)%4), e.more)
+		return
+	case proposeSome:
+		for range 1 + e.pick%4 {
+			p.commands++
+			p.w.propose(m, fmt.Sprint("c", p.commands))
+		}
+	case readSome:
+		for range 1 + e.pick%2 {
+			p.w.read(m)
+		}
+	case sealCell:
+		if e.pick%4 == 0 {
+			m.replica.ProposeSeal()
+		}
+	case campaignNow:
+		m.replica.Campaign()
+	case nudgeOne:
+		m.replica.Nudge()
+	case crashOne:
+		p.w.crash(m, int(e.pick)%(len(m.disk.tail)+1))
+		return
+	}
+	p.obey(m, e.more)
+}
+
+func (p *player) sync(m *member, n int, more bool) {
+	if m.replica != nil {
+		p.w.sync(m, n)
+		p.obey(m, more)
+	}
+}
+
+func (p *player) obey(m *member, more bool) {
+	if !more {
+		p.w.obey(m)
+	}
+}
+
+// heal ends a schedule: a majority lives on, connected and with disks that work; the others are dead. Within a bounded
+// number of nudges it must choose a new command, bring all of its members there, and answer everybody who waits.
+func (p *player) heal(s *schedule) {
+	w := p.w
+	alive := p.survivors(s.heals)
+	const nudges = 24
+	for round := range nudges {
+		w.settle(alive)
+		if p.converged(alive) {
+			return
+		}
+		p.lead(alive, round)
+		for _, n := range alive {
+			if r := w.member(n).replica; r.Unfinished() {
+				r.Nudge()
+			}
+		}
+	}
+	text := ""
+	for _, n := range alive {
+		text += "\n  " + w.member(n).replica.Describe() + fmt.Sprint(" owes ", w.check.unanswered(w.member(n)))
+	}
+	w.check.holds(false, "liveness", "%v did not converge within %d nudges:%s", alive, nudges, text)
+}
+
+// survivors picks a majority, restarts those of it that are down, and crashes the others. What was under way may still
+// arrive.
+func (p *player) survivors(pick uint) (alive []NodeNumber) {
+	w := p.w
+	for i := range w.check.majority {
+		alive = append(alive, NodeNumber((int(pick)+i*(1+int(pick>>8)%2))%len(w.members)+1))
+	}
+	for _, m := range w.members {
+		lives := false
+		for _, n := range alive {
+			lives = lives || n == m.cfg.Self
+		}
+		switch {
+		case !lives && m.replica != nil:
+			w.crash(m, 0)
+		case lives && m.replica == nil:
+			w.restart(m)
+		}
+	}
+	return alive
+}
+
+const marker = "marker"
+
+// converged reports whether all survivors delivered the marker or the seal, and owe nothing.
+func (p *player) converged(alive []NodeNumber) bool {
+	f := p.w.check.named[marker]
+	for _, n := range alive {
+		m := p.w.member(n)
+		done := m.replica.IsSealed() || (f != nil && f.slot != 0 && m.replica.Applied() >= f.slot)
+		if !done || m.replica.Unfinished() || len(p.w.check.unanswered(m)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// lead does what hosts do: whoever leads gets the marker, and when nobody does, somebody campaigns.
+func (p *player) lead(alive []NodeNumber, round int) {
+	w := p.w
+	busy := false
+	for _, n := range alive {
+		r := w.member(n).replica
+		busy = busy || r.Role() == Candidate
+		if r.Role() == Proposer {
+			if f := w.check.named[marker]; (f == nil || (f.slot == 0 && !f.open)) && !r.IsSealed() {
+				w.propose(w.member(n), marker)
+			}
+			return
+		}
+	}
+	if !busy || round%3 == 2 {
+		w.member(alive[round%len(alive)]).replica.Campaign()
+	}
+}

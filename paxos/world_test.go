@@ -1,0 +1,378 @@
+package paxos
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// world is one cell for tests: its members, hosts that obey Effects to the letter, disks that can lose what was not
+// synced, and a network whose messages the test delivers, repeats, reorders or loses one by one. Every world is watched
+// by a checker, so that a transcript proves the invariants as well as a random schedule does.
+type world struct {
+	members []*member // member n stands at n-1
+	network []Message // under way, oldest first; never to zero
+	check   *checker
+	tell    func(format string, args ...any) // tells what the hosts do, for transcripts
+	next    uint64                           // the last proposal or read token issued
+}
+
+// member is one member and its host.
+type member struct {
+	cfg     Config
+	replica *Replica // nil while it is down
+	host    hostState
+	disk    disk
+	slow    bool // the disk syncs only when told to
+	held    []heldMessage
+}
+
+// hostState is the state machine of the tests: a hash over everything delivered.
+type hostState struct {
+	applied Slot
+	hash    uint64
+}
+
+func (s hostState) encode() []byte { return binary.BigEndian.AppendUint64(nil, s.hash) }
+
+// after is the state after one more slot.
+func (s hostState) after(d Delivery) hostState {
+	const prime = 1099511628211 // of FNV-1a
+	hash := (s.hash ^ uint64(d.Entry.Kind)) * prime
+	for _, command := range d.Entry.Commands {
+		for _, c := range command {
+			hash = (hash ^ uint64(c)) * prime
+		}
+		hash = (hash ^ 256) * prime
+	}
+	return hostState{applied: d.Slot, hash: hash}
+}
+
+// heldMessage waits until the disk has made durable what had been handed to it.
+type heldMessage struct {
+	after   int
+	message Message
+}
+
+// disk keeps ordered batches of one member: a durable prefix, summed up in an image, and a tail that a crash may lose.
+type disk struct {
+	image   image
+	durable int // batches in the image
+	tail    []diskBatch
+}
+
+type diskBatch struct {
+	persist  Persist
+	promised Ballot    // stored with every record
+	snapshot *Snapshot // when persist.State
+}
+
+// image is what a restart finds. Hard state is folded into the records; it has a place of its own for promises that came
+// without one.
+type image struct {
+	promised Ballot
+	snapshot *Snapshot
+	ring     []storedRecord
+}
+
+type storedRecord struct {
+	record   Record
+	promised Ballot
+	applied  Slot
+}
+
+func (d *disk) handed() int { return d.durable + len(d.tail) }
+
+// sync makes the oldest n batches of the tail durable.
+func (d *disk) sync(n int) {
+	for _, b := range d.tail[:n] {
+		d.image.store(b)
+	}
+	d.durable += n
+	d.tail = d.tail[n:]
+}
+
+func (im *image) store(b diskBatch) {
+	for _, record := range b.persist.Records {
+		im.ring[int(record.Slot)%len(im.ring)] = storedRecord{record, b.promised, b.persist.Applied}
+	}
+	if b.persist.Promised != nil && len(b.persist.Records) == 0 {
+		im.promised = *b.persist.Promised
+	}
+	if b.snapshot != nil {
+		im.snapshot = b.snapshot
+	}
+}
+
+// highest is the highest promise found anywhere.
+func (im *image) highest() Ballot {
+	promised := im.promised
+	for i := range im.ring {
+		if promised.Less(im.ring[i].promised) {
+			promised = im.ring[i].promised
+		}
+	}
+	return promised
+}
+
+// recovery reads everything durable, as Restore wants it.
+func (im *image) recovery() Recovery {
+	rec := Recovery{Promised: im.highest(), Snapshot: im.snapshot}
+	for _, stored := range im.ring {
+		if stored.record.Slot != 0 {
+			rec.Records = append(rec.Records, stored.record)
+			rec.Applied = max(rec.Applied, stored.applied)
+		}
+	}
+	return rec
+}
+
+// knows reports whether the image proves an entry: as state, or as a record.
+func (im *image) knows(s Slot, entry Entry) bool {
+	if im.snapshot != nil && im.snapshot.Applied >= s {
+		return true
+	}
+	stored := &im.ring[int(s)%len(im.ring)].record
+	return stored.Slot == s && stored.Entry.Equal(entry)
+}
+
+// newWorld founds a cell. Every member's founding is durable, and all of them run.
+func newWorld(cfg Config) *world {
+	w := &world{tell: func(string, ...any) {}}
+	w.check = newChecker(w, &cfg.Configuration)
+	for _, each := range cfg.Configuration.Members {
+		m := &member{cfg: cfg, disk: disk{image: image{
+			promised: FoundingBallot(&cfg.Configuration), ring: make([]storedRecord, cfg.Window),
+		}}}
+		m.cfg.Self = each.Node
+		r, err := New(m.cfg)
+		if err != nil {
+			panic(err)
+		}
+		m.replica = r
+		w.members = append(w.members, m)
+	}
+	return w
+}
+
+// jury makes a founding configuration of n members whose first one owns ballot 1.
+func jury(n int, alpha uint32) Configuration {
+	c := Configuration{Number: 1, Alpha: alpha, Owner: 1, Next: NodeNumber(n + 1)}
+	for i := 1; i <= n; i++ {
+		c.Members = append(c.Members, Member{Node: NodeNumber(i), Server: ServerID(fmt.Sprintf("s%d", i))})
+	}
+	return c
+}
+
+// member returns a member by its number.
+func (w *world) member(n NodeNumber) *member { return w.members[n-1] }
+
+// up lists the members that run.
+func (w *world) up() (nodes []NodeNumber) {
+	for _, m := range w.members {
+		if m.replica != nil {
+			nodes = append(nodes, m.cfg.Self)
+		}
+	}
+	return nodes
+}
+
+// obey does everything that a member's replica wants, in the order of the Effects comment, until it wants nothing more.
+func (w *world) obey(m *member) {
+	for m.replica != nil {
+		e := m.replica.Effects()
+		if e.IsEmpty() {
+			w.check.rests(m)
+			return
+		}
+		w.applyDeliveries(m, &e)
+		w.persist(m, &e.Persist)
+		for _, message := range e.SendNow {
+			w.send(m, message)
+		}
+		for _, message := range e.SendDurable {
+			if m.slow {
+				w.tell("%s (waits for the disk)", message.Describe())
+			}
+			m.held = append(m.held, heldMessage{m.disk.handed(), message})
+		}
+		w.answer(m, &e)
+		if !m.slow {
+			w.sync(m, len(m.disk.tail))
+		}
+	}
+}
+
+// applyDeliveries brings the host's state up to date.
+func (w *world) applyDeliveries(m *member, e *Effects) {
+	if e.Install != nil {
+		w.tell("%d installs state@%d", m.cfg.Self, e.Install.Applied)
+		m.host = hostState{e.Install.Applied, e.Install.Hash}
+		w.check.installed(m, e.Install)
+	}
+	for _, d := range e.Deliver {
+		w.tell("%d delivers slot %d: %s", m.cfg.Self, d.Slot, d.Entry.Describe())
+		w.check.delivered(m, d)
+		m.host = m.host.after(d)
+	}
+	w.check.keepsUp(m)
+}
+
+// persist hands a batch to the disk.
+func (w *world) persist(m *member, p *Persist) {
+	if p.IsEmpty() {
+		return
+	}
+	b := diskBatch{persist: *p, promised: m.replica.Promised()}
+	if p.State {
+		b.snapshot = m.replica.Snapshot(m.host.encode(), m.host.hash)
+	}
+	if p.Promised != nil {
+		w.tell("%d stores promise %v", m.cfg.Self, *p.Promised)
+	}
+	for _, record := range p.Records {
+		w.tell("%d stores %s", m.cfg.Self, record.Describe())
+	}
+	if p.State {
+		w.tell("%d stores state@%d", m.cfg.Self, p.Applied)
+	}
+	m.disk.tail = append(m.disk.tail, b)
+}
+
+// answer tells the members' clients what became of their reads and proposals.
+func (w *world) answer(m *member, e *Effects) {
+	for _, t := range e.ReadsReady {
+		w.tell("%d answers read %d from state@%d", m.cfg.Self, t, m.host.applied)
+		w.check.readReady(m, t)
+	}
+	for _, t := range e.ReadsFailed {
+		w.tell("%d fails read %d", m.cfg.Self, t)
+		w.check.readFailed(m, t)
+	}
+	for _, p := range e.Dropped {
+		w.tell("%d drops proposal %s", m.cfg.Self, w.check.fates[p].command)
+		w.check.dropped(p)
+	}
+	if e.Lost {
+		w.tell("%d leads no more", m.cfg.Self)
+		w.check.lost(m)
+	}
+}
+
+// sync makes the oldest n waiting batches of a member durable and releases the messages that waited for them. Messages
+// to itself are stepped; their effects are obeyed by the caller, or by the next who calls obey.
+func (w *world) sync(m *member, n int) {
+	m.disk.sync(n)
+	w.check.synced()
+	for len(m.held) > 0 && m.held[0].after <= m.disk.durable {
+		message := m.held[0].message
+		m.held = m.held[1:]
+		if message.To != m.cfg.Self {
+			w.send(m, message)
+			continue
+		}
+		w.check.sent(m, &message)
+		m.replica.Step(&message)
+	}
+}
+
+// send puts a message on the network, one copy for every receiver. The host attaches the state to a TeachAll.
+func (w *world) send(m *member, message Message) {
+	if message.Kind == MsgTeachAll {
+		message.Snapshot = m.replica.Snapshot(m.host.encode(), m.host.hash)
+	}
+	w.tell("%s", message.Describe())
+	w.check.sent(m, &message)
+	for _, other := range w.members {
+		to := other.cfg.Self
+		if to == message.From || (message.To != 0 && message.To != to) {
+			continue
+		}
+		copied := message
+		copied.To = to
+		w.network = append(w.network, copied)
+	}
+}
+
+// take removes the message at index i from the network.
+func (w *world) take(i int) Message {
+	message := w.network[i]
+	w.network = slices.Delete(w.network, i, i+1)
+	return message
+}
+
+// step gives a message to its receiver; a member that is down loses it.
+func (w *world) step(message Message) *member {
+	m := w.member(message.To)
+	if m.replica != nil {
+		m.replica.Step(&message)
+	}
+	return m
+}
+
+// propose hands a command to a member, and notes what was answered.
+func (w *world) propose(m *member, command string) Refusal {
+	w.next++
+	refusal := m.replica.Propose([]byte(command), Proposal(w.next))
+	w.check.proposed(m, Proposal(w.next), command, refusal)
+	return refusal
+}
+
+// read asks a member for a linearizable read and returns the token.
+func (w *world) read(m *member) (ReadToken, Refusal) {
+	w.next++
+	refusal := m.replica.Read(ReadToken(w.next))
+	if refusal == Accepted {
+		w.check.readAsked(m, ReadToken(w.next))
+	}
+	return ReadToken(w.next), refusal
+}
+
+// crash stops a member. Of the batches that were not synced the oldest keep ones turn out to be durable all the same,
+// but nobody hears of them; the rest is gone.
+func (w *world) crash(m *member, keep int) {
+	m.disk.sync(keep)
+	m.disk.tail, m.held, m.replica, m.host = nil, nil, nil, hostState{}
+	w.check.crashed(m)
+	w.check.synced()
+}
+
+// restart makes a member from what is durable.
+func (w *world) restart(m *member) {
+	rec := m.disk.image.recovery()
+	if s := rec.Snapshot; s != nil {
+		m.host = hostState{s.Applied, binary.BigEndian.Uint64(s.State)}
+	}
+	r, err := Restore(m.cfg, rec)
+	if err != nil {
+		panic(&broken{"restart", err.Error()})
+	}
+	m.replica = r
+	w.check.restarted(m, &rec)
+}
+
+// settle lets everything happen that may happen among the named members: disks sync, messages arrive in order, until
+// nothing is under way. Messages to and from others are lost.
+func (w *world) settle(among []NodeNumber) {
+	for limit := 100_000; ; limit-- {
+		if limit == 0 {
+			panic(&broken{"quiet", "members talk forever without a nudge"})
+		}
+		for _, n := range among {
+			if m := w.member(n); m.replica != nil {
+				w.obey(m)
+				for len(m.disk.tail) > 0 || len(m.held) > 0 {
+					w.sync(m, len(m.disk.tail))
+					w.obey(m)
+				}
+			}
+		}
+		if len(w.network) == 0 {
+			return
+		}
+		message := w.take(0)
+		if slices.Contains(among, message.From) && slices.Contains(among, message.To) {
+			w.step(message)
+		}
+	}
+}
