@@ -5,8 +5,6 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -X main.version=$(VERSION)
 DURATION ?= 30s
 CHECKS   ?= 10000
-# Packages whose tests draw random schedules; only their test binaries know the -rapid flags.
-RAPID    := $(shell grep -rl --include='*_test.go' 'pgregory.net/rapid' . 2>/dev/null | xargs -r -n1 dirname | sort -u)
 
 .DEFAULT_GOAL := help
 .PHONY: help build demo test race fmt vet lint sim bench ci clean
@@ -41,7 +39,7 @@ lint: ## static analysis, at the version pinned in tools/go.mod
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
 sim: ## random schedules of the protocol, more of them than in `make test` (CHECKS=10000)
-	$(GO) test -count=1 -run Property -timeout 60m $(RAPID) -rapid.checks=$(CHECKS)
+	GO='$(GO)' bash tools/schedules.sh -rapid.checks=$(CHECKS)
 
 bench: build ## throughput and latency of seven real server processes
 	bin/physalia bench --cells 1000 --clients 224 --duration 10s

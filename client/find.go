@@ -122,7 +122,7 @@ func (c *Client) found(ends []route.FindEnd) {
 		h.mu.Lock()
 		h.place.Found(c.now(), &c.rules, &c.finder.dice, e.Improved, e.Denied)
 		if h.changed != nil {
-			
+			close(h.changed)
 			h.changed = nil
 		}
 		h.mu.Unlock()

@@ -329,7 +329,9 @@ func TestStrangersAmongTheMembers(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.wantCell(t, "a", 1, "live", "hosts it with another jury")
-		w.crash() // what the manager knew of the strangers is gone
+		if seed%2 == 0 {
+			w.crash() // what the manager knew of the strangers is gone
+		}
 		w.delete(time.Minute, wire.Drop{Cell: "a"})
 		w.settle()
 		w.wantCell(t, "a", 1, "deleted", "")
@@ -403,6 +405,15 @@ func TestNameIsTakenWhileWiping(t *testing.T) {
 // TestResidueOutlivesSuccessor: the node of incarnation 1 is still on a server when incarnation 2 is deleted. Incarnation 3
 // waits for that server, unless it is down, and the node is wiped in the end.
 func TestResidueOutlivesSuccessor(t *testing.T) {
+	for name, free := range map[string]func(*world, *fakeServer){
+		"down":  func(w *world, s *fakeServer) { w.setUp(s, false) },
+		"wiped": func(_ *world, s *fakeServer) { s.keep = nil },
+	} {
+		t.Run(name, func(t *testing.T) { testResidue(t, free) })
+	}
+}
+
+func testResidue(t *testing.T, free func(*world, *fakeServer)) {
 	w, s := wipingWithOne(t)
 	w.setUp(s, false)
 	w.create(time.Minute, "a")
@@ -414,12 +425,11 @@ func TestResidueOutlivesSuccessor(t *testing.T) {
 	id := w.create(time.Hour, "a")
 	w.advance(time.Second)
 	w.unanswered(t, id)
-	w.setUp(s, false)
-	w.advance(time.Second)
+	free(w, s)
+	w.advance(30 * time.Second)
 	if err := w.outcome(t, id); err != nil {
 		t.Fatal(err)
 	}
-	w.wantCell(t, "a", 3, "live", "nodes of incarnation 1 are left on "+string(s.reg.Server))
 	s.keep = nil
 	w.crash()
 	w.settle()
@@ -536,6 +546,92 @@ func TestBatches(t *testing.T) {
 	if s := w.m.Stats(); s.Cells[Live] != 1000 || s.Batches != 0 || s.Requests != 0 {
 		t.Fatalf("%+v", s)
 	}
+}
+
+// TestSealsInFlight: deletions of many cells ask for a bounded number of seals at once, of each server and of all.
+func TestSealsInFlight(t *testing.T) {
+	c := seven()
+	c.SealsPerServer, c.Seals = 3, 10
+	w := newWorld(t.Fatalf, c, 7)
+	drops := make([]wire.Drop, 100)
+	for i := range drops {
+		drops[i].Cell = cell.ID(fmt.Sprintf("vol-%d", i))
+		w.create(0, drops[i].Cell)
+	}
+	w.settle()
+	w.delete(time.Minute, drops...)
+	most := 0
+	for w.m.Stats().Cells[Sealing] > 0 {
+		seals, perServer := 0, map[cell.ServerID]int{}
+		for _, f := range w.flight {
+			if f.Method == wire.MethodSeal {
+				seals++
+				perServer[f.Server]++
+			}
+			if perServer[f.Server] > 3 {
+				t.Fatalf("%d seals are asked of %s at once", perServer[f.Server], f.Server)
+			}
+		}
+		if most = max(most, seals); len(w.flight) > 0 {
+			w.deliver(len(w.flight)-1, true, true)
+			continue
+		}
+		at, _ := w.m.Next()
+		w.now = max(w.now, at)
+		w.turn()
+	}
+	if most != 10 {
+		t.Fatalf("%d seals at once, want the 10 that are allowed", most)
+	}
+	w.settle()
+	w.checkSettled()
+}
+
+// TestFailingServerIsLeftAlone: batches that fail as a whole are repeated at a pace, not in a loop.
+func TestFailingServerIsLeftAlone(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Jury: 3, Seed: 3, RetryMin: 100 * time.Millisecond, RetryMax: time.Second}, 3)
+	w.create(0, "a", "b", "c")
+	calls := 0
+	for end := w.now + 10*time.Second; w.now < end; {
+		for len(w.flight) > 0 {
+			calls++
+			w.deliver(0, false, false)
+		}
+		at, ok := w.m.Next()
+		if !ok {
+			t.Fatal("nothing is ever asked again")
+		}
+		w.now = max(w.now, at)
+		w.turn()
+	}
+	if calls < 3*8 || calls > 3*30 {
+		t.Fatalf("%d calls to 3 servers in 10 s", calls)
+	}
+}
+
+// TestCapacity: what the book knows is counted once, and given back; what a server hosts beside that counts, too.
+func TestCapacity(t *testing.T) {
+	w := newWorld(t.Fatalf, smallConfig(), 3)
+	for _, s := range w.servers {
+		s.reg.Capacity = 1
+	}
+	w.crash() // they register with their capacity
+	w.create(time.Minute, "a")
+	w.drain()
+	w.crash() // they register with one node each, which the book knows
+	wantError(t, w.outcome(t, w.create(time.Minute, "b")), cell.NoRoom, "")
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.settle()
+	id := w.create(time.Minute, "b")
+	w.settle()
+	if err := w.outcome(t, id); err != nil {
+		t.Fatalf("after the deletion: %v", err)
+	}
+	w.delete(time.Minute, wire.Drop{Cell: "b"})
+	w.settle()
+	w.servers[0].nodes[incKey{"unknown", 1}] = wire.Founding{Cell: "unknown", Incarnation: 1}
+	w.crash()
+	wantError(t, w.outcome(t, w.create(time.Minute, "c")), cell.NoRoom, "")
 }
 
 func TestMovedServerIsNotUsed(t *testing.T) {

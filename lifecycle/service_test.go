@@ -7,7 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -20,7 +22,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Pebble keeps a goroutine per process for its caches' metrics; it has none of its own after Close.
 	goleak.VerifyTestMain(m)
 }
 
@@ -167,6 +168,35 @@ func TestGroupCommit(t *testing.T) {
 		t.Fatalf("%d batches for %d cells", n, len(names))
 	}
 	closeService(t, s)
+}
+
+// TestCloseWaitsForCalls: no call outlives Close, and who still waits is told.
+func TestCloseWaitsForCalls(t *testing.T) {
+	h := newHosts(t, 7)
+	var under atomic.Int32
+	began := make(chan struct{}, 7)
+	s := open(t, ServiceConfig{Store: NewMemStore(), Caller: callerFunc(
+		func(ctx context.Context, _ cell.ServerID, _ string, _, _ wire.Message) error {
+			under.Add(1)
+			defer under.Add(-1)
+			began <- struct{}{}
+			<-ctx.Done()
+			runtime.Gosched()
+			return &cell.Error{Kind: cell.UnknownResult}
+		})})
+	h.join(s)
+	answered := make(chan *cell.Error, 1)
+	s.Create(wire.CreateCells{Cells: []cell.ID{"a"}, Wait: 60_000}, func(_ *wire.Outcomes, err *cell.Error) { answered <- err })
+	for range 7 {
+		<-began
+	}
+	closeService(t, s)
+	if n := under.Load(); n != 0 {
+		t.Fatalf("%d calls are under way after Close", n)
+	}
+	if err := <-answered; err == nil || err.Kind != cell.UnknownResult {
+		t.Fatalf("the requester is told %v", err)
+	}
 }
 
 // TestRoutesAreHandedOn: a discovery cache hears of everything at the start, and of every change.

@@ -35,6 +35,13 @@ func (r *Replica) InFlight() int { return len(r.open) }
 // Leader is the member believed to lead: the owner of the highest ballot promised. It may be dead or deposed.
 func (r *Replica) Leader() NodeNumber { return r.promised.Node }
 
+// Remembers reports whether this member still knows that it accepted something at slot s in ballot b: it holds a record of
+// that ballot or a higher one, or the slot is covered by a snapshot.
+func (r *Replica) Remembers(s Slot, b Ballot) bool {
+	record, ok := r.record(s)
+	return s <= r.floor || ok && !record.Ballot.Less(b)
+}
+
 // IsIdle reports whether the replica holds nothing that is not in storage and waits for nothing, so that the host may
 // drop it from memory once its last effects are durable. A proposer that is dropped has to campaign again.
 func (r *Replica) IsIdle() bool { return !r.Unfinished() && len(r.open) == 0 }

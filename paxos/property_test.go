@@ -15,17 +15,20 @@ func TestPropertySchedules(t *testing.T) {
 			return one.Draw(t, "die")
 		}
 		s := drawSchedule(d, rapid.IntRange(1, 300).Draw(t, "events"))
-		if err := s.run(); err != nil {
+		if err := s.run(nil); err != nil {
 			t.Fatalf("%v\n%v", err, s)
 		}
 	})
 }
 
+// eventsPerSeed is how long a schedule from a seed is.
+const eventsPerSeed = 400
+
 // TestSeededSchedules plays schedules that are drawn from small seeds: the same ones every time.
 func TestSeededSchedules(t *testing.T) {
 	for seed := range uint64(500) {
-		s := drawSchedule(seeded(seed), 400)
-		if err := s.run(); err != nil {
+		s := drawSchedule(seeded(seed), eventsPerSeed)
+		if err := s.run(nil); err != nil {
 			t.Fatalf("seed %d: %v\n%v", seed, err, s)
 		}
 	}

@@ -117,8 +117,9 @@ type player struct {
 	commands int
 }
 
-// run plays a schedule and returns what broke: a *broken of a checker, or a *must.Violation of the code under test.
-func (s *schedule) run() (err error) {
+// run plays a schedule and returns what broke: a *broken of a checker, or a *must.Violation of the code under test. The
+// world is told to prepare, if it is not nil, before anything happens.
+func (s *schedule) run(prepare func(*world)) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = detected(p)
@@ -127,6 +128,9 @@ func (s *schedule) run() (err error) {
 	p := &player{w: newWorld(Config{Configuration: jury(s.jury, s.alpha), Window: s.window, BatchCommands: s.batch, BatchBytes: 64})}
 	for _, m := range p.w.members {
 		m.slow = true
+	}
+	if prepare != nil {
+		prepare(p.w)
 	}
 	for _, e := range s.events {
 		p.play(e)
@@ -333,9 +337,12 @@ func (p *player) lead(alive []NodeNumber, round int) {
 	busy := false
 	for _, n := range alive {
 		r := w.member(n).replica
+		if sealed := w.check.sealedAt != 0; sealed && !r.IsSealed() {
+			r.Campaign() // a sealed cell has nothing more to say to those who missed the seal; they have to ask
+		}
 		busy = busy || r.Role() == Candidate
-		if r.Role() == Proposer {
-			if f := w.check.named[marker]; (f == nil || (f.slot == 0 && !f.open)) && !r.IsSealed() {
+		if r.Role() == Proposer && !r.IsSealed() {
+			if f := w.check.named[marker]; f == nil || (f.slot == 0 && !f.open) {
 				w.propose(w.member(n), marker)
 			}
 			return

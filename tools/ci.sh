@@ -51,10 +51,8 @@ costly() {
 }
 
 properties() {
-	local dirs
-	mapfile -t dirs < <(packages_with 'pgregory.net/rapid')
-	echo "seed $(seed), $CHECKS schedules each, in: ${dirs[*]}"
-	"$GO" test -count=1 -run Property "${dirs[@]}" -rapid.seed="$(seed)" -rapid.checks="$CHECKS"
+	echo "seed $(seed), $CHECKS schedules each"
+	bash tools/schedules.sh -rapid.seed="$(seed)" -rapid.checks="$CHECKS"
 }
 
 planted() {
@@ -80,8 +78,8 @@ if [ -n "$(packages_with 'pgregory.net/rapid')" ]; then
 else
 	cannot "random schedules" "no test draws any"
 fi
-if [ -n "$(packages_with '^//go:build planted')" ]; then
-	mapfile -t dirs < <(packages_with '^//go:build planted')
+if [ -n "$(packages_with '^(//go:build planted|func TestPlanted)')" ]; then
+	mapfile -t dirs < <(packages_with '^(//go:build planted|func TestPlanted)')
 	step "planted bugs are found" planted "${dirs[@]}"
 else
 	cannot "planted bugs" "no test with the build tag 'planted'"

@@ -95,6 +95,7 @@ var commandSteps = []struct {
 	{"cell explain vol-1 -o json --server SERVER", exitOK, `"answered":7`},
 	{"cell delete vol-1", exitOK, "vol-1  deleted"},
 	{"kv get vol-1 count", exitNotFound, "vol-1"},
+	{"kv get vol-9 count", exitNotFound, "vol-9"},
 	{"cell list --control-plane 127.0.0.1:1", exitUnavailable, "no address of the control plane answers"},
 }
 
@@ -137,8 +138,8 @@ func TestCommands(t *testing.T) {
 	var page struct {
 		Cells []cellDocument `json:"cells"`
 	}
-	r := runLine(t, env, "", []string{"cell", "list", "-o", "json"})
-	if err := json.Unmarshal([]byte(r.stdout), &page); err != nil || len(page.Cells) == 0 || len(page.Cells[0].Members) != 7 {
+	r := runLine(t, env, "", []string{"cell", "list", "--prefix", "vol-2", "-o", "json"})
+	if err := json.Unmarshal([]byte(r.stdout), &page); err != nil || len(page.Cells) != 1 || len(page.Cells[0].Members) != 7 {
 		t.Errorf("%v: %s", err, r.stdout)
 	}
 }

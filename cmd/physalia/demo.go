@@ -88,7 +88,7 @@ func (a *app) demoCommand() *cobra.Command {
 	f.IntVar(&spec.Colors, "colors", 2, "`number` of colors in each brick")
 	f.IntVar(&spec.Servers, "servers", 8, "`number` of servers of each color in each brick")
 	f.IntVar(&cfg.Cells, "cells", 100, "`number` of cells")
-	f.IntVar(&cfg.Rate, "rate", 600, "operations per second of all clients together, a `number`")
+	f.IntVar(&cfg.Rate, "rate", 400, "operations per second of all clients together, a `number`")
 	f.DurationVar(&cfg.Duration, "duration", 0, "how `long` the load takes; when given, the demo ends with its verdict")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
 	return cmd

@@ -47,15 +47,16 @@ var exitTable = []struct {
 
 // exitOfKind says for each kind which of those a script should do. Internal is among the unknown outcomes because a server
 // that failed in the middle of a request cannot say how far it got; Expired is, because the command line sends a request
-// once, so that a request outside the window has been sent before.
+// once, so that a request outside the window has been sent before. UnknownHere means not found, because the client library
+// ends with it only when neither discovery nor any server knows the cell.
 //
 // It maps what a colony answers to an exit code; kinds that are not listed are exitFailed.
 var exitOfKind = map[cell.Kind]exitCode{
 	cell.Invalid: exitUsage, cell.TooLarge: exitUsage,
 	cell.Conflict: exitCondition, cell.WrongType: exitCondition,
-	cell.NotFound: exitNotFound, cell.Deleted: exitNotFound,
+	cell.NotFound: exitNotFound, cell.Deleted: exitNotFound, cell.UnknownHere: exitNotFound,
 	cell.Unavailable: exitUnavailable, cell.Overloaded: exitUnavailable, cell.NotProposer: exitUnavailable,
-	cell.UnknownHere: exitUnavailable, cell.Quarantined: exitUnavailable,
+	cell.Quarantined: exitUnavailable,
 	cell.Refused: exitRefused, cell.NoRoom: exitRefused,
 	cell.UnknownResult: exitUnknown, cell.Internal: exitUnknown, cell.Expired: exitUnknown,
 	cell.Stale: exitStale, cell.Exists: exitStale, cell.Void: exitStale,

@@ -53,6 +53,8 @@ type Events struct {
 	Campaign    func(id cell.ID, b paxos.Ballot)    // this server asks for a cell
 	Lead        func(id cell.ID, leads bool)        // this server began or ceased to lead a cell
 	Routes      func(info wire.NodeInfo, gone bool) // a hosted node appeared, changed or went
+	// Applied: a chosen slot is about to be applied, for the first time or again after a restart.
+	Applied func(id cell.ID, incarnation cell.Incarnation, d *paxos.Delivery)
 }
 
 // Origin says whom to answer; the shell made it and gets it back.

@@ -94,6 +94,9 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 // out of service; it is never skipped (rule 9).
 func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 	c.slots++
+	if c.cfg.Events.Applied != nil {
+		c.cfg.Events.Applied(h.id, h.incarnation, d)
+	}
 	switch d.Entry.Kind {
 	case paxos.NoOp:
 	case paxos.Seal:

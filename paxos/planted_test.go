@@ -1,0 +1,28 @@
+//go:build planted
+
+package paxos
+
+import "testing"
+
+// TestPlantedBugsAreFound proves that the schedules and their checkers are alive: each bug that can be planted is found
+// within a stated number of them.
+func TestPlantedBugsAreFound(t *testing.T) {
+	const schedules = 2000
+	for _, bug := range []string{"accept-without-promising", "certify-any-ballot"} {
+		t.Run(bug, func(t *testing.T) {
+			undo := Plant(bug)
+			if undo == nil {
+				t.Fatalf("there is no bug %q to plant", bug)
+			}
+			defer undo()
+			for seed := range uint64(schedules) {
+				s := drawSchedule(seeded(seed), eventsPerSeed)
+				if err := s.run(nil); err != nil {
+					t.Logf("found in schedule %d of %d, by %v", seed+1, schedules, err)
+					return
+				}
+			}
+			t.Errorf("not found within %d schedules", schedules)
+		})
+	}
+}
