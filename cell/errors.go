@@ -128,3 +128,18 @@ func KindOf(err error) Kind {
 	}
 	return Internal
 }
+
+// AsError returns err as an *Error of the operation op: an *Error in its chain keeps everything else, a foreign error
+// becomes the cause of one of the given kind. A nil err gives nil.
+func AsError(op string, kind Kind, err error) *Error {
+	if err == nil {
+		return nil
+	}
+	var e *Error
+	if errors.As(err, &e) && e != nil {
+		own := *e
+		own.Op = op
+		return &own
+	}
+	return &Error{Op: op, Kind: kind, Err: err}
+}

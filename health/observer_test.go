@@ -19,6 +19,7 @@ type fleet struct {
 	mu       sync.Mutex
 	sessions []cell.ServerID
 	hung     map[cell.ServerID]bool
+	deaf     cell.ServerID // hangs, and does not even stop when it is told to
 	delay    time.Duration // of every answer
 	pings    map[cell.ServerID][]time.Time
 	flying   int
@@ -57,6 +58,10 @@ func (f *fleet) Ping(ctx context.Context, id cell.ServerID) (wire.Pong, error) {
 		f.flying--
 		f.mu.Unlock()
 	}()
+	if id == f.deaf {
+		<-time.After(time.Minute)
+		return wire.Pong{}, errors.New("no answer in a minute")
+	}
 	if hung {
 		<-ctx.Done()
 		return wire.Pong{}, ctx.Err()
@@ -160,6 +165,18 @@ func TestHungServersDoNotHurtOthers(t *testing.T) {
 		}
 		if n := len(verdicts()); n != 50+40 {
 			t.Errorf("%d verdicts, want 50 up and 40 down", n)
+		}
+	})
+}
+
+// TestDeafServer: a ping that never ends is silence from the moment it was sent.
+func TestDeafServer(t *testing.T) {
+	f := newFleet(3)
+	f.deaf = "s001"
+	observe(t, f, 2, func(o *Observer, verdicts func() []Verdict) {
+		pass(6500 * time.Millisecond) // sent within 1 s, silent for 5 s, noticed within 0.25 s
+		if !o.Up("s000") || o.Up("s001") || !o.Up("s002") {
+			t.Errorf("up are s000 %v, s001 %v, s002 %v; want all but s001", o.Up("s000"), o.Up("s001"), o.Up("s002"))
 		}
 	})
 }

@@ -85,8 +85,8 @@ func (p *planner) keep(r *Record) error {
 	jury := placement.Placement{Brick: topology.Brick(r.Brick), Color: topology.Color(r.Color),
 		Members: make([]cell.ServerID, len(r.Members))}
 	for i, m := range r.Members {
-		jury.Members[i] = m.Server
-		if m.Node == r.Owner {
+		jury.Members[i] = m.Server()
+		if m.Node() == r.Owner {
 			jury.Owner = i
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"math/bits"
+	"unique"
 
 	"physalia/cell"
 	"physalia/internal/must"
@@ -46,11 +48,20 @@ const (
 	ByVoid   Ending = 2 // so many members durably refuse ever to host it that no majority can come together
 )
 
-// Member is one member of a jury.
+// Member is one member of a jury, in 16 bytes: a million cells have seven million members on a few thousand servers.
 type Member struct {
-	Node   uint64 // 1 to 7 in a founding jury; never issued twice in one incarnation
-	Server cell.ServerID
+	server unique.Handle[cell.ServerID]
+	node   uint32
 }
+
+// NewMember makes a member. Node numbers are 1 to 7 in a founding jury, and never issued twice in one incarnation.
+func NewMember(node uint32, server cell.ServerID) Member { return Member{unique.Make(server), node} }
+
+// Node is the member's number.
+func (m Member) Node() uint64 { return uint64(m.node) }
+
+// Server is who hosts the member.
+func (m Member) Server() cell.ServerID { return m.server.Value() }
 
 // memberSet is a set of positions in Record.Members.
 type memberSet uint16
@@ -81,7 +92,6 @@ func (r *Record) is(states ...State) bool {
 type Record struct {
 	Cell          cell.ID
 	Incarnation   cell.Incarnation
-	State         State
 	Plan          uint64 // raised by every decision about this cell, over all its incarnations
 	Brick         string
 	Color         string
@@ -89,6 +99,7 @@ type Record struct {
 	Members       []Member // ordered by node number; none in a tombstone
 	Owner         uint64   // node number that owns ballot 1
 	Alpha         uint32
+	State         State
 	Founded       memberSet // confirmed: hosts its node of exactly this jury, durably
 	Void          memberSet // confirmed: never hosted it and never will (its own tombstone forbids it)
 	Dropped       memberSet // confirmed: wiped, and will never host it again
@@ -137,8 +148,8 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendArray(b, len(r.Members))
 	for _, m := range r.Members {
 		b = wire.AppendArray(b, 2)
-		b = wire.AppendUint(b, m.Node)
-		b = wire.AppendString(b, string(m.Server))
+		b = wire.AppendUint(b, m.Node())
+		b = wire.AppendString(b, string(m.Server()))
 	}
 	b = wire.AppendUint(b, r.Owner)
 	b = wire.AppendUint(b, uint64(r.Alpha))
@@ -183,7 +194,8 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 	}
 	for i := range rec.Members {
 		r.Struct(2, "member")
-		rec.Members[i] = Member{Node: r.Uint(), Server: cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server")))}
+		node := r.UintMax(math.MaxUint32, "node number")
+		rec.Members[i] = NewMember(uint32(node), cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server"))))
 	}
 	rec.Owner = r.Uint()
 	rec.Alpha = uint32(r.UintMax(1<<16, "alpha"))
@@ -228,18 +240,18 @@ func (r *Record) check() error {
 func (r *Record) checkMembers() error {
 	owner := r.State == Deleted
 	for i, m := range r.Members {
-		if err := m.Server.Check(); err != nil {
+		if err := m.Server().Check(); err != nil {
 			return err
 		}
-		if m.Node == 0 || i > 0 && m.Node <= r.Members[i-1].Node {
+		if m.node == 0 || i > 0 && m.node <= r.Members[i-1].node {
 			return fmt.Errorf("members are not ordered by node number at %d", i)
 		}
 		for _, other := range r.Members[:i] {
-			if other.Server == m.Server {
-				return fmt.Errorf("server %s is a member twice", m.Server)
+			if other.server == m.server {
+				return fmt.Errorf("server %s is a member twice", m.Server())
 			}
 		}
-		owner = owner || m.Node == r.Owner
+		owner = owner || m.Node() == r.Owner
 	}
 	if !owner {
 		return fmt.Errorf("owner %d of ballot 1 is not a member", r.Owner)

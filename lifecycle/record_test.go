@@ -29,9 +29,9 @@ func drawRecord(t *rapid.T) Record {
 	}
 	if r.State != Deleted {
 		for i := range n {
-			r.Members = append(r.Members, Member{Node: uint64(i*3) + 1, Server: cell.ServerID(rapid.StringMatching(`[a-z]{8}`).Draw(t, "server") + string(rune('a'+i)))})
+			r.Members = append(r.Members, NewMember(uint32(i*3)+1, cell.ServerID(rapid.StringMatching(`[a-z]{8}`).Draw(t, "server")+string(rune('a'+i)))))
 		}
-		r.Owner = r.Members[rapid.IntRange(0, n-1).Draw(t, "owner")].Node
+		r.Owner = r.Members[rapid.IntRange(0, n-1).Draw(t, "owner")].Node()
 		r.Founded = memberSet(rapid.Uint16().Draw(t, "founded")) & r.all()
 		r.Void = memberSet(rapid.Uint16().Draw(t, "void")) & r.all() &^ r.Founded
 		r.Dropped = memberSet(rapid.Uint16().Draw(t, "dropped")) & r.all()
@@ -67,7 +67,7 @@ func TestRecordRoundTrip(t *testing.T) {
 // TestStoredForm holds the bytes on disk: a change of these needs a new version.
 func TestStoredForm(t *testing.T) {
 	r := Record{Cell: "vol-1", Incarnation: 2, State: Live, Plan: 3, Brick: "b1", Color: "red", Configuration: 1, Alpha: 4,
-		Owner: 2, Members: []Member{{1, "s1"}, {2, "s2"}, {3, "s3"}}, Founded: 0b111}
+		Owner: 2, Members: []Member{NewMember(1, "s1"), NewMember(2, "s2"), NewMember(3, "s3")}, Founded: 0b111}
 	g := wire.Registration{Server: "s1", Name: "n", Colony: "c", Brick: "b", Rack: "r", Power: "p", Color: "red", PeerAddr: "h:1",
 		ClientAddr: "h:2", GossipAddr: "h:3", Boot: 7, Nodes: 99, Capacity: 1000}
 	for _, c := range []struct {
@@ -103,7 +103,7 @@ func TestNewerVersionIsNotDamage(t *testing.T) {
 // TestRecordChecks: what no manager writes is not believed either.
 func TestRecordChecks(t *testing.T) {
 	good := Record{Cell: "a", Incarnation: 1, State: Creating, Plan: 1, Configuration: 1, Alpha: 4, Owner: 1,
-		Members: []Member{{1, "s1"}, {2, "s2"}, {3, "s3"}}}
+		Members: []Member{NewMember(1, "s1"), NewMember(2, "s2"), NewMember(3, "s3")}}
 	if err := good.check(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,8 +115,8 @@ func TestRecordChecks(t *testing.T) {
 		"tombstone with jury": func(r *Record) { r.State = Deleted },
 		"no jury":             func(r *Record) { r.Members = nil },
 		"owner":               func(r *Record) { r.Owner = 9 },
-		"order":               func(r *Record) { r.Members[1].Node = 1 },
-		"twice":               func(r *Record) { r.Members[1].Server = "s1" },
+		"order":               func(r *Record) { r.Members[1] = NewMember(1, "s2") },
+		"twice":               func(r *Record) { r.Members[1] = NewMember(2, "s1") },
 		"unknown founder":     func(r *Record) { r.Founded = 1 << 3 },
 		"founded and void":    func(r *Record) { r.Founded, r.Void = 1, 1 },
 		"wiping unproven":     func(r *Record) { r.State = Wiping },

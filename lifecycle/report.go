@@ -49,7 +49,7 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 
 func (m *Manager) downMembers(in *incarnation) (down memberSet) {
 	for i, mem := range in.Members {
-		if s := m.servers[mem.Server]; s == nil || !s.up {
+		if s := m.servers[mem.Server()]; s == nil || !s.up {
 			down.add(i)
 		}
 	}
@@ -69,7 +69,7 @@ func (m *Manager) listed(in *incarnation, set memberSet) string {
 		if b.Len() > 0 {
 			b.WriteString(", ")
 		}
-		b.WriteString(string(mem.Server))
+		b.WriteString(string(mem.Server()))
 		switch {
 		case in.Void.has(i):
 			b.WriteString(" (has a tombstone for it)")

@@ -550,41 +550,43 @@ func TestBatches(t *testing.T) {
 
 // TestSealsInFlight: deletions of many cells ask for a bounded number of seals at once, of each server and of all.
 func TestSealsInFlight(t *testing.T) {
-	c := seven()
-	c.SealsPerServer, c.Seals = 3, 10
-	w := newWorld(t.Fatalf, c, 7)
-	drops := make([]wire.Drop, 100)
-	for i := range drops {
-		drops[i].Cell = cell.ID(fmt.Sprintf("vol-%d", i))
-		w.create(0, drops[i].Cell)
-	}
-	w.settle()
-	w.delete(time.Minute, drops...)
-	most := 0
-	for w.m.Stats().Cells[Sealing] > 0 {
-		seals, perServer := 0, map[cell.ServerID]int{}
-		for _, f := range w.flight {
-			if f.Method == wire.MethodSeal {
+	for _, bound := range []struct{ perServer, all, want int }{{1, 100, 7}, {100, 10, 10}} {
+		c := seven()
+		c.SealsPerServer, c.Seals = bound.perServer, bound.all
+		w := newWorld(t.Fatalf, c, 7)
+		drops := make([]wire.Drop, 100)
+		for i := range drops {
+			drops[i].Cell = cell.ID(fmt.Sprintf("vol-%d", i))
+			w.create(0, drops[i].Cell)
+		}
+		w.settle()
+		w.delete(time.Minute, drops...)
+		most := 0
+		for w.m.Stats().Cells[Sealing] > 0 {
+			seals, perServer := 0, map[cell.ServerID]int{}
+			for _, f := range w.flight {
+				if f.Method != wire.MethodSeal {
+					continue
+				}
 				seals++
-				perServer[f.Server]++
+				if perServer[f.Server]++; perServer[f.Server] > bound.perServer {
+					t.Fatalf("%d seals are asked of %s at once", perServer[f.Server], f.Server)
+				}
 			}
-			if perServer[f.Server] > 3 {
-				t.Fatalf("%d seals are asked of %s at once", perServer[f.Server], f.Server)
+			if most = max(most, seals); len(w.flight) > 0 {
+				w.deliver(len(w.flight)-1, true, true)
+				continue
 			}
+			at, _ := w.m.Next()
+			w.now = max(w.now, at)
+			w.turn()
 		}
-		if most = max(most, seals); len(w.flight) > 0 {
-			w.deliver(len(w.flight)-1, true, true)
-			continue
+		if most != bound.want {
+			t.Fatalf("%d seals at once, want %d of %+v", most, bound.want, bound)
 		}
-		at, _ := w.m.Next()
-		w.now = max(w.now, at)
-		w.turn()
+		w.settle()
+		w.checkSettled()
 	}
-	if most != 10 {
-		t.Fatalf("%d seals at once, want the 10 that are allowed", most)
-	}
-	w.settle()
-	w.checkSettled()
 }
 
 // TestFailingServerIsLeftAlone: batches that fail as a whole are repeated at a pace, not in a loop.

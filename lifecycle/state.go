@@ -14,11 +14,11 @@ import (
 // apart, in work.
 type incarnation struct {
 	Record
-	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
-	work  *work        // nil once nothing is to be done and nobody waits
-
 	dirty     bool // Record differs from what was last handed out to be stored
 	forgotten bool // the store shall not hold it any more
+
+	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
+	work  *work        // nil once nothing is to be done and nobody waits
 }
 
 // work is what the manager does about one incarnation now. None of it is stored.
@@ -278,8 +278,8 @@ func (m *Manager) routeOf(in *incarnation) wire.Route {
 func (m *Manager) founders(in *incarnation) []wire.Founder {
 	list := make([]wire.Founder, len(in.Members))
 	for i, mem := range in.Members {
-		list[i] = wire.Founder{Node: mem.Node, Server: mem.Server}
-		if s := m.servers[mem.Server]; s != nil {
+		list[i] = wire.Founder{Node: mem.Node(), Server: mem.Server()}
+		if s := m.servers[mem.Server()]; s != nil {
 			list[i].PeerAddr, list[i].ClientAddr = s.reg.PeerAddr, s.reg.ClientAddr
 		}
 	}

@@ -57,7 +57,7 @@ func (m *Manager) wake(s *server) {
 }
 
 func (m *Manager) queue(t task) {
-	s := m.server(t.in.Members[t.member].Server)
+	s := m.server(t.in.Members[t.member].Server())
 	if s.head > 64 && s.head > len(s.todo)/2 {
 		s.todo = append(s.todo[:0], s.todo[s.head:]...)
 		s.head = 0
@@ -214,7 +214,7 @@ func (m *Manager) foundDone(t task, err *cell.Error) {
 		m.park(t, err)
 	}
 	if err != nil {
-		w.note(in.Members[i].Server, err)
+		w.note(in.Members[i].Server(), err)
 		m.answerRefused(in)
 	}
 	m.advance(in)
@@ -226,7 +226,7 @@ func (m *Manager) dropDone(t task, err *cell.Error) {
 	if err == nil || err.Kind == cell.Deleted {
 		t.in.Dropped.add(int(t.member))
 	} else {
-		t.in.work.note(t.in.Members[t.member].Server, err)
+		t.in.work.note(t.in.Members[t.member].Server(), err)
 		m.park(t, err)
 	}
 	m.advance(t.in)

@@ -167,7 +167,7 @@ func (m *Manager) isFree(in *incarnation) bool {
 			return false
 		}
 		for i, mem := range in.Members {
-			if !in.Dropped.has(i) && m.server(mem.Server).up {
+			if !in.Dropped.has(i) && m.server(mem.Server()).up {
 				return false
 			}
 		}
@@ -205,7 +205,7 @@ func (m *Manager) planOne(w *wish) {
 	rec := Record{Cell: w.cell, Incarnation: 1, State: Creating, Plan: 1, Brick: string(jury.Brick), Color: string(jury.Color),
 		Configuration: 1, Alpha: m.config.Alpha, Owner: uint64(jury.Owner) + 1, Members: make([]Member, len(jury.Members))}
 	for i, s := range jury.Members {
-		rec.Members[i] = Member{Node: uint64(i) + 1, Server: s}
+		rec.Members[i] = NewMember(uint32(i)+1, s)
 	}
 	if last := m.names[w.cell]; last != nil {
 		rec.Incarnation, rec.Plan = last.Incarnation+1, last.Plan+1

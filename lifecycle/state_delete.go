@@ -91,14 +91,14 @@ func (m *Manager) sealServer(in *incarnation) (s *server, busy bool) {
 	w, n := in.work, len(in.Members)
 	first := (w.asked + 1) % n
 	for i, mem := range in.Members {
-		if w.asked < 0 && mem.Node == in.Owner || w.hint == mem.Server {
+		if w.asked < 0 && mem.Node() == in.Owner || w.hint == mem.Server() {
 			first = i
 		}
 	}
 	w.hint = ""
 	for k := range n {
 		i := (first + k) % n
-		s := m.servers[in.Members[i].Server]
+		s := m.servers[in.Members[i].Server()]
 		switch {
 		case s == nil || !s.up || !in.Founded.has(i):
 		case s.seals >= m.config.SealsPerServer:

@@ -17,7 +17,7 @@ import (
 
 // testColony is some servers in this process and a control plane that only registers them and hands requests through.
 type testColony struct {
-	t       *testing.T
+	t       testing.TB
 	control *rpc.Server
 	dirs    []string
 	servers []*Server
@@ -28,7 +28,7 @@ type testColony struct {
 	joined   chan struct{} // signalled at every registration
 }
 
-func newTestColony(t *testing.T, servers int) *testColony {
+func newTestColony(t testing.TB, servers int) *testColony {
 	t.Helper()
 	c := &testColony{t: t, sessions: make(map[cell.ServerID]*rpc.Conn), joined: make(chan struct{}, 1024)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -114,10 +114,12 @@ func (c *testColony) handle(conn *rpc.Conn, q rpc.Request) {
 	conn.Reply(q.ID, nil, nil)
 }
 
-// create founds a cell on all servers.
-func (c *testColony) create(id cell.ID) {
+// create founds a cell on all servers; node 1 owns its first ballot.
+func (c *testColony) create(id cell.ID) { c.createOwned(id, 1) }
+
+func (c *testColony) createOwned(id cell.ID, owner uint64) {
 	c.t.Helper()
-	f := wire.Founding{Cell: id, Incarnation: 1, Owner: 1, Alpha: 8}
+	f := wire.Founding{Cell: id, Incarnation: 1, Owner: owner, Alpha: 8}
 	for i, s := range c.servers {
 		f.Members = append(f.Members, wire.Founder{Node: uint64(i + 1), Server: s.Identity().Server, PeerAddr: s.PeerAddr(), ClientAddr: s.ClientAddr()})
 	}

@@ -176,7 +176,7 @@ type controlFace struct{ server *Server }
 func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 	s := f.server
 	to := core.Origin{Conn: c, ID: q.ID}
-	bad := func(err error) { c.Reply(q.ID, nil, asError(q.Method, err)) }
+	bad := func(err error) { c.Reply(q.ID, nil, cell.AsError(q.Method, cell.Invalid, err)) }
 	switch q.Method {
 	case wire.MethodCreateNodes:
 		m := new(wire.CreateNodes)
@@ -212,12 +212,4 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 	default:
 		bad(&cell.Error{Kind: cell.Invalid, Detail: "a server does not answer this to the control plane"})
 	}
-}
-
-func asError(op string, err error) *cell.Error {
-	if e, ok := err.(*cell.Error); ok {
-		e.Op = op
-		return e
-	}
-	return &cell.Error{Op: op, Kind: cell.Invalid, Detail: err.Error()}
 }

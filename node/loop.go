@@ -20,8 +20,7 @@ type loop struct {
 	done    chan struct{}
 	spare   *intake
 	syncs   syncClock
-	peers   int // length of the last heartbeat list
-	nodes   int // hosted when the heartbeat list was last made
+	peers   int // core.PeerChanges when the mesh was last told whom to exchange heartbeats with
 }
 
 // run turns until stop is closed. It returns an error when the core cannot go on.

@@ -219,15 +219,22 @@ func (c *checker) keepsUp(m *member) {
 	r := m.replica
 	c.holds(m.host.applied == r.Applied(), "order", "%d: the host applied %d, the replica %d", m.cfg.Self, m.host.applied, r.Applied())
 	c.holds(r.Floor() <= r.Applied(), "P5", "%d: floor %d above applied %d", m.cfg.Self, r.Floor(), r.Applied())
+	for i := range r.ring {
+		if record := &r.ring[i]; record.Slot > 0 && record.Slot <= r.Applied() {
+			c.holds(record.Entry.Equal(c.agreed[record.Slot-1].Entry), "P4", "%d applied slot %d, its ring holds %s", m.cfg.Self, record.Slot, record.Describe())
+		}
+	}
 	for s := r.Floor() + 1; s <= r.Applied(); s++ {
-		record, ok := r.record(s)
-		c.holds(ok && record.Entry.Equal(c.agreed[s-1].Entry), "P4", "%d applied slot %d, its ring holds %s", m.cfg.Self, s, record.Describe())
+		_, ok := r.record(s)
+		c.holds(ok, "P4", "%d applied slot %d, its ring does not hold it", m.cfg.Self, s)
 	}
 }
 
 // rests checks a member that has nothing more to do in this turn.
 func (c *checker) rests(m *member) {
 	promised := m.replica.Promised()
+	c.holds(m.replica.Role() != Follower || (m.replica.InFlight() == 0 && m.replica.queue.empty() && !m.replica.reads.pending()),
+		"follower", "%s holds on to proposals or reads", m.replica.Describe())
 	c.holds(!promised.Less(c.told[m.cfg.Self]), "P1", "%d told of promise %v, has %v", m.cfg.Self, c.told[m.cfg.Self], promised)
 	for i := range m.replica.ring {
 		b := m.replica.ring[i].Ballot

@@ -37,7 +37,7 @@ const (
 	deliverOldest                  // how many of the oldest messages
 	repeatAny                      // which message: it is delivered and stays under way
 	loseAny                        // which message
-	loseAll                        // nothing: all messages to a member
+	loseAll                        // which message: all copies of it, or all messages to a member
 	syncSome                       // how many batches
 	syncAll                        // nothing: every member's disk
 	proposeSome                    // how many commands
@@ -47,7 +47,7 @@ const (
 	nudgeOne                       // nothing
 	crashOne                       // how many of the batches handed over survive
 	restartOne                     // nothing
-	cutOff                         // which members are on the other side; zero heals
+	cutOff                         // which members are on the other side; every fourth heals
 	settleAll                      // how many rounds of sync and delivery
 	eventKinds
 )
@@ -78,16 +78,21 @@ func seeded(seed uint64) dice {
 	return rand.New(rand.NewPCG(seed, 0)).IntN
 }
 
-// drawSchedule draws a schedule. Every schedule has its own weights, some of them zero: one of a thousand that never
-// crashes, or never loses anything, finds other things than a thousand mixed ones.
+// drawSchedule draws a schedule. Every schedule has its own weights, some of them zero, its own number of members that
+// ever campaign, and its own haste: a cell that never crashes, or never loses anything, or where two members take turns
+// in leading, finds other things than the average of all.
 func drawSchedule(d dice, events int) *schedule {
 	s := &schedule{jury: []int{3, 3, 5, 5, 7}[d(5)], alpha: uint32(1 + d(4)), batch: 1 + d(3), heals: uint(d(1 << 16))}
 	s.window = max(WindowMin, 2*int(s.alpha)) + d(4)
-	base := [eventKinds]int{deliverAny: 12, deliverOldest: 30, repeatAny: 4, loseAny: 4, loseAll: 1, syncSome: 8, syncAll: 20, proposeSome: 12,
-		readSome: 5, campaignNow: 2, nudgeOne: 5, crashOne: 2, restartOne: 6, cutOff: 2, settleAll: 4}
+	base := [eventKinds]int{deliverAny: 12, deliverOldest: 24, repeatAny: 4, loseAny: 6, loseAll: 3, syncSome: 8, syncAll: 16, proposeSome: 20,
+		readSome: 5, campaignNow: 3, nudgeOne: 6, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5}
+	rivals, unhurried := 1+d(s.jury), []int{0, 5, 5, 2}[d(4)]
 	total := 0
 	for kind := range base {
-		base[kind] *= []int{0, 1, 1, 2, 4}[d(5)]
+		base[kind] *= []int{0, 1, 1, 2, 5}[d(5)]
+		if kind == int(restartOne) && base[crashOne] > 0 {
+			base[kind] += 4 // a cell that only dies finds nothing
+		}
 		total += base[kind]
 	}
 	if d(6) == 0 {
@@ -104,7 +109,10 @@ func drawSchedule(d dice, events int) *schedule {
 			at -= base[e.kind]
 			e.kind++
 		}
-		e.who, e.pick, e.more = uint8(d(s.jury)), uint8(d(256)), d(5) == 0
+		e.who, e.pick, e.more = uint8(d(s.jury)), uint8(d(256)), unhurried > 0 && d(unhurried) == 0
+		if e.kind == campaignNow {
+			e.who = uint8(int(e.who) % rivals)
+		}
 		s.events = append(s.events, e)
 	}
 	return s
@@ -114,7 +122,9 @@ func drawSchedule(d dice, events int) *schedule {
 type player struct {
 	w        *world
 	apart    uint8 // members on the other side of a partition
+	delays   bool  // messages across it are late, not lost
 	commands int
+	markers  int
 }
 
 // run plays a schedule and returns what broke: a *broken of a checker, or a *must.Violation of the code under test. The
@@ -153,6 +163,8 @@ func detected(panicked any) error {
 func (p *player) play(e event) {
 	m := p.w.members[int(e.who)%len(p.w.members)]
 	switch e.kind {
+	case proposeSome, readSome, sealCell:
+		p.ask(m, e)
 	case deliverAny, repeatAny, loseAny, deliverOldest, loseAll, cutOff:
 		p.network(m, e)
 	case syncAll:
@@ -164,9 +176,7 @@ func (p *player) play(e event) {
 			for _, m := range p.w.members {
 				p.sync(m, len(m.disk.tail), false)
 			}
-			for range len(p.w.network) {
-				p.deliver(0, false)
-			}
+			p.deliverOldest(len(p.w.network), false)
 		}
 	case restartOne:
 		if m.replica == nil {
@@ -180,58 +190,19 @@ func (p *player) play(e event) {
 	}
 }
 
-// network plays what happens to messages.
-func (p *player) network(m *member, e event) {
-	w := p.w
-	switch n := len(w.network); e.kind {
-	case cutOff:
-		p.apart = e.pick
-		if e.who%2 == 0 {
-			p.apart = 0
-		}
-	case loseAll:
-		for i := n - 1; i >= 0; i-- {
-			if w.network[i].To == m.cfg.Self {
-				w.take(i)
-			}
-		}
-	case deliverOldest:
-		for range min(n, 1+int(e.pick)%8) {
-			p.deliver(0, e.more)
-		}
-	case deliverAny:
-		if n > 0 {
-			p.deliver(int(e.pick)%n, e.more)
-		}
-	case repeatAny:
-		if n > 0 {
-			message := w.network[int(e.pick)%n]
-			p.deliver(int(e.pick)%n, e.more)
-			w.network = append(w.network, message)
-		}
-	case loseAny:
-		if n > 0 {
-			w.take(int(e.pick) % n)
+// ask plays what clients do. Mostly they find the proposer, or one that believes to be it.
+func (p *player) ask(m *member, e event) {
+	for i := range p.w.members {
+		other := p.w.members[(i+int(e.pick))%len(p.w.members)]
+		if e.pick%8 != 0 && other.replica != nil && other.replica.Role() == Proposer {
+			m = other
+			break
 		}
 	}
-}
-
-// deliver takes a message from the network to its receiver, unless a partition is between.
-func (p *player) deliver(i int, more bool) {
-	message := p.w.take(i)
-	if p.side(message.From) == p.side(message.To) {
-		p.obey(p.w.step(message), more)
-	}
-}
-
-func (p *player) side(n NodeNumber) uint8 { return p.apart >> (n - 1) & 1 }
-
-// onMember plays what happens to a running member.
-func (p *player) onMember(m *member, e event) {
-	switch e.kind {
-	case syncSome:
-		p.sync(m, min(len(m.disk.tail), 1+int(e.pick)%4), e.more)
+	if m.replica == nil {
 		return
+	}
+	switch e.kind {
 	case proposeSome:
 		for range 1 + e.pick%4 {
 			p.commands++
@@ -242,9 +213,92 @@ func (p *player) onMember(m *member, e event) {
 			p.w.read(m)
 		}
 	case sealCell:
-		if e.pick%4 == 0 {
+		if e.pick%4 == 1 {
 			m.replica.ProposeSeal()
 		}
+	}
+	p.obey(m, e.more)
+}
+
+// network plays what happens to messages.
+func (p *player) network(m *member, e event) {
+	w := p.w
+	switch n := len(w.network); e.kind {
+	case cutOff:
+		p.apart, p.delays = e.pick, e.who%2 == 0
+		if e.pick%4 == 0 {
+			p.apart = 0
+		}
+	case loseAll:
+		p.loseAll(m, e)
+	case deliverOldest:
+		p.deliverOldest(min(n, 1+int(e.pick)%(2*len(w.members))), e.more)
+	case deliverAny:
+		if n > 0 {
+			p.deliver(int(e.pick)%n, e.more)
+		}
+	case repeatAny:
+		if n > 0 {
+			message := w.network[int(e.pick)%n]
+			if p.deliver(int(e.pick)%n, e.more) {
+				w.network = append(w.network, message)
+			}
+		}
+	case loseAny:
+		if n > 0 {
+			w.take(int(e.pick) % n)
+		}
+	}
+}
+
+// loseAll loses all messages to a member, or a broadcast, which leaves a hole in the log when the next one arrives.
+func (p *player) loseAll(m *member, e event) {
+	w := p.w
+	if len(w.network) == 0 {
+		return
+	}
+	like := w.network[int(e.pick)%len(w.network)]
+	for i := len(w.network) - 1; i >= 0; i-- {
+		x := &w.network[i]
+		same := x.From == like.From && x.Kind == like.Kind && x.Slot == like.Slot && x.Ballot == like.Ballot
+		if (e.who%2 == 0 && same) || (e.who%2 == 1 && x.To == m.cfg.Self) {
+			w.take(i)
+		}
+	}
+}
+
+// deliverOldest delivers n messages in order, passing by those that a partition delays.
+func (p *player) deliverOldest(n int, more bool) {
+	for i := 0; n > 0 && i < len(p.w.network); n-- {
+		if !p.deliver(i, more) {
+			i++
+		}
+	}
+}
+
+// deliver takes a message from the network to its receiver, unless a partition is between. It reports whether the
+// message is gone.
+func (p *player) deliver(i int, more bool) bool {
+	message := p.w.network[i]
+	across := p.side(message.From) != p.side(message.To)
+	if across && p.delays {
+		return false
+	}
+	p.w.take(i)
+	if !across {
+		p.obey(p.w.step(message), more)
+	}
+	return true
+}
+
+func (p *player) side(n NodeNumber) uint8 { return p.apart >> (n - 1) & 1 }
+
+// onMember plays what happens to a running member.
+func (p *player) onMember(m *member, e event) {
+	switch e.kind {
+	case syncSome:
+		p.sync(m, min(len(m.disk.tail), 1+int(e.pick)%4), e.more)
+		return
 	case campaignNow:
 		m.replica.Campaign()
 	case nudgeOne:
@@ -316,14 +370,11 @@ func (p *player) survivors(pick uint) (alive []NodeNumber) {
 	return alive
 }
 
-const marker = "marker"
-
-// converged reports whether all survivors delivered the marker or the seal, and owe nothing.
+// converged reports whether all survivors delivered a marker or the seal, and owe nothing.
 func (p *player) converged(alive []NodeNumber) bool {
-	f := p.w.check.named[marker]
 	for _, n := range alive {
 		m := p.w.member(n)
-		done := m.replica.IsSealed() || (f != nil && f.slot != 0 && m.replica.Applied() >= f.slot)
+		done := m.replica.IsSealed() || (p.marked() > 0 && m.replica.Applied() >= p.marked())
 		if !done || m.replica.Unfinished() || len(p.w.check.unanswered(m)) > 0 {
 			return false
 		}
@@ -331,19 +382,31 @@ func (p *player) converged(alive []NodeNumber) bool {
 	return true
 }
 
-// lead does what hosts do: whoever leads gets the marker, and when nobody does, somebody campaigns.
+// marked is the slot of a chosen marker, zero when there is none.
+func (p *player) marked() Slot {
+	for i := range p.markers {
+		if f := p.w.check.named[fmt.Sprint("marker", i+1)]; f.slot > 0 {
+			return f.slot
+		}
+	}
+	return 0
+}
+
+// lead does what hosts do: whoever leads gets a marker, and when nobody does, somebody campaigns. A marker whose outcome
+// is unknown is followed by another one.
 func (p *player) lead(alive []NodeNumber, round int) {
 	w := p.w
 	busy := false
 	for _, n := range alive {
-		r := w.member(n).replica
-		if sealed := w.check.sealedAt != 0; sealed && !r.IsSealed() {
-			r.Campaign() // a sealed cell has nothing more to say to those who missed the seal; they have to ask
+		m := w.member(n)
+		if w.check.sealedAt != 0 && !m.replica.IsSealed() {
+			m.replica.Campaign() // a sealed cell has nothing more to say to those who missed the seal; they have to ask
 		}
-		busy = busy || r.Role() == Candidate
-		if r.Role() == Proposer && !r.IsSealed() {
-			if f := w.check.named[marker]; f == nil || (f.slot == 0 && !f.open) {
-				w.propose(w.member(n), marker)
+		busy = busy || m.replica.Role() == Candidate
+		if m.replica.Role() == Proposer && !m.replica.IsSealed() {
+			if p.marked() == 0 && len(w.check.unanswered(m)) == 0 {
+				p.markers++
+				w.propose(m, fmt.Sprint("marker", p.markers))
 			}
 			return
 		}

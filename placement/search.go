@@ -65,12 +65,7 @@ func (s *search) restart() {
 	if s.enforce {
 		window = 0
 	}
-	share := shareMax(s.size)
-	// Nothing to enforce and nothing to choose: every candidate is in every jury.
-	if !s.enforce && len(s.cands) <= s.size {
-		share = 0
-	}
-	s.book.begin(share, window)
+	s.book.begin(shareMax(s.size), window)
 	s.chosen = s.chosen[:0]
 	s.racks, s.powers = make([]uint8, len(s.pool.Racks)), make([]uint8, len(s.pool.Powers))
 	for i := range s.cands {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"physalia/cmd/physalia/colony"
-	"physalia/cmd/physalia/demo"
 	"physalia/cmd/physalia/operator"
 )
 
@@ -36,24 +35,57 @@ func small(t *testing.T) colony.Spec {
 	return colony.Spec{Binary: self, Dir: t.TempDir(), Bricks: 1, Colors: 1, Servers: 7, Racks: 4, Powers: 3, MemTableBytes: 1 << 20}
 }
 
-// The demo on a small scale: kill a server, restart it, take the control plane away, and lose nothing.
+// The demo on a small scale: kill a server, restart it, take the control plane away, and lose nothing. The last line of
+// standard output is one JSON object with the promised fields.
 func TestDemo(t *testing.T) {
-	cfg := demo.Config{Colony: small(t), Cells: 6, Clients: 3, Rate: 120, Duration: 6 * time.Second, Say: t.Logf}
-	d, err := demo.Start(t.Context(), cfg)
-	if err != nil {
-		t.Fatal(logsOf(err, cfg.Colony.Dir))
+	t.Setenv(asBinary, "yes")
+	r := runLine(t, nil, "", strings.Fields("demo --bricks 1 --colors 1 --servers 7 --cells 6 --rate 120 --duration 6s -o json"))
+	got := lastDocument(t, r, "verdict", "servers", "cells", "acked_writes", "lost_writes", "linearizable", "unavailable_ms_max",
+		"control_plane_down_errors", "write_p50_ms", "write_p99_ms")
+	if r.code != 0 || got["verdict"] != "ok" || got["lost_writes"] != 0.0 || got["linearizable"] != true || got["acked_writes"] == 0.0 ||
+		got["servers"] != 7.0 || got["cells"] != 6.0 || got["control_plane_down_errors"] != 0.0 {
+		t.Errorf("exit %d: %v\n%s", r.code, got, r.stderr)
 	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
+}
+
+// The bench on a small scale; its numbers mean nothing here, but what it verified does.
+func TestBench(t *testing.T) {
+	t.Setenv(asBinary, "yes")
+	r := runLine(t, nil, "", strings.Fields("bench --cells 10 --clients 4 --duration 500ms -o json"))
+	got := lastDocument(t, r, "writes_per_s", "reads_per_s", "write_p50_ms", "write_p99_ms", "read_p50_ms", "servers_cpu_us_per_write",
+		"client_cpu_us_per_write", "errors", "verified", "fdatasync_p50_us", "fdatasync_p99_us", "cells", "clients")
+	if r.code != 0 || got["verified"] != true || got["errors"] != 0.0 || got["writes_per_s"] == 0.0 || got["cells"] != 10.0 || got["clients"] != 4.0 {
+		t.Errorf("exit %d: %v\n%s", r.code, got, r.stderr)
+	}
+}
+
+// lastDocument reads the last line of standard output as a JSON object with at least the given fields.
+func lastDocument(t *testing.T, r ran, fields ...string) map[string]any {
+	t.Helper()
+	lines := strings.Split(strings.TrimSpace(r.stdout), "\n")
+	var got map[string]any
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &got); err != nil {
+		t.Fatalf("%v in %q\n%s", err, r.stdout, r.stderr)
+	}
+	for _, name := range fields {
+		if _, ok := got[name]; !ok {
+			t.Errorf("%s is missing in %v", name, got)
 		}
-	})
-	r, err := d.Run(t.Context())
-	if err != nil {
-		t.Fatal(logsOf(err, cfg.Colony.Dir))
 	}
-	if r.Verdict != "ok" || r.LostWrites != 0 || !r.Linearizable || r.AckedWrites == 0 || r.Servers != 7 || r.Cells != 6 {
-		t.Errorf("%+v", r)
+	return got
+}
+
+// A trial that makes no sense is refused before anything is started, and one that keeps its files wants an empty directory.
+func TestTrialRefusals(t *testing.T) {
+	full := t.TempDir()
+	if err := os.WriteFile(filepath.Join(full, "x"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"demo --cells 0 --duration 1s", "demo --duration 10ms", "demo --bricks 0", "demo --colors 9", "bench --clients 0",
+		"bench --value-size 4", "demo --keep " + full, "bench --keep " + full, "bench 1000"} {
+		if r := runLine(t, nil, "", strings.Fields(line)); r.code != int(exitUsage) || r.stdout != "" {
+			t.Errorf("physalia %s: exit %d: %s%s", line, r.code, r.stdout, r.stderr)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ var exitOfKind = map[cell.Kind]exitCode{
 	cell.NotFound: exitNotFound, cell.Deleted: exitNotFound, cell.UnknownHere: exitNotFound,
 	cell.Unavailable: exitUnavailable, cell.Overloaded: exitUnavailable, cell.NotProposer: exitUnavailable,
 	cell.Quarantined: exitUnavailable,
-	cell.Refused: exitRefused, cell.NoRoom: exitRefused,
+	cell.Refused:     exitRefused, cell.NoRoom: exitRefused,
 	cell.UnknownResult: exitUnknown, cell.Internal: exitUnknown, cell.Expired: exitUnknown,
 	cell.Stale: exitStale, cell.Exists: exitStale, cell.Void: exitStale,
 }

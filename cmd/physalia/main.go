@@ -1,6 +1,21 @@
 // Command physalia is a colony of tiny databases in one binary: the storage server, the control plane, and the commands
 // that people and scripts use, one file per subcommand. It parses, prints and wires; what it wires decides elsewhere.
 //
+// Where things are:
+//
+//	server.go, control.go             the two daemons; daemon.go is what they share
+//	cell.go, explain.go               cells, asked of the control plane and of their members
+//	kv.go, volume.go                  the client library at the command line
+//	demo.go, bench.go                 trials with real processes
+//	root.go, settings.go              the tree of commands; flags, environment and file
+//	exit.go, fail.go, output.go       how every command ends, fails and prints
+//	literal.go, txntext.go, txnjson.go  how values and transactions are written
+//
+//	control/    plugs lifecycle, discovery and health together
+//	operator/   questions to the control plane
+//	colony/     a colony of child processes
+//	demo/, bench/, judge/  the trials and their verdicts
+//
 // Data goes to standard output, everything else to standard error. Exit codes are a fixed table (exit.go).
 package main
 

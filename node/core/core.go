@@ -51,7 +51,6 @@ type Events struct {
 	Dropped     func(reason string)                 // a message was dropped (rule 10)
 	Chosen      func(slots, commands int)           // per turn
 	Campaign    func(id cell.ID, b paxos.Ballot)    // this server asks for a cell
-	Lead        func(id cell.ID, leads bool)        // this server began or ceased to lead a cell
 	Routes      func(info wire.NodeInfo, gone bool) // a hosted node appeared, changed or went
 	// Applied: a chosen slot is about to be applied, for the first time or again after a restart.
 	Applied func(id cell.ID, incarnation cell.Incarnation, d *paxos.Delivery)

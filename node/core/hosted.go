@@ -40,7 +40,6 @@ type hot struct {
 	quiet   time.Duration // last progress, or last nudge
 	backoff time.Duration
 	led     bool
-	listed  bool // in hotList
 }
 
 // input is what a node may have to wait for being hot.
@@ -150,7 +149,7 @@ func (c *Core) paxosConfig(h *hosted) paxos.Config {
 func (c *Core) heat(h *hosted, s *hot) {
 	s.touched, s.quiet, s.backoff = c.now, c.now, c.cfg.NudgeAfter
 	h.hot = s
-	s.listed = true
+
 	c.hotList = append(c.hotList, h)
 	c.touch(h)
 }
@@ -236,8 +235,5 @@ func (c *Core) setLed(h *hosted, leads bool) {
 		c.led++
 	} else {
 		c.led--
-	}
-	if c.cfg.Events.Lead != nil {
-		c.cfg.Events.Lead(h.id, leads)
 	}
 }

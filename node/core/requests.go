@@ -44,7 +44,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	case wire.MethodTxn:
 		var m wire.TxnRequest
 		if err := wire.Unmarshal(params, &m); err != nil {
-			return nil, asError(method, err)
+			return nil, cell.AsError(method, cell.Invalid, err)
 		}
 		r.Header, r.Request, r.Txn = m.Header, m.Request, m.Txn
 		if m.Txn.IsRead() && !m.Txn.IsResolve() {
@@ -53,7 +53,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	case wire.MethodRead:
 		var m wire.ReadRequest
 		if err := wire.Unmarshal(params, &m); err != nil {
-			return nil, asError(method, err)
+			return nil, cell.AsError(method, cell.Invalid, err)
 		}
 		r.Kind, r.Header, r.Txn, r.Least = RequestRead, m.Header, m.Txn, m.Least
 		if m.Stale {
@@ -66,14 +66,14 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	case wire.MethodExplain:
 		var m wire.ExplainRequest
 		if err := wire.Unmarshal(params, &m); err != nil {
-			return nil, asError(method, err)
+			return nil, cell.AsError(method, cell.Invalid, err)
 		}
 		r.Kind, r.Header = RequestExplain, m.Header
 		return r, r.checkHeader()
 	case wire.MethodSeal:
 		var m wire.SealCell
 		if err := wire.Unmarshal(params, &m); err != nil {
-			return nil, asError(method, err)
+			return nil, cell.AsError(method, cell.Invalid, err)
 		}
 		r.Kind = RequestSeal
 		r.Header = wire.Header{Cell: m.Cell, Incarnation: m.Incarnation, Timeout: m.Timeout, Attempt: m.Attempt}
@@ -86,7 +86,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	}
 	if r.Kind != RequestTxn || !r.Txn.IsResolve() { // a transaction without operations resolves its request (rule 14)
 		if err := r.Txn.Check(); err != nil {
-			e := asError(method, err)
+			e := cell.AsError(method, cell.Invalid, err)
 			e.Cell = r.Header.Cell
 			return nil, e
 		}
@@ -100,20 +100,12 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 
 func (r *Request) checkHeader() *cell.Error {
 	if err := r.Header.Cell.Check(); err != nil {
-		return asError(r.op(), err)
+		return cell.AsError(r.op(), cell.Invalid, err)
 	}
 	if r.Header.Timeout == 0 {
 		return &cell.Error{Op: r.op(), Kind: cell.Invalid, Cell: r.Header.Cell, Detail: "timeout is 0 ms", Hint: "say how long you will wait"}
 	}
 	return nil
-}
-
-func asError(op string, err error) *cell.Error {
-	if e, ok := err.(*cell.Error); ok {
-		e.Op = op
-		return e
-	}
-	return &cell.Error{Op: op, Kind: cell.Invalid, Detail: err.Error()}
 }
 
 // OnRequest takes one request about one cell.

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"physalia/cell"
 )
 
 // Spec says what colony to run.
@@ -28,7 +30,7 @@ type Spec struct {
 	Capacity, MemTableBytes int
 }
 
-// Check reports what is wrong with a Spec, or nil.
+// Check reports what is wrong with a Spec, as a *cell.Error of kind Invalid, or nil.
 func (s Spec) Check() error {
 	for _, n := range []struct {
 		name  string
@@ -36,7 +38,7 @@ func (s Spec) Check() error {
 		most  int
 	}{{"bricks", s.Bricks, 16}, {"colors", s.Colors, 8}, {"servers", s.Servers, 64}, {"racks", s.Racks, 64}, {"powers", s.Powers, 64}} {
 		if n.value < 1 || n.value > n.most {
-			return fmt.Errorf("%s is %d, allowed are 1 to %d", n.name, n.value, n.most)
+			return &cell.Error{Op: "colony", Kind: cell.Invalid, Detail: fmt.Sprintf("%s is %d", n.name, n.value), Hint: fmt.Sprintf("use 1 to %d", n.most)}
 		}
 	}
 	return nil

@@ -14,11 +14,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"path/filepath"
 	"sync"
 
 	"physalia/cell"
+	"physalia/discovery"
 	"physalia/health"
 	"physalia/internal/fleet"
 	"physalia/internal/wire"
@@ -55,6 +57,7 @@ type Control struct {
 	cfg       Config
 	fleet     *fleet.Fleet
 	lifecycle *lifecycle.Service
+	discovery *discovery.Service
 	observer  *health.Observer
 	ops       *ops
 
@@ -96,8 +99,9 @@ func (p *Control) assemble(ln net.Listener) error {
 		return err
 	}
 	reach := &reach{control: p, served: served}
+	p.discovery = discovery.NewService(0)
 	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
-		Log: p.cfg.Logger})
+		Routes: p.learn, Log: p.cfg.Logger})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -108,8 +112,9 @@ func (p *Control) assemble(ln net.Listener) error {
 	}
 	client := p.lifecycle.Handlers()
 	client[wire.MethodListServers] = p.listServers
+	maps.Copy(client, p.discovery.ClientHandlers())
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: map[string]fleet.Handler{}, Joined: p.joined, Left: p.left})
+		Server: p.discovery.ServerHandlers(), Joined: p.joined, Left: p.left})
 	close(served)
 	return p.listenOps()
 }
@@ -120,7 +125,15 @@ func (p *Control) joined(r wire.Registration) {
 	if err := p.observer.ServerSeen(r); err != nil {
 		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
 	}
+	p.discovery.ServerSeen(r)
 	p.lifecycle.ServerUp(r)
+}
+
+// learn hands on the manager's routes to discovery, which may refuse them when it is full: it is a cache.
+func (p *Control) learn(routes []wire.Route) {
+	if err := p.discovery.Learn(routes); err != nil {
+		p.cfg.Logger.Error("discovery does not accept routes", "error", err)
+	}
 }
 
 // left tells everybody that a server's session has ended.

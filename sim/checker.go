@@ -1,0 +1,85 @@
+package sim
+
+import (
+	"fmt"
+
+	"physalia/node/core"
+	"physalia/paxos"
+)
+
+// checker looks on and says when a property does not hold. Its hooks are optional.
+type checker struct {
+	name    string
+	applied func(s *server, v *volume, d *paxos.Delivery)   // a member is about to apply a slot
+	sent    func(s *server, v *volume, m *core.PeerMessage) // a message leaves a server
+	turned  func(s *server, v *volume)                      // a member's server took a turn
+	finish  func()                                          // the run is over, and World.cells have a history
+}
+
+// newCheckers makes one of each.
+func newCheckers(w *World) []*checker {
+	return []*checker{agreement(w), memory(w), state(w), durability(w), once(w), order(w), linearizability(w)}
+}
+
+// Failure is a property that does not hold.
+type Failure struct {
+	Checker string
+	Text    string
+}
+
+// Error describes the failure in one line.
+func (f *Failure) Error() string { return f.Checker + ": " + f.Text }
+
+// fail ends the run; the first failure counts.
+func (w *World) fail(checker, format string, args ...any) {
+	if w.failure == nil {
+		w.failure = &Failure{checker, fmt.Sprintf("at %v: ", w.now) + fmt.Sprintf(format, args...)}
+		w.trace.note(w.now, "FAILURE %v", w.failure)
+	}
+}
+
+func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
+	w.trace.note(w.now, "%s applies %s slot %d: %d commands", s.id, v.id, d.Slot, len(d.Entry.Commands))
+	for _, c := range w.checkers {
+		if c.applied != nil {
+			c.applied(s, v, d)
+		}
+	}
+}
+
+func (w *World) watchSent(from, to *server, m *core.PeerMessage) {
+	w.report.Messages++
+	w.trace.note(w.now, "%s to %s, %s: %s", from.id, to.id, m.Envelope.Cell, description{&m.Message})
+	v := w.cellNamed(m.Envelope.Cell)
+	for _, c := range w.checkers {
+		if c.sent != nil {
+			c.sent(from, v, m)
+		}
+	}
+}
+
+// description formats a message only when somebody reads it.
+type description struct{ *paxos.Message }
+
+func (d description) String() string { return d.Describe() }
+
+func (w *World) watchTurn(s *server) {
+	for _, v := range w.cells {
+		w.noteLeader(s, v)
+		for _, c := range w.checkers {
+			if c.turned != nil {
+				c.turned(s, v)
+			}
+		}
+	}
+}
+
+// noteLeader counts the ballots in which somebody led a cell.
+func (w *World) noteLeader(s *server, v *volume) {
+	r, _ := s.core.Inspect(v.id)
+	if r != nil && r.Role() == paxos.Proposer && v.led.Less(r.Promised()) {
+		v.led = r.Promised()
+		w.report.Takeovers++
+		w.trace.note(w.now, "%s leads %s in ballot %v", s.id, v.id, v.led)
+	}
+}

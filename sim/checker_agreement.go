@@ -1,0 +1,23 @@
+package sim
+
+import "physalia/paxos"
+
+// agreement: whoever applies a slot, now or again after a restart, applies the same entry; slots are applied without
+// gaps; and nothing follows a seal (P2, P4, P7). The first to apply a slot writes it into the volume's log.
+func agreement(w *World) *checker {
+	return &checker{name: "agreement", applied: func(s *server, v *volume, d *paxos.Delivery) {
+		i := int(d.Slot) - 1
+		switch {
+		case i > len(v.log):
+			w.fail("agreement", "%s applies slot %d of %s, but nobody applied slot %d", s.id, d.Slot, v.id, len(v.log)+1)
+		case i < len(v.log):
+			if !v.log[i].Equal(d.Entry) {
+				w.fail("agreement", "%s applies %q at slot %d of %s, somebody else applied %q", s.id, d.Entry.Commands, d.Slot, v.id, v.log[i].Commands)
+			}
+		case i > 0 && v.log[i-1].Kind == paxos.Seal:
+			w.fail("agreement", "%s applies slot %d of %s behind the seal", s.id, d.Slot, v.id)
+		default:
+			v.log = append(v.log, d.Entry)
+		}
+	}}
+}

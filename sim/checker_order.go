@@ -1,0 +1,64 @@
+package sim
+
+import (
+	"cmp"
+	"slices"
+
+	"physalia/cell"
+)
+
+// order: linearizability in linear time, with the help of revisions. An operation's revision is at least that of every
+// operation of its cell that ended before it began, and above it for a write; what a read saw is the state of the log at
+// its revision. Stale reads are held to their session only.
+func order(w *World) *checker {
+	return &checker{name: "order", finish: func() {
+		for _, v := range w.cells {
+			checkOrder(w, v)
+		}
+	}}
+}
+
+func checkOrder(w *World, v *volume) {
+	var ended []*op // answered and fresh, in order of their ends
+	for _, o := range w.ops {
+		if o.client.volume != v || o.fate != answered {
+			continue
+		}
+		if !o.writes() {
+			checkRead(w, v, o)
+		}
+		if o.kind != opStale {
+			ended = append(ended, o)
+		}
+	}
+	began := slices.Clone(ended)
+	slices.SortStableFunc(ended, func(a, b *op) int { return cmp.Compare(a.returned, b.returned) })
+	slices.SortStableFunc(began, func(a, b *op) int { return cmp.Compare(a.called, b.called) })
+	floor, next := cell.Revision(0), 0
+	for _, o := range began {
+		for ; next < len(ended) && ended[next].returned < o.called; next++ {
+			floor = max(floor, ended[next].result.Revision)
+		}
+		if r := o.result.Revision; r < floor || o.writes() && r == floor {
+			w.fail("order", "%s %v began at %v, after revision %d of %s was seen, and has revision %d", o.kind, o.request, o.called, floor, v.id, r)
+		}
+	}
+}
+
+func checkRead(w *World, v *volume, o *op) {
+	r := o.result.Revision
+	if r < o.least || int(r) >= len(v.history.past) {
+		w.fail("order", "%s %v saw revision %d of %s, its session %d, the log ends at %d", o.kind, o.request, r, v.id, o.least, v.history.revision)
+		return
+	}
+	for i, result := range o.result.Results {
+		key := o.key
+		if o.kind == opAudit {
+			key = i
+		}
+		got, _ := result.Entry.Value.AsInt64()
+		if want := v.history.past[r][key]; got != want {
+			w.fail("order", "%s %v saw %q = %d at revision %d of %s, the log says %d", o.kind, o.request, keys[key], got, r, v.id, want)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// Report is what a run came to.
+type Report struct {
+	Schedule    Schedule
+	Failure     *Failure // nil: every property held
+	Trace       uint64   // fingerprint of everything that happened
+	Simulated   time.Duration
+	Events      int // of the simulation
+	Messages    int // between servers
+	Attempts    int // of clients
+	Slots       int // chosen
+	Takeovers   int // a server began to lead a cell
+	Crashes     int
+	BatchesLost int // by crashes
+	Fates       [useless + 1]int
+	Faults      [faultKinds]int
+	Undecided   int // histories whose linearizability took too long to decide
+}
+
+// String shows the figures of a run in one line.
+func (r *Report) String() string {
+	return fmt.Sprintf("%v simulated, %d events, %d messages, %d slots, %d takeovers, %d crashes (%d batches lost), %d attempts, answered %d, refused %d, unknown %d, void %d, trace %016x",
+		r.Simulated, r.Events, r.Messages, r.Slots, r.Takeovers, r.Crashes, r.BatchesLost, r.Attempts,
+		r.Fates[answered], r.Fates[refused], r.Fates[unknown], r.Fates[void], r.Trace)
+}
+
+// convergeTime is how long clients may need for their answers in a healed world.
+const convergeTime = 60 * time.Second
+
+// Run plays a schedule, which must be one that Parse accepts.
+func Run(p Schedule) *Report { return RunLogged(p, nil) }
+
+// RunLogged is Run, and writes down what happens, if log is not nil.
+func RunLogged(p Schedule, log io.Writer) *Report {
+	if err := p.check(); err != nil {
+		panic(err)
+	}
+	w := newWorld(p)
+	w.trace.log = log
+	w.play()
+	w.report.Schedule, w.report.Failure, w.report.Trace, w.report.Simulated = p, w.failure, w.trace.sum, w.now
+	for _, v := range w.cells {
+		w.report.Slots += len(v.log)
+	}
+	return &w.report
+}
+
+// play runs the three phases and asks the checkers.
+func (w *World) play() {
+	w.runUntil(w.plan.Span, never)
+	if w.failure != nil {
+		return
+	}
+	w.heal()
+	if !w.converge("after healing") {
+		return
+	}
+	w.audit()
+	if !w.converge("at the first audit") {
+		return
+	}
+	w.powerCut()
+	w.audit()
+	if !w.converge("after the last power cut") {
+		return
+	}
+	for _, v := range w.cells {
+		v.history = replay(v.log)
+	}
+	for _, c := range w.checkers {
+		if c.finish != nil && w.failure == nil {
+			c.finish()
+		}
+	}
+}
+
+// converge lets time pass until every client has all its answers.
+func (w *World) converge(when string) bool {
+	if w.runUntil(w.now+convergeTime, w.quiet) {
+		return true
+	}
+	for _, c := range w.clients {
+		if c.current != nil {
+			w.fail("answered", "%s: %s %v waits for an answer after %d attempts", when, c.current.kind, c.current.request, c.current.attempts)
+		}
+	}
+	w.fail("answered", "%s: not everybody is done", when)
+	return false
+}
+
+func (w *World) quiet() bool {
+	for _, c := range w.clients {
+		if c.current != nil || c.left > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// audit sends a client to every cell that reads all keys.
+func (w *World) audit() {
+	for _, v := range w.cells {
+		if v.sealed {
+			continue
+		}
+		c := w.newClient(v, len(w.clients))
+		c.left, c.audit = 1, true
+		w.clients = append(w.clients, c)
+	}
+}
