@@ -25,11 +25,11 @@ func NewService(c Config, log *slog.Logger) *Service {
 }
 
 // Put takes routes in, from whomever. Malformed ones are skipped, counted and logged: a hint that is not understood is
-// worth no more than one that never came.
+// worth no more than one that never came, and a server that sends one must not lose its connection over it.
 func (s *Service) Put(routes []wire.Route) {
-	s.mu.Lock()
 	var first error
 	refused := 0
+	s.mu.Lock()
 	for i := range routes {
 		if _, err := s.cache.Put(&routes[i]); err != nil {
 			refused++
@@ -48,7 +48,7 @@ func (s *Service) Put(routes []wire.Route) {
 func (s *Service) Address(g wire.Registration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cache.Address(g.Server, g.PeerAddr, g.ClientAddr)
+	s.cache.Address(&g)
 }
 
 // Lookup answers a request; see Cache.Lookup.
@@ -75,7 +75,7 @@ func (s *Service) ClientHandlers() map[string]fleet.Handler {
 	return map[string]fleet.Handler{wire.MethodLookup: s.lookup}
 }
 
-// push takes a page of a server's routes; the answer says that they were taken in.
+// push takes a page of a server's routes; the answer says that it needs not be sent again.
 func (s *Service) push(r fleet.Request) {
 	var p wire.RoutePush
 	if r.Decode(&p) {

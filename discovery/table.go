@@ -40,7 +40,7 @@ type server struct {
 	id         cell.ServerID
 	peerAddr   string
 	clientAddr string
-	own        bool // the addresses are its own word, not hearsay that came with a route
+	boot       uint64 // whose word the addresses are; zero: hearsay that came with a route
 }
 
 // Stats counts what a Cache holds and what it did.
@@ -89,7 +89,7 @@ func (c *Cache) Put(r *wire.Route) (newer bool, err error) {
 		c.stats.Old++
 		return false, nil
 	}
-	if !known && len(c.routes) >= c.config.CellsMax || len(c.servers)+len(r.Members) > c.config.ServersMax {
+	if !known && len(c.routes) >= c.config.CellsMax || len(c.servers)+c.strangers(r) > c.config.ServersMax {
 		c.stats.Refused++
 		return false, &cell.Error{Op: "discovery.put", Kind: cell.Overloaded, Cell: r.Cell,
 			Detail: fmt.Sprintf("%d cells and %d servers are held", len(c.routes), len(c.servers)),
@@ -105,6 +105,16 @@ func (c *Cache) Put(r *wire.Route) (newer bool, err error) {
 	c.routes[r.Cell] = e
 	c.stats.Newer++
 	return true, nil
+}
+
+// strangers counts the members on servers that are not held yet.
+func (c *Cache) strangers(r *wire.Route) (n int) {
+	for i := range r.Members {
+		if c.servers[r.Members[i].Server] == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // check holds what is true of every route that is believed. The codec has bounded the lengths.
@@ -147,24 +157,25 @@ func (c *Cache) server(id cell.ServerID) *server {
 // hear takes the addresses that came with a route; they count for servers that have not spoken for themselves.
 func (c *Cache) hear(f *wire.Founder) *server {
 	s := c.server(f.Server)
-	if !s.own && f.PeerAddr != "" {
+	if s.boot == 0 && f.PeerAddr != "" {
 		s.peerAddr = f.PeerAddr
 	}
-	if !s.own && f.ClientAddr != "" {
+	if s.boot == 0 && f.ClientAddr != "" {
 		s.clientAddr = f.ClientAddr
 	}
 	return s
 }
 
-// Address takes a server's own word of where it can be reached. It holds for all routes at once. Beyond the bound of
-// servers it is ignored and counted as refused.
-func (c *Cache) Address(id cell.ServerID, peerAddr, clientAddr string) {
-	if c.servers[id] == nil && len(c.servers) >= c.config.ServersMax {
+// Address takes a server's own word of where it can be reached, for all routes at once; the word of an older boot is
+// ignored. Beyond the bound of servers it is refused and counted.
+func (c *Cache) Address(g *wire.Registration) {
+	if c.servers[g.Server] == nil && len(c.servers) >= c.config.ServersMax {
 		c.stats.Refused++
 		return
 	}
-	s := c.server(id)
-	s.peerAddr, s.clientAddr, s.own = peerAddr, clientAddr, true
+	if s := c.server(g.Server); g.Boot >= s.boot {
+		s.peerAddr, s.clientAddr, s.boot = g.PeerAddr, g.ClientAddr, g.Boot
+	}
 }
 
 // Route returns what is known of a cell; a route without incarnation means that this copy does not know it.

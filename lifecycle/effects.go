@@ -77,6 +77,7 @@ type Config struct {
 	WaitMax            time.Duration // longest time that a request may wait for its answer; default 5 min
 }
 
+// withDefaults replaces zero values.
 func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int

@@ -51,10 +51,12 @@ func OpenPebble(c PebbleConfig) (*PebbleStore, error) {
 	return &PebbleStore{db}, nil
 }
 
+// options asks for the newest format; see OpenPebble.
 func (c *PebbleConfig) options() *pebble.Options {
 	return &pebble.Options{FS: c.FS, FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{c.Log}}
 }
 
+// failed says what could not be done with the directory.
 func (c *PebbleConfig) failed(what string, err error) error {
 	return &cell.Error{Op: "lifecycle.store", Kind: cell.Unavailable, Detail: fmt.Sprintf("%s %s", what, c.Dir), Err: err,
 		Hint: "only one control process may use the directory; if the log is damaged, restore a backup or rebuild from the servers"}

@@ -24,6 +24,7 @@ func newPlanner(seed uint64) *planner {
 		rng: rand.New(rand.NewPCG(seed, placeStream))}
 }
 
+// placeOf is a registration as placement sees it.
 func placeOf(g *wire.Registration) topology.Server {
 	return topology.Server{ID: g.Server, Name: g.Name, Brick: topology.Brick(g.Brick), Rack: topology.Rack(g.Rack),
 		Power: topology.PowerDomain(g.Power), Color: topology.Color(g.Color), Capacity: g.Capacity, Load: g.Nodes}
@@ -80,7 +81,7 @@ func (p *planner) place(members int, brick, color string) (placement.Placement, 
 	return jury, err
 }
 
-// keep counts an incarnation's nodes, forget stops counting them.
+// keep counts an incarnation's nodes. The error says that the stored jury contradicts what else is stored.
 func (p *planner) keep(r *Record) error {
 	jury := placement.Placement{Brick: topology.Brick(r.Brick), Color: topology.Color(r.Color),
 		Members: make([]cell.ServerID, len(r.Members))}
@@ -93,4 +94,5 @@ func (p *planner) keep(r *Record) error {
 	return p.book.Add(r.Cell, r.Incarnation, jury)
 }
 
+// forget stops counting an incarnation's nodes.
 func (p *planner) forget(r *Record) { p.book.Remove(r.Cell, r.Incarnation) }

@@ -66,6 +66,8 @@ func (m Member) Server() cell.ServerID { return m.server.Value() }
 // memberSet is a set of positions in Record.Members.
 type memberSet uint16
 
+// The helpers of memberSet and Record, one line each: all is the whole jury; founded, that a majority hosts its nodes;
+// hopeless, that no majority ever will; settled, who has said for good whether it hosts its node.
 func (s memberSet) has(i int) bool   { return s&(1<<i) != 0 }
 func (s *memberSet) add(i int)       { *s |= 1 << i }
 func (s *memberSet) remove(i int)    { *s &^= 1 << i }
@@ -237,6 +239,7 @@ func (r *Record) check() error {
 	return r.checkMembers()
 }
 
+// checkMembers holds that the members are ordered, on different servers, and that the owner of ballot 1 is one of them.
 func (r *Record) checkMembers() error {
 	owner := r.State == Deleted
 	for i, m := range r.Members {
@@ -284,6 +287,7 @@ func storedBody(format byte, b []byte) (wire.Reader, error) {
 	return wire.NewReader(b[2:end]), nil
 }
 
+// damaged reports bytes that no manager has written, or that have changed since.
 func damaged(detail string) error {
 	return &cell.Error{Op: "lifecycle.load", Kind: cell.Internal, Detail: detail, Err: ErrDamaged,
 		Hint: "do not start with a damaged store: restore it from a backup, or rebuild it from the servers"}

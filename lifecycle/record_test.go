@@ -3,11 +3,13 @@ package lifecycle
 import (
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -212,3 +214,46 @@ const (
 	goldenRecord = "4c019fa5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c2523e43ce"
 	goldenServer = "56019ca27331a16ea163a162a172a170a3726564a3683a31a3683a32a3683a3307cd03e8d55c1a12"
 )
+
+// TestAnswersFitAFrame: whatever names, texts and addresses are, an outcome of a full batch and a page of the list fit the
+// smallest frame of a client.
+func TestAnswersFitAFrame(t *testing.T) {
+	w := newWorld(t.Fatalf, seven(), 7)
+	for _, s := range w.servers {
+		s.reg.PeerAddr, s.reg.ClientAddr = strings.Repeat("p", wire.AddrBytesMax), strings.Repeat("c", wire.AddrBytesMax)
+		s.refuse = &cell.Error{Kind: cell.Unavailable, Detail: strings.Repeat("ä", wire.DetailBytesMax)}
+	}
+	w.crash()
+	names := make([]cell.ID, wire.BatchMax)
+	for i := range names {
+		names[i] = cell.ID(fmt.Sprintf("%064d", i))
+	}
+	id := w.create(time.Second, names...)
+	w.advance(2 * time.Second)
+	outcomes := w.replies[id].Outcomes
+	if n := len(outcomes.Append(nil)); n > wire.ClientFrameMax {
+		t.Errorf("the outcomes have %d bytes, a client's frame has %d", n, wire.ClientFrameMax)
+	}
+	for i := range outcomes.Outcomes {
+		if err := outcomes.Outcomes[i].Err; !utf8.ValidString(err.Detail) || !strings.Contains(err.Detail, "0 of 7 nodes founded") {
+			t.Fatalf("%s: %q", names[i], err.Detail)
+		}
+	}
+	listed := cell.ID("")
+	for pages := 1; ; pages++ {
+		w.nextID++
+		w.m.List(w.now, w.nextID, wire.ListCells{After: listed, Limit: wire.ListLimitMax})
+		w.turn()
+		l := w.replies[w.nextID].List
+		if n := len(l.Append(nil)); n > wire.ClientFrameMax {
+			t.Fatalf("page %d has %d bytes", pages, n)
+		}
+		listed = l.Cells[len(l.Cells)-1].Cell
+		if !l.More {
+			break
+		}
+	}
+	if listed != names[len(names)-1] {
+		t.Errorf("the last page ends with %s", listed)
+	}
+}

@@ -47,6 +47,7 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 	return text, open
 }
 
+// downMembers returns the members on servers that are not connected.
 func (m *Manager) downMembers(in *incarnation) (down memberSet) {
 	for i, mem := range in.Members {
 		if s := m.servers[mem.Server()]; s == nil || !s.up {
@@ -56,6 +57,7 @@ func (m *Manager) downMembers(in *incarnation) (down memberSet) {
 	return down
 }
 
+// live counts the members on servers that are connected.
 func (m *Manager) live(in *incarnation) int { return len(in.Members) - m.downMembers(in).size() }
 
 // listed shows members with what is odd about them.
@@ -108,8 +110,8 @@ func (m *Manager) List(now time.Duration, id RequestID, req wire.ListCells) {
 	m.out.Replies = append(m.out.Replies, Reply{Request: id, List: list})
 }
 
-// listBytesMax ends a page early, so that it fits a frame however long names and addresses are.
-const listBytesMax = wire.ControlFrameMax / 2
+// listBytesMax ends a page early, so that it fits any client's frame however long names and addresses are.
+const listBytesMax = wire.ClientFrameMax / 2
 
 // infoBytes bounds the encoding of a CellInfo, in bytes.
 func infoBytes(c *wire.CellInfo) int {
@@ -120,6 +122,7 @@ func infoBytes(c *wire.CellInfo) int {
 	return n
 }
 
+// info describes the newest incarnation of a name.
 func (m *Manager) info(in *incarnation) wire.CellInfo {
 	c := wire.CellInfo{Cell: in.Cell, Incarnation: in.Incarnation, State: in.State.String(), Brick: in.Brick, Color: in.Color,
 		Members: m.founders(in), Plan: in.Plan, Waiting: m.waitingFor(in)}
@@ -167,6 +170,7 @@ func (m *Manager) Stats() Stats {
 // nameIndex keeps names in order, in chunks, so that a name is added without moving a million others.
 type nameIndex struct{ chunks [][]cell.ID }
 
+// chunkMax bounds a chunk: adding a name moves at most so many, and the list of chunks once per half as many.
 const chunkMax = 512
 
 // find returns the chunk and position of the first name that is not less than the given one.

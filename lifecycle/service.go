@@ -51,14 +51,14 @@ type Service struct {
 
 	mu      sync.Mutex
 	inbox   []input
-	closed  bool
-	stats   Stats
-	failure error
+	closed  bool  // no more inputs are taken
+	stats   Stats // after the last turn
+	failure error // why the loop stopped by itself
 
 	// Owned by the loop:
 	m       *Manager
 	lastID  RequestID
-	waiting map[RequestID]func(Reply)
+	waiting map[RequestID]func(Reply) // whom to answer
 }
 
 // input is something for the loop to tell the manager, and, when it is a request, how to answer it without.
@@ -210,6 +210,7 @@ func (s *Service) post(do func(now time.Duration)) {
 	}
 }
 
+// offer puts an input into the inbox, or says why not. Only requests are bounded by inboxMax.
 func (s *Service) offer(in input) *cell.Error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -23,19 +23,19 @@ type incarnation struct {
 
 // work is what the manager does about one incarnation now. None of it is stored.
 type work struct {
-	queued  memberSet // members whose task is in a queue, in flight or parked until a time
-	refused memberSet // members that answered the founding with an error that is not about load
-	foreign memberSet // members that host this incarnation with another jury, so they will never host this one
-	tries   [wire.MembersMax]uint8
-	lastErr *cell.Error
+	queued  memberSet              // members whose task is in a queue, in flight or parked until a time
+	refused memberSet              // members that answered the founding with an error that is not about load
+	foreign memberSet              // members that host this incarnation with another jury, so they will never host this one
+	tries   [wire.MembersMax]uint8 // how often each member has declined
+	lastErr *cell.Error            // the last thing that went wrong, for people
 	lastBy  cell.ServerID
 
-	sealing bool // the seal is queued, in flight or parked
-	asked   int  // position of the member that was asked for the seal last
-	hint    cell.ServerID
-	hints   int    // hints followed in a row
-	attempt uint32 // seals asked for
-	parked  int    // times in a row that nobody could be asked, or the answer was no
+	sealing bool          // the seal is queued, in flight or parked
+	asked   int           // position of the member that was asked for the seal last
+	hint    cell.ServerID // whom a member named as the proposer, until it is asked
+	hints   int           // hints followed in a row
+	attempt uint32        // seals asked for
+	parked  int           // times in a row that nobody could be asked, or the answer was no
 
 	waiters []waiter
 }
@@ -52,13 +52,13 @@ const (
 type Manager struct {
 	config  Config
 	planner *planner
-	dice    *rand.Rand
-	now     time.Duration
+	dice    *rand.Rand    // jitter
+	now     time.Duration // of the current input
 	texts   intern
 
 	names  map[cell.ID]*incarnation // the newest of each name, tombstones included
-	order  nameIndex
-	counts [Deleted + 1]int
+	order  nameIndex                // its keys
+	counts [Deleted + 1]int         // incarnations by state
 
 	servers map[cell.ServerID]*server
 	active  []*server // servers that may have something to be told
@@ -68,15 +68,15 @@ type Manager struct {
 	seals   []*incarnation // whose seal shall be asked for
 	sealing int            // seals in flight
 
-	wishes   map[cell.ID]*wish
-	backlog  []*wish // wishes to plan, in order of arrival
-	blocked  []*wish // wishes whose name is not free yet
+	wishes   map[cell.ID]*wish // at most one for a name
+	backlog  []*wish           // wishes to plan, in order of arrival
+	blocked  []*wish           // wishes whose name is not free yet
 	requests map[RequestID]*request
 	late     []*request // to be looked at by answer
 	timers   timers
 
-	dirty []*incarnation
-	out   Effects
+	dirty []*incarnation // to be stored with the next Effects
+	out   Effects        // gathered since the last
 }
 
 // NewManager makes an empty manager. Feed it everything stored with Restore, then tell it which servers are there.
@@ -174,8 +174,8 @@ type job uint8
 
 const (
 	nothing job = iota
-	found
-	drop
+	found       // host your node of this jury
+	drop        // wipe it: its incarnation has ended
 )
 
 // job tells what member i is to be asked in the present state. A drop goes only to a server that has confirmed that it
@@ -257,6 +257,7 @@ func (m *Manager) advance(in *incarnation) {
 	m.pursue(in)
 }
 
+// becomeLive follows when a majority of the members have confirmed: the requesters need not wait for the others.
 func (m *Manager) becomeLive(in *incarnation) {
 	m.become(in, Live)
 	m.route(in)
@@ -266,6 +267,7 @@ func (m *Manager) becomeLive(in *incarnation) {
 // route tells discovery what is known of an incarnation.
 func (m *Manager) route(in *incarnation) { m.out.Routes = append(m.out.Routes, m.routeOf(in)) }
 
+// routeOf describes where an incarnation lives; without members once nothing can be chosen in it.
 func (m *Manager) routeOf(in *incarnation) wire.Route {
 	r := wire.Route{Cell: in.Cell, Incarnation: in.Incarnation, Configuration: in.Configuration, Deleted: in.Ending != NotEnded}
 	if !r.Deleted {

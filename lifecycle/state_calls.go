@@ -56,6 +56,8 @@ func (m *Manager) wake(s *server) {
 	}
 }
 
+// queue adds a task to its server's queue. The queue outlives the server's absence, so nothing has to be searched for when
+// it returns; a task that has become needless by then is dropped when it comes up.
 func (m *Manager) queue(t task) {
 	s := m.server(t.in.Members[t.member].Server())
 	if s.head > 64 && s.head > len(s.todo)/2 {
@@ -66,6 +68,7 @@ func (m *Manager) queue(t task) {
 	m.wake(s)
 }
 
+// ready reports whether a server can be told something now.
 func (m *Manager) ready(s *server) bool { return s.up && m.now >= s.notBefore && s.head < len(s.todo) }
 
 // tell makes calls of what is queued, within the bounds. Servers that got nothing because of the total bound come first
@@ -126,10 +129,12 @@ func (m *Manager) tellServer(s *server) {
 	}
 }
 
+// founding is what a server is told of an incarnation, with the addresses known now; the jury itself never changes.
 func (m *Manager) founding(in *incarnation) wire.Founding {
 	return wire.Founding{Cell: in.Cell, Incarnation: in.Incarnation, Members: m.founders(in), Owner: in.Owner, Alpha: in.Alpha}
 }
 
+// call registers a call and hands it out with the next Effects, behind everything that it relies on.
 func (m *Manager) call(c *call, method string, params wire.Message, timeout time.Duration) {
 	m.lastID++
 	m.calls[m.lastID] = c

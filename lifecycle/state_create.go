@@ -35,6 +35,7 @@ func (m *Manager) Create(now time.Duration, id RequestID, req wire.CreateCells) 
 	m.finish(r)
 }
 
+// createOne resolves one element at once, or lets it wait for a cell under way or for a wish.
 func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 	if err := name.Check(); err != nil {
 		w.resolve(asError(err))
@@ -66,6 +67,7 @@ func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 	}
 }
 
+// exists says why a name cannot be had.
 func exists(name cell.ID, detail string) *cell.Error {
 	return &cell.Error{Op: "lifecycle.create", Kind: cell.Exists, Cell: name, Detail: detail}
 }
@@ -82,6 +84,7 @@ func (w *wish) narrow(brick, color string) string {
 	return ""
 }
 
+// pick returns s if it is to be taken.
 func pick(take bool, s string) string {
 	if take {
 		return s
@@ -141,6 +144,7 @@ func (m *Manager) block(w *wish) {
 	m.blocked = append(m.blocked, w)
 }
 
+// stillBlocked returns the wishes of a list that have neither gone on nor gone.
 func stillBlocked(list []*wish) []*wish {
 	kept := make([]*wish, 0, len(list))
 	for _, w := range list {

@@ -27,6 +27,7 @@ func (m *Manager) Delete(now time.Duration, id RequestID, req wire.DeleteCells) 
 	m.finish(r)
 }
 
+// deleteOne resolves one element at once, or starts the deletion and lets it wait for the seal.
 func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 	if err := d.Cell.Check(); err != nil {
 		w.resolve(asError(err))

@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"physalia/cell"
@@ -24,10 +25,10 @@ type request struct {
 	op      string
 	cells   []cell.ID
 	results []wire.Outcome
-	settled []bool
-	open    int
-	done    bool
-	due     time.Duration
+	settled []bool        // whose result is final
+	open    int           // how many are not
+	done    bool          // it is answered
+	due     time.Duration // when it is answered in any case
 }
 
 // waiter is one element of a request that waits for one cell.
@@ -95,12 +96,26 @@ func (m *Manager) answer() {
 			if !r.settled[i] {
 				r.results[i].Err = m.pending(r, i)
 			}
+			r.results[i].Err = brief(r.results[i].Err, answerBytesMax/len(r.results))
 		}
 		delete(m.requests, r.id)
 		m.out.Replies = append(m.out.Replies, Reply{Request: r.id, Outcomes: &wire.Outcomes{Outcomes: r.results}})
 		r.cells, r.results, r.settled = nil, nil, nil
 	}
 	m.late = m.late[:0]
+}
+
+// answerBytesMax is what the details of one answer may take together, so that it fits any client's frame.
+const answerBytesMax = wire.ClientFrameMax / 2
+
+// brief cuts the detail of an error to its share of an answer.
+func brief(err *cell.Error, share int) *cell.Error {
+	if err == nil || len(err.Detail) <= share {
+		return err
+	}
+	short := *err
+	short.Detail = strings.ToValidUTF8(err.Detail[:share], "") + " ..."
+	return &short
 }
 
 // pending says what an element still waits for, and stops its waiting: what was begun goes on without it.
@@ -122,6 +137,7 @@ func (m *Manager) pending(r *request, i int) *cell.Error {
 		Hint: "it goes on in the background; repeat the request to wait for it"}
 }
 
+// without removes the waiters of one request.
 func without(list []waiter, r *request) []waiter {
 	kept := list[:0]
 	for _, w := range list {
@@ -184,6 +200,7 @@ type timer struct {
 	do    func()
 }
 
+// timers is a heap by time.
 type timers struct {
 	heap []timer
 	last uint64

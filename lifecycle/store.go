@@ -25,8 +25,8 @@ type Store interface {
 type MemStore struct {
 	mu    sync.Mutex
 	pairs map[string][]byte
-	puts  int
-	fail  error
+	puts  int   // batches stored
+	fail  error // what Put answers, if anything
 }
 
 // NewMemStore makes an empty store.

@@ -69,6 +69,13 @@ func (b *inbox) swap(empty *intake) *intake {
 	return full
 }
 
+// reported is the newest batch that storage reported durable and the loop has not heard of yet; zero when none.
+func (b *inbox) reported() storage.BatchNumber {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.in.durable
+}
+
 func (b *inbox) peerMessages(batch *[]core.PeerMessage) bool {
 	return b.put(func(in *intake) bool {
 		if in.messages+len(*batch) > b.max {

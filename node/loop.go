@@ -9,6 +9,9 @@ import (
 	"physalia/node/storage"
 )
 
+// batchesAhead is how many batches may be on their way to the disk before the next turn waits.
+const batchesAhead = 1
+
 // loop owns the core: it is the only goroutine that touches it.
 type loop struct {
 	server  *Server
@@ -39,11 +42,21 @@ func (l *loop) run() error {
 		case <-ticker.C:
 			tick = true
 		case <-l.inbox.wake:
+			if l.waitForDisk() {
+				continue
+			}
 		}
 		if err := l.turn(tick); err != nil {
 			return err
 		}
 	}
+}
+
+// waitForDisk reports whether the next turn should wait until storage has caught up: with batchesAhead batches on their
+// way to the disk, another turn would not be answered earlier, it would only split the same work into smaller batches,
+// syncs and frames. Storage's report wakes the loop again, and a tick ends every wait.
+func (l *loop) waitForDisk() bool {
+	return l.core.Handed()-max(l.core.Durable(), l.inbox.reported()) >= batchesAhead
 }
 
 // turn takes everything from the inbox, steps the core, and does what it decided.

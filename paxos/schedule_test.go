@@ -411,7 +411,7 @@ func (p *player) lead(alive []NodeNumber, round int) {
 			return
 		}
 	}
-	if !busy || round%3 == 2 {
+	if !busy {
 		w.member(alive[round%len(alive)]).replica.Campaign()
 	}
 }

@@ -219,6 +219,9 @@ func (c *Core) routeChanged(h *hosted, gone bool) {
 // Counts tells how many nodes are hosted, how many of them are hot, and how many lead their cell.
 func (c *Core) Counts() (nodes, hot, led int) { return len(c.order) - c.gaps, len(c.hotList), c.led }
 
+// Handed is the newest batch that was handed to storage.
+func (c *Core) Handed() storage.BatchNumber { return c.handed }
+
 // Durable is the newest batch that is on disk.
 func (c *Core) Durable() storage.BatchNumber { return c.durable }
 

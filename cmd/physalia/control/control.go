@@ -99,9 +99,9 @@ func (p *Control) assemble(ln net.Listener) error {
 		return err
 	}
 	reach := &reach{control: p, served: served}
-	p.discovery = discovery.NewService(0)
+	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
 	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
-		Routes: p.learn, Log: p.cfg.Logger})
+		Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
@@ -125,15 +125,8 @@ func (p *Control) joined(r wire.Registration) {
 	if err := p.observer.ServerSeen(r); err != nil {
 		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
 	}
-	p.discovery.ServerSeen(r)
+	p.discovery.Address(r)
 	p.lifecycle.ServerUp(r)
-}
-
-// learn hands on the manager's routes to discovery, which may refuse them when it is full: it is a cache.
-func (p *Control) learn(routes []wire.Route) {
-	if err := p.discovery.Learn(routes); err != nil {
-		p.cfg.Logger.Error("discovery does not accept routes", "error", err)
-	}
 }
 
 // left tells everybody that a server's session has ended.
