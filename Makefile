@@ -17,13 +17,14 @@ help: ## print this menu
 	@echo "  Needed: Go 1.26 and make. With a C compiler, \`make race\` and \`make ci\` also run the race detector."
 
 build: ## build the one binary, bin/physalia
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/physalia ./cmd/physalia
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/physalia ./cmd/physalia
 
 demo: build ## run a colony on this machine, kill parts of it, verify it (DURATION=30s)
 	bin/physalia demo --duration $(DURATION)
 
-test: ## every test that needs no privileges
+test: ## every test that needs no privileges, and that planted bugs are found
 	$(GO) test ./...
+	$(GO) test -tags planted -run Planted ./paxos ./sim
 
 race: ## the same tests under the race detector (needs a C compiler)
 	$(GO) test -race ./...

@@ -222,13 +222,13 @@ func (w *world) found(s *fakeServer, f wire.Founding) *cell.Error {
 	case s.refuse != nil:
 		return s.refuse
 	}
-	for other := range s.nodes {
-		if other.cell == f.Cell {
-			w.fail("L4: %v is founded on %s beside %v", k, s.reg.Server, other)
+	for inc := range f.Incarnation {
+		if _, beside := s.nodes[incKey{f.Cell, inc}]; beside {
+			w.fail("L4: %v is founded on %s beside incarnation %d", k, s.reg.Server, inc)
 		}
 	}
 	s.nodes[k] = f
-	w.stood[k] = w.stood[k] || w.hosts(f.Cell) == f.Incarnation
+	w.stood[k] = w.stood[k] || w.hosts(k, f)
 	return nil
 }
 
@@ -262,8 +262,9 @@ func (w *world) ended(k incKey, f wire.Founding) bool {
 
 // checkNew holds L2 for a jury that is told for the first time: no earlier incarnation can choose anything.
 func (w *world) checkNew(k incKey) {
-	for other, f := range w.juries {
-		if other.cell == k.cell && other.inc < k.inc && !w.ended(other, f) {
+	for inc := range k.inc {
+		other := incKey{k.cell, inc}
+		if f, told := w.juries[other]; told && !w.ended(other, f) {
 			w.fail("L2: %v is founded, but %v can still choose", k, other)
 		}
 	}
@@ -332,20 +333,15 @@ func (w *world) checkReply(r Reply) {
 	}
 }
 
-// hosts returns the incarnation of a cell that a majority of its jury hosts durably, or zero.
-func (w *world) hosts(name cell.ID) cell.Incarnation {
-	for k, f := range w.juries {
-		n := 0
-		for _, mem := range f.Members {
-			if have, ok := w.byID[mem.Server].nodes[k]; ok && sameJury(have, f) {
-				n++
-			}
-		}
-		if k.cell == name && n > len(f.Members)/2 {
-			return k.inc
+// hosts reports whether a majority of a jury hosts its nodes durably.
+func (w *world) hosts(k incKey, f wire.Founding) bool {
+	n := 0
+	for _, mem := range f.Members {
+		if have, ok := w.byID[mem.Server].nodes[k]; ok && sameJury(have, f) {
+			n++
 		}
 	}
-	return 0
+	return n > len(f.Members)/2
 }
 
 // settle brings every server up and lets everything arrive until nothing is left to do.

@@ -1,25 +1,31 @@
 package node
 
 import (
+	"net"
+
 	"physalia/cell"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
 
-// clientFace takes the requests of clients: it decodes and checks them on their connection's goroutine and queues them
-// for the loop.
+// clientFace takes the requests of clients, on the reader goroutine of their connection: it decodes and bounds them there,
+// so that a connection that sends nonsense costs its own time, and queues what is left for the loop. The loop answers.
 type clientFace struct{ server *Server }
 
 // Handle implements rpc.Handler.
 func (f clientFace) Handle(c *rpc.Conn, q rpc.Request) {
+	if q.Notify {
+		return // no method of a server is a notification, and there is nobody to answer
+	}
+	s := f.server
 	switch q.Method {
 	case wire.MethodTxn, wire.MethodRead, wire.MethodExplain:
-		f.server.submit(c, q)
+		s.submit(c, q)
 	case wire.MethodServer:
-		f.server.inbox.call(func(core *core.Core) { c.Reply(q.ID, f.server.info(core), nil) })
+		s.askFor(c, q, func(core *core.Core) { c.Reply(q.ID, s.info(core), nil) })
 	default:
-		c.Reply(q.ID, nil, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer " + q.Method,
+		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to clients",
 			Hint: "control methods go to the control plane"})
 	}
 }
@@ -27,19 +33,29 @@ func (f clientFace) Handle(c *rpc.Conn, q rpc.Request) {
 // submit parses a request about one cell and queues it.
 func (s *Server) submit(c *rpc.Conn, q rpc.Request) {
 	r, err := core.ParseRequest(q.Method, q.Params)
-	if err != nil {
-		s.metrics.reply(err)
-		c.Reply(q.ID, nil, err)
-		return
+	if err == nil {
+		r.Origin = core.Origin{Conn: c, ID: q.ID}
+		err = s.inbox.request(r, q.Method, len(q.Params))
 	}
-	r.Origin = core.Origin{Conn: c, ID: q.ID}
-	if !s.inbox.request(r) {
-		e := overloaded(q.Method, r.Header.Cell)
-		s.metrics.reply(e)
-		c.Reply(q.ID, nil, e)
+	if err != nil {
+		s.refuseRequest(c, q, err)
 	}
 }
 
+// askFor queues a question to the core, which answers the request itself.
+func (s *Server) askFor(c *rpc.Conn, q rpc.Request, f func(*core.Core)) {
+	if err := s.inbox.ask(q.Method, f); err != nil {
+		s.refuseRequest(c, q, err)
+	}
+}
+
+// refuseRequest answers a request that does not reach the loop.
+func (s *Server) refuseRequest(c *rpc.Conn, q rpc.Request, err *cell.Error) {
+	s.metrics.reply(err)
+	c.Reply(q.ID, nil, err)
+}
+
+// info describes this server; it runs on the loop.
 func (s *Server) info(c *core.Core) *wire.ServerInfo {
 	nodes, hot, _ := c.Counts()
 	return &wire.ServerInfo{Server: s.identity.Server, Name: s.identity.Name, Colony: s.identity.Colony, Brick: s.identity.Brick,
@@ -57,4 +73,11 @@ func (s *Server) checkClient(peer wire.Hello) *cell.Error {
 			Detail: "this server is of colony " + s.identity.Colony + ", the client wants " + peer.Colony, Hint: "check the address and --colony"}
 	}
 	return nil
+}
+
+// rejected counts connections that did not get through their Hello. The log hears of them on request only: an outsider can
+// cause any number.
+func (s *Server) rejected(remote net.Addr, err *cell.Error) {
+	s.metrics.rejected.Inc()
+	s.cfg.Logger.Debug("client connection rejected", "remote", remote, "err", err)
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strconv"
+	"strings"
 	"time"
 
 	"physalia/cell"
@@ -26,28 +28,36 @@ type Config struct {
 	ListenClient string // host:port for clients
 	ListenGossip string // host:port for gossip (TCP and UDP)
 	ListenOps    string // host:port for /metrics, /livez and /readyz; empty: none
-	Advertise    string // host that others reach this server at; empty: the host of ListenPeer
+	// Advertise is the host that others reach this server at, on all its ports. Empty: the host that each listener has,
+	// which must then be a particular one.
+	Advertise string
 
-	Control  []string // addresses of control processes, tried in turn
-	Join     []string // gossip addresses of other servers, beside those that the control plane names
-	Capacity int      // nodes the server is willing to host; 0: core.Default
+	Control []string // addresses of control processes, tried in turn; empty: the server keeps to itself
+	Join    []string // gossip addresses of other servers, beside those that the control plane names
+	// GossipKey encrypts gossip and keeps strangers out of the pool: 16, 24 or 32 bytes, the same on every server of the
+	// brick and color. Empty: gossip is in the clear, and anybody who reaches the port can spread wrong addresses.
+	GossipKey []byte
+
+	Capacity int // nodes the server is willing to host; 0: core.Default
 	// MemTableBytes is Pebble's write buffer; larger means rarer flushes and a longer restart. 0: 64 MiB.
 	MemTableBytes int
-	// InboxMax bounds the messages and requests that wait for the loop; beyond, messages are dropped and requests are
-	// told Overloaded. 0: 100,000.
+	// InboxMax bounds the messages, and the requests, that wait for the loop; beyond, messages are dropped and requests
+	// are told Overloaded. Their bytes are bounded besides. 0: 100,000.
 	InboxMax int
 
-	Version string // of the build, for server.info
-	Logger  *slog.Logger
+	Version string       // of the build, for server.info
+	Logger  *slog.Logger // nil: discards
 }
 
 const (
 	inboxDefault   = 100_000
-	tickEvery      = 20 * time.Millisecond
-	heartbeatEvery = 150 * time.Millisecond
+	tickEvery      = 20 * time.Millisecond  // core.Tick; nothing in the core is finer than that
+	heartbeatEvery = 150 * time.Millisecond // several fit a liveness period, so that one may be lost
+	hostBytesMax   = 200                    // two addresses with this host fit the metadata of gossip
 )
 
-// Validate reports the first thing that is wrong with a configuration, and fills in defaults.
+// Validate reports the first thing that is wrong with a configuration, as a *cell.Error of kind Invalid that names the
+// setting, and fills in defaults. What only the outside can tell (a port in use, a foreign directory) is found by Start.
 func (c *Config) Validate() error {
 	for _, f := range []struct{ name, value string }{{"colony", c.Colony}, {"name", c.Name}, {"brick", c.Brick},
 		{"rack", c.Rack}, {"power", c.Power}, {"color", c.Color}} {
@@ -58,14 +68,23 @@ func (c *Config) Validate() error {
 	if c.DataDir == "" {
 		return invalid("data directory is missing", "set --data-dir")
 	}
-	for _, f := range []struct{ name, value string }{{"listen-peer", c.ListenPeer}, {"listen-client", c.ListenClient}, {"listen-gossip", c.ListenGossip}} {
-		if _, _, err := net.SplitHostPort(f.value); err != nil {
-			return invalid(fmt.Sprintf("%s is %q: %v", f.name, f.value, err), "use host:port, for example 127.0.0.1:7301")
-		}
+	if err := c.checkAddresses(); err != nil {
+		return err
+	}
+	switch n := len(c.GossipKey); n {
+	case 0, 16, 24, 32:
+	default:
+		return invalid(fmt.Sprintf("gossip key has %d bytes", n), "use 16, 24 or 32 random bytes")
 	}
 	if c.Capacity < 0 || c.InboxMax < 0 || c.MemTableBytes < 0 {
-		return invalid("capacity, inbox and memtable size must not be negative", "")
+		return invalid(fmt.Sprintf("capacity %d, inbox %d and memtable size %d must not be negative", c.Capacity, c.InboxMax, c.MemTableBytes),
+			"use 0 for the default")
 	}
+	c.setDefaults()
+	return nil
+}
+
+func (c *Config) setDefaults() {
 	if c.Capacity == 0 {
 		c.Capacity = core.Default().Capacity
 	}
@@ -75,15 +94,65 @@ func (c *Config) Validate() error {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
+}
+
+// checkAddresses checks where the server listens, and whom it shall call.
+func (c *Config) checkAddresses() error {
+	listeners := []struct{ name, value string }{{"listen-peer", c.ListenPeer}, {"listen-client", c.ListenClient}, {"listen-gossip", c.ListenGossip}}
+	for _, f := range listeners {
+		host, err := checkAddr(f.name, f.value, 0)
+		if err != nil {
+			return err
+		}
+		if ip := net.ParseIP(host); c.Advertise == "" && (host == "" || ip != nil && ip.IsUnspecified()) {
+			return invalid(fmt.Sprintf("%s is %q, all interfaces: nobody can be told to connect there", f.name, f.value),
+				"set --advertise to the host that others reach this server at")
+		}
+	}
+	if c.ListenOps != "" {
+		if _, err := checkAddr("listen-ops", c.ListenOps, 0); err != nil {
+			return err
+		}
+	}
+	for name, addrs := range map[string][]string{"control-plane": c.Control, "join": c.Join} {
+		for _, addr := range addrs {
+			if host, err := checkAddr(name, addr, 1); err != nil {
+				return err
+			} else if host == "" {
+				return invalid(fmt.Sprintf("%s is %q, without a host", name, addr), "use host:port")
+			}
+		}
+	}
+	if len(c.Advertise) > hostBytesMax || strings.ContainsAny(c.Advertise, "/ ") || net.ParseIP(c.Advertise) == nil && strings.Contains(c.Advertise, ":") {
+		return invalid(fmt.Sprintf("advertised host is %q", c.Advertise), "use a host name or an IP address, without a port")
+	}
 	return nil
+}
+
+// checkAddr takes host:port apart; the port is a number from least to 65535, and zero lets the system choose.
+func checkAddr(name, value string, least int) (host string, err error) {
+	host, port, err := net.SplitHostPort(value)
+	if err == nil && len(value) > wire.AddrBytesMax {
+		err = fmt.Errorf("%d bytes, allowed are %d", len(value), wire.AddrBytesMax)
+	}
+	if err == nil {
+		if n, e := strconv.Atoi(port); e != nil || n < least || n > 65535 {
+			err = fmt.Errorf("port %q is not a number from %d to 65535", port, least)
+		}
+	}
+	if err != nil {
+		return "", invalid(fmt.Sprintf("%s is %q: %v", name, value, err), "use host:port, for example 127.0.0.1:7301")
+	}
+	return host, nil
 }
 
 func checkName(field, value string) error {
 	if value == "" || len(value) > wire.NameBytesMax {
 		return invalid(fmt.Sprintf("%s has %d bytes", field, len(value)), fmt.Sprintf("set --%s to 1 to %d bytes", field, wire.NameBytesMax))
 	}
-	if cell.ServerID(value).Check() != nil {
-		return invalid(fmt.Sprintf("%s %q has characters that are not allowed", field, value), "use letters, digits, '.', '_', '-', ':' and '/'")
+	if cell.ServerID(value).Check() != nil || strings.ContainsAny(value, ":/") {
+		return invalid(fmt.Sprintf("%s %q has characters that are not allowed", field, value),
+			"use letters, digits, '.', '_' and '-'; start with a letter or digit")
 	}
 	return nil
 }

@@ -2,8 +2,9 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"physalia/cell"
@@ -13,104 +14,99 @@ import (
 )
 
 // controlAgent keeps one connection to the control plane. The server opens it and registers; from then on the control
-// plane sends the requests over it, at its own pace, and the server pushes its routes, paged and acknowledged. Nothing of
-// the data plane waits for it.
+// plane sends the requests over it, at its own pace (controlFace), and the agent pushes routes, paged and acknowledged.
+// Nothing of the data plane waits for it, and without a control plane it costs an attempt every few seconds.
+//
+// The connection serves several duties of the control plane. A push that is refused, or not answered, concerns discovery
+// alone: it is repeated later, and the session stays. The session ends when its connection does, or when the control plane
+// neither acknowledges pushes nor asks for anything any more; then the next address is tried.
 type controlAgent struct {
 	server *Server
-	wake   chan struct{}
-
-	mu      sync.Mutex
-	pending map[cell.ID]wire.Route // routes that changed and were not acknowledged yet
+	routes *outbox
+	asked  atomic.Int64 // when the control plane last asked for something, as a time of vitals; 0: not in this session
 }
 
+// How the agent paces itself.
 const (
 	controlBackoffMin = 100 * time.Millisecond
 	controlBackoffMax = 3 * time.Second
-	controlTimeout    = 5 * time.Second
-	routePage         = 256
+	controlTimeout    = 5 * time.Second  // one call; the control plane answers from memory
+	pushBackoffMax    = 30 * time.Second // between attempts of a push that is refused
+	pushSilenceMax    = 3                // pushes in a row without any answer that end a session
+	controlSilenceMax = 30 * time.Second // without a request that end a session, once there was one: servers are pinged
 )
 
-func newControlAgent(s *Server) *controlAgent {
-	return &controlAgent{server: s, wake: make(chan struct{}, 1), pending: make(map[cell.ID]wire.Route)}
-}
+func newControlAgent(s *Server) *controlAgent { return &controlAgent{server: s, routes: newOutbox()} }
 
-// changed notes that a route has to be pushed; called by the loop.
+// changed notes that a route has to be pushed; called by the core, on the loop.
 func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
 	if gone {
 		return // the manager that ordered the wipe knows; other members go on answering for the cell
 	}
-	a.mu.Lock()
-	a.pending[info.Cell] = a.server.route(&info)
-	a.mu.Unlock()
-	select {
-	case a.wake <- struct{}{}:
-	default: // a push is due already
-	}
-}
-
-func (s *Server) route(n *wire.NodeInfo) wire.Route {
-	r := wire.Route{Cell: n.Cell, Incarnation: n.Incarnation, Configuration: n.Configuration, Members: n.Members, Deleted: n.Sealed}
-	for i := range r.Members {
-		r.Members[i].PeerAddr = s.addresses.peer(r.Members[i].Server)
-	}
-	return r
+	a.routes.note(info.Handle)
 }
 
 // run connects to one control process after the other until ctx ends.
 func (a *controlAgent) run(ctx context.Context) {
+	control := a.server.cfg.Control
 	failures := 0
-	for i := rand.IntN(len(a.server.cfg.Control)); ctx.Err() == nil; i++ {
-		addr := a.server.cfg.Control[i%len(a.server.cfg.Control)]
+	for i := rand.IntN(len(control)); ctx.Err() == nil; i++ {
+		addr := control[i%len(control)]
 		began := time.Now()
 		err := a.session(ctx, addr)
-		if ctx.Err() != nil {
-			return
+		if time.Since(began) > controlBackoffMax+controlTimeout {
+			failures = 0 // it was one
 		}
-		if failures++; time.Since(began) > controlBackoffMax {
-			failures = 1
+		if failures++; ctx.Err() == nil && isRound(failures) {
+			a.server.cfg.Logger.Warn("no control plane", "addr", addr, "attempts", failures, "err", err)
 		}
-		a.server.cfg.Logger.Info("no control plane", "addr", addr, "err", err)
-		limit := min(controlBackoffMin<<min(failures, 5), controlBackoffMax)
-		timer := time.NewTimer(limit/2 + rand.N(limit/2))
-		select {
-		case <-ctx.Done():
-		case <-timer.C:
-		}
-		timer.Stop()
+		pause(ctx, nil, jittered(controlBackoffMin, controlBackoffMax, failures))
 	}
 }
 
-// session registers with one control process and serves it until the connection ends.
+// isRound picks ever rarer attempts to log: 1, 2, 4, 8 and so on.
+func isRound(n int) bool { return n&(n-1) == 0 }
+
+// jittered is the pause after so many failures in a row: twice as long each time, between half of it and all of it.
+func jittered(least, most time.Duration, failures int) time.Duration {
+	limit := min(least<<min(max(failures-1, 0), 20), most)
+	return limit/2 + rand.N(limit/2)
+}
+
+// pause waits for d, or until ctx or done ends.
+func pause(ctx context.Context, done <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-done:
+	case <-timer.C:
+	}
+}
+
+// session registers with one control process and serves it until the connection ends. All goroutines of the connection
+// have ended when it returns.
 func (a *controlAgent) session(ctx context.Context, addr string) error {
 	s := a.server
 	hello := s.hello()
 	hello.Purpose = wire.ForControl
-	conn, err := rpc.Dial(ctx, addr, rpc.Config{Hello: hello, FrameMax: wire.ControlFrameMax, Handler: controlFace{s}})
+	ended := make(chan struct{})
+	conn, err := rpc.Dial(ctx, addr, rpc.Config{Hello: hello, FrameMax: wire.ControlFrameMax, Handler: controlFace{s},
+		OnClose: func(*rpc.Conn, error) { close(ended) }})
 	if err != nil {
 		return err
 	}
-	defer conn.Close(nil)
-	stop := context.AfterFunc(ctx, func() { conn.Close(ctx.Err()) })
-	defer stop()
+	defer func() { conn.Close(nil); <-ended }()
+	defer context.AfterFunc(ctx, func() { conn.Close(ctx.Err()) })()
+	a.asked.Store(0)
 	var registered wire.Registered
 	if err := a.call(ctx, conn, wire.MethodRegister, s.registration(), &registered); err != nil {
 		return err
 	}
 	s.cfg.Logger.Info("registered with the control plane", "addr", addr, "control", registered.Control)
 	s.gossip.seeds(registered.Seeds)
-	if err := a.pushAll(ctx, conn); err != nil {
-		return err
-	}
-	for {
-		select {
-		case <-conn.Done():
-			return conn.Err()
-		case <-a.wake:
-			if err := a.pushPending(ctx, conn); err != nil {
-				return err
-			}
-		}
-	}
+	a.routes.everything()
+	return a.push(ctx, conn)
 }
 
 func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, params, result wire.Message) error {
@@ -119,97 +115,128 @@ func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, 
 	return conn.Call(ctx, method, params, result)
 }
 
-// pushAll tells discovery every route of this server, page by page, each acknowledged before the next.
-func (a *controlAgent) pushAll(ctx context.Context, conn *rpc.Conn) error {
-	for after, more := uint64(0), true; more; {
-		pages := make(chan *wire.NodeList, 1)
-		a.server.inbox.call(func(c *core.Core) { pages <- c.ListNodes(&wire.ListNodes{After: after, Limit: routePage}) })
-		var page *wire.NodeList
-		select {
-		case page = <-pages:
-		case <-conn.Done():
-			return conn.Err()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		push := &wire.RoutePush{}
-		for i := range page.Nodes {
-			push.Routes = append(push.Routes, a.server.route(&page.Nodes[i]))
-			after = page.Nodes[i].Handle
-		}
-		if len(push.Routes) > 0 {
-			if err := a.call(ctx, conn, wire.MethodPush, push, nil); err != nil {
+// push tells discovery what it has not been told, one page at a time, until the session is over; it returns why. A page
+// is kept until it is acknowledged.
+func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
+	var page []wire.NodeInfo // taken and not acknowledged
+	for failures, silent := 0, 0; ; {
+		var err error
+		if len(page) == 0 {
+			if page, err = a.next(ctx, conn); err != nil {
 				return err
 			}
 		}
-		more = page.More
+		err = a.call(ctx, conn, wire.MethodPush, a.server.routes(page), nil)
+		if conn.Err() != nil {
+			return conn.Err()
+		}
+		if err == nil {
+			page, failures, silent = nil, 0, 0
+			continue
+		}
+		if failures++; isRound(failures) {
+			a.server.cfg.Logger.Warn("discovery takes no routes", "attempts", failures, "err", err)
+		}
+		if silent++; cell.KindOf(err) != cell.UnknownResult {
+			silent = 0 // an answer, if not the one we want
+		}
+		if silent >= pushSilenceMax {
+			return fmt.Errorf("%d pushes without an answer: %w", silent, err)
+		}
+		wait := jittered(controlBackoffMin, pushBackoffMax, failures)
+		if e := cell.AsError(wire.MethodPush, cell.Internal, err); e.RetryAfter > wait {
+			wait = min(e.RetryAfter, pushBackoffMax)
+		}
+		pause(ctx, conn.Done(), wait)
 	}
-	return nil
 }
 
-// pushPending tells discovery what changed; what was not acknowledged stays pending.
-func (a *controlAgent) pushPending(ctx context.Context, conn *rpc.Conn) error {
+// next waits for routes to push, and takes a page of them.
+func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
+	watch := time.NewTicker(controlSilenceMax / 4)
+	defer watch.Stop()
 	for {
-		push := &wire.RoutePush{}
-		a.mu.Lock()
-		for id, route := range a.pending {
-			if len(push.Routes) == routePage {
-				break
+		select {
+		case <-conn.Done():
+			return nil, conn.Err()
+		case <-watch.C:
+			if at := a.asked.Load(); at != 0 && a.server.vitals.now()-time.Duration(at) > controlSilenceMax {
+				return nil, &cell.Error{Op: "control.session", Kind: cell.Unavailable, Detail: "the control plane asks nothing any more"}
 			}
-			push.Routes = append(push.Routes, route)
-			delete(a.pending, id)
-		}
-		a.mu.Unlock()
-		if len(push.Routes) == 0 {
-			return nil
-		}
-		if err := a.call(ctx, conn, wire.MethodPush, push, nil); err != nil {
-			return err // the next session begins with everything
+		case <-a.routes.wake:
+			page, err := a.take(ctx, conn)
+			if err != nil {
+				return nil, err
+			}
+			if len(page) > 0 {
+				poke(a.routes.wake) // there may be more
+				return page, nil
+			}
 		}
 	}
 }
 
-// controlFace takes the control plane's requests.
+// take has the loop take a page.
+func (a *controlAgent) take(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
+	pages := make(chan []wire.NodeInfo, 1) // the loop must not wait for us
+	if err := a.server.inbox.ask(wire.MethodPush, func(c *core.Core) { pages <- a.routes.take(c) }); err != nil {
+		return nil, err
+	}
+	select {
+	case page := <-pages:
+		return page, nil
+	case <-conn.Done():
+		return nil, conn.Err()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// controlFace takes the control plane's requests, on the connection's reader goroutine, and queues them for the loop, which
+// answers. A ping goes through the loop too: a server whose loop hangs must not look well.
 type controlFace struct{ server *Server }
 
 // Handle implements rpc.Handler.
 func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
+	if q.Notify {
+		return // the control plane asks; there is nobody to answer
+	}
 	s := f.server
+	s.agent.asked.Store(int64(s.vitals.now()))
 	to := core.Origin{Conn: c, ID: q.ID}
-	bad := func(err error) { c.Reply(q.ID, nil, cell.AsError(q.Method, cell.Invalid, err)) }
 	switch q.Method {
 	case wire.MethodCreateNodes:
-		m := new(wire.CreateNodes)
-		if err := wire.Unmarshal(q.Params, m); err != nil {
-			bad(err)
-			return
+		if m := new(wire.CreateNodes); s.decode(c, q, m) {
+			for i := range m.Foundings {
+				s.addresses.founders(m.Foundings[i].Members)
+			}
+			s.askFor(c, q, func(core *core.Core) { core.CreateNodes(to, m) })
 		}
-		for i := range m.Foundings {
-			s.addresses.founders(m.Foundings[i].Members)
-		}
-		s.inbox.call(func(core *core.Core) { core.CreateNodes(to, m) })
 	case wire.MethodDropNodes:
-		m := new(wire.DropNodes)
-		if err := wire.Unmarshal(q.Params, m); err != nil {
-			bad(err)
-			return
+		if m := new(wire.DropNodes); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { core.DropNodes(to, m) })
 		}
-		s.inbox.call(func(core *core.Core) { core.DropNodes(to, m) })
 	case wire.MethodListNodes:
-		m := new(wire.ListNodes)
-		if err := wire.Unmarshal(q.Params, m); err != nil {
-			bad(err)
-			return
+		if m := new(wire.ListNodes); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { c.Reply(to.ID, core.ListNodes(m), nil) })
 		}
-		s.inbox.call(func(core *core.Core) { c.Reply(to.ID, core.ListNodes(m), nil) })
 	case wire.MethodPing:
-		s.inbox.call(func(core *core.Core) {
+		s.askFor(c, q, func(core *core.Core) {
 			nodes, _, _ := core.Counts()
 			c.Reply(to.ID, &wire.Pong{Boot: s.boot, Nodes: uint64(nodes)}, nil)
 		})
 	case wire.MethodSeal:
 		s.submit(c, q)
 	default:
-		bad(&cell.Error{Kind: cell.Invalid, Detail: "a server does not answer this to the control plane"})
+		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to the control plane"})
 	}
+}
+
+// decode reads the parameters of a request; when it reports false, the request is answered already.
+func (s *Server) decode(c *rpc.Conn, q rpc.Request, params wire.Message) bool {
+	err := wire.Unmarshal(q.Params, params)
+	if err != nil {
+		s.refuseRequest(c, q, cell.AsError(q.Method, cell.Invalid, err))
+	}
+	return err == nil
 }

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -17,31 +16,36 @@ import (
 )
 
 // gossip is this server's membership in the memberlist pool of its brick and color: addresses, and the slow verdict
-// "dead for minutes". It is a rumour and never fences anything.
+// "dead for minutes". It is a rumour and never fences anything. Pools are told apart by their label, and kept from
+// strangers by Config.GossipKey.
+//
+// memberlist calls the delegate methods from its own goroutines and under its own locks, so they must not call back.
 type gossip struct {
 	list   *memberlist.Memberlist
 	book   *addressBook
 	self   cell.ServerID
 	logger *slog.Logger
-	meta   []byte
+	meta   []byte // what this server tells of itself; never changes while it runs
+
+	wake chan struct{} // capacity 1: there are new seeds
 
 	mu   sync.Mutex
-	hope []string // addresses to join, newest last: from flags, the address book, and the control plane
-	wake chan struct{}
+	hope []string // addresses to join, newest last, at most hopeMax: from flags, the address book, and the control plane
 }
 
 const (
-	rejoinEvery     = 15 * time.Second
-	joinRetry       = time.Second
-	joinAtOnce      = 3  // any three that answer do; the rest comes by gossip
-	hopeMax         = 64 // addresses kept
-	gossipLeaveTime = 200 * time.Millisecond
+	rejoinEvery     = 15 * time.Second       // the search for servers that the pool has lost
+	joinRetry       = time.Second            // after no address answered
+	joinTimeout     = 2 * time.Second        // for each step of one join; Close may have to wait for one of them
+	hopeMax         = 64                     // addresses kept; any one that answers does, the rest comes by gossip
+	lostAtOnce      = 3                      // lost servers that are tried at a time
+	gossipLeaveTime = 200 * time.Millisecond // for saying goodbye: then nobody has to suspect us first
 	// reclaimTime is how long after its death a server's name may not be used from another address. Identities are
 	// locked by their data directories, so the name is the server's own.
 	reclaimTime = time.Second
 )
 
-// gossipMeta is what a server tells of itself: [boot, peer address, client address].
+// gossipMeta is what a server tells of itself: [boot, peer address, client address], at most memberlist.MetaMaxSize bytes.
 type gossipMeta struct {
 	Boot         uint64
 	Peer, Client string
@@ -52,41 +56,33 @@ func (m *gossipMeta) append(b []byte) []byte {
 	return wire.AppendString(wire.AppendString(b, m.Peer), m.Client)
 }
 
+// decode reads what append wrote, from anybody in the pool.
 func (m *gossipMeta) decode(b []byte) error {
 	r := wire.NewReader(b)
 	r.Struct(3, "gossip metadata")
 	m.Boot = r.Uint()
 	m.Peer = r.String(wire.AddrBytesMax, "peer address")
 	m.Client = r.String(wire.AddrBytesMax, "client address")
+	if r.Err() == nil && m.Boot == 0 {
+		r.Fail("boot is 0, the first is 1")
+	}
 	return r.Done()
 }
 
-// startGossip joins nobody yet: seeds come from flags, the address book, and the control plane.
-func startGossip(s *Server, listen, advertiseHost string, meta gossipMeta) (*gossip, error) {
-	g := &gossip{book: s.addresses, self: s.identity.Server, logger: s.cfg.Logger, meta: meta.append(nil),
-		wake: make(chan struct{}, 1)}
-	host, portText, err := net.SplitHostPort(listen)
+// startGossip listens and joins nobody yet: seeds come from flags, the address book, and the control plane.
+func startGossip(s *Server) (*gossip, error) {
+	meta := gossipMeta{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr}
+	g := &gossip{book: s.addresses, self: s.identity.Server, logger: s.cfg.Logger, meta: meta.append(nil), wake: make(chan struct{}, 1)}
+	if n := len(g.meta); n > memberlist.MetaMaxSize {
+		return nil, invalid(fmt.Sprintf("the addresses take %d bytes of gossip, allowed are %d", n, memberlist.MetaMaxSize), "advertise a shorter host name")
+	}
+	cfg, err := g.config(&s.cfg)
 	if err != nil {
 		return nil, err
 	}
-	port, err := strconv.Atoi(portText)
-	if err != nil || port < 0 || port > 65535 {
-		return nil, invalid(fmt.Sprintf("gossip port %q is not a port", portText), "use 0 to 65535")
-	}
-	cfg := memberlist.DefaultLANConfig()
-	cfg.Name = string(s.identity.Server)
-	cfg.Label = fmt.Sprintf("physalia/%s/%s/%s", s.identity.Colony, s.identity.Brick, s.identity.Color)
-	cfg.BindAddr, cfg.BindPort = host, port
-	if ip := net.ParseIP(advertiseHost); ip != nil && !ip.IsUnspecified() {
-		cfg.AdvertiseAddr = advertiseHost
-	}
-	cfg.AdvertisePort = port
-	cfg.Delegate, cfg.Events = g, g
-	cfg.DeadNodeReclaimTime = reclaimTime
-	cfg.Logger = slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelDebug)
 	list, err := memberlist.Create(cfg)
 	if err != nil {
-		return nil, &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: "cannot listen for gossip on " + listen, Err: err,
+		return nil, &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: "cannot gossip on " + s.cfg.ListenGossip, Err: err,
 			Hint: "is the port in use? set --listen-gossip"}
 	}
 	g.list = list
@@ -94,83 +90,127 @@ func startGossip(s *Server, listen, advertiseHost string, meta gossipMeta) (*gos
 	return g, nil
 }
 
+// config is memberlist's view of a server's configuration. Host names are resolved here: memberlist takes a name that it
+// cannot parse for "all interfaces".
+func (g *gossip) config(c *Config) (*memberlist.Config, error) {
+	addr, err := net.ResolveTCPAddr("tcp", c.ListenGossip)
+	if err != nil {
+		return nil, invalid(fmt.Sprintf("gossip address %q: %v", c.ListenGossip, err), "set --listen-gossip")
+	}
+	cfg := memberlist.DefaultLANConfig()
+	cfg.Name = string(g.self)
+	cfg.Label = fmt.Sprintf("physalia/%s/%s/%s", c.Colony, c.Brick, c.Color)
+	cfg.SecretKey = c.GossipKey
+	cfg.BindAddr, cfg.BindPort, cfg.AdvertisePort = "0.0.0.0", addr.Port, addr.Port
+	if addr.IP != nil {
+		cfg.BindAddr = addr.IP.String()
+	}
+	if c.Advertise != "" {
+		ip, err := net.ResolveIPAddr("ip", c.Advertise)
+		if err != nil {
+			return nil, invalid(fmt.Sprintf("advertised host %q: %v", c.Advertise, err), "set --advertise to a host that resolves, or to an IP address")
+		}
+		cfg.AdvertiseAddr = ip.String()
+	}
+	cfg.TCPTimeout = joinTimeout
+	cfg.Delegate, cfg.Events = g, g
+	cfg.DeadNodeReclaimTime = reclaimTime
+	cfg.Logger = slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)
+	return cfg, nil
+}
+
 // addr is where this server gossips.
 func (g *gossip) addr() string { return g.list.LocalNode().Address() }
 
-// seeds adds addresses to join and starts joining.
+// seeds adds addresses to join and starts joining. From any goroutine.
 func (g *gossip) seeds(addrs []string) {
+	self := g.addr()
 	g.mu.Lock()
-	for _, a := range addrs {
+	for _, a := range addrs[max(0, len(addrs)-hopeMax):] {
 		g.hope = slices.DeleteFunc(g.hope, func(known string) bool { return known == a })
-		if a != g.addr() {
+		if a != self {
 			g.hope = append(g.hope, a)
 		}
 	}
 	g.hope = slices.Clone(g.hope[max(0, len(g.hope)-hopeMax):])
 	g.mu.Unlock()
-	select {
-	case g.wake <- struct{}{}:
-	default: // a join is due already
-	}
+	poke(g.wake)
 }
 
-// run joins whenever there are new seeds, soon again while that fails, and now and then, so that two healed halves of a
-// pool find each other.
+// run joins whenever there are new seeds, soon again while that fails, and now and then looks for servers that the pool
+// has lost: memberlist forgets the dead, and after a long partition its two halves would never find each other.
 func (g *gossip) run(ctx context.Context) {
 	timer := time.NewTimer(rejoinEvery)
 	defer timer.Stop()
-	for {
+	for ctx.Err() == nil {
+		alone := true
 		select {
 		case <-ctx.Done():
 			return
-		case <-g.wake:
+		case <-g.wake: // new seeds may be of another half of the pool, so one of them is asked in any case
 		case <-timer.C:
-			if g.list.NumMembers() == 1 {
-				g.seeds(g.book.gossip(g.self))
-			}
+			g.join(ctx, g.lost(), lostAtOnce)
+			alone = g.list.NumMembers() == 1
 		}
-		if g.join(ctx) {
-			timer.Reset(rejoinEvery)
-		} else {
+		hopes := g.hopes()
+		if alone && len(hopes) > 0 && g.join(ctx, hopes, 1) == 0 {
 			timer.Reset(joinRetry)
+		} else {
+			timer.Reset(rejoinEvery)
 		}
 	}
 }
 
-// join asks the addresses, newest first, until some answer; it reports false when there are some and none did.
-func (g *gossip) join(ctx context.Context) bool {
+// hopes lists the seeds, newest first.
+func (g *gossip) hopes() []string {
 	g.mu.Lock()
+	defer g.mu.Unlock()
 	addrs := slices.Clone(g.hope)
-	g.mu.Unlock()
 	slices.Reverse(addrs)
-	for some := range slices.Chunk(addrs, joinAtOnce) {
-		if ctx.Err() != nil {
-			return true
-		}
-		n, err := g.list.Join(some)
-		if n > 0 {
-			return true
-		}
-		g.logger.Info("gossip join failed", "addrs", some, "err", err)
-	}
-	return len(addrs) == 0
+	return addrs
 }
 
-// stop leaves the pool and ends gossip's goroutines.
+// lost picks some servers of the address book that are not in the pool.
+func (g *gossip) lost() []string {
+	present := map[cell.ServerID]bool{g.self: true}
+	for _, n := range g.list.Members() {
+		present[cell.ServerID(n.Name)] = true
+	}
+	return g.book.gossip(lostAtOnce, func(id cell.ServerID) bool { return !present[id] })
+}
+
+// join asks addresses one after the other until enough have answered, and returns how many did. memberlist's own dialling
+// cannot be interrupted, so each address is first tried by one that can: what hangs, hangs there.
+func (g *gossip) join(ctx context.Context, addrs []string, enough int) (answered int) {
+	dialer := net.Dialer{Timeout: joinTimeout}
+	for _, addr := range addrs {
+		if answered == enough || ctx.Err() != nil {
+			break
+		}
+		probe, err := dialer.DialContext(ctx, "tcp", addr)
+		if err == nil {
+			probe.Close() // it has served its purpose
+			_, err = g.list.Join([]string{addr})
+		}
+		if err != nil {
+			g.logger.Debug("gossip join failed", "addr", addr, "err", err)
+			continue
+		}
+		answered++
+	}
+	return answered
+}
+
+// stop leaves the pool and ends gossip's goroutines, but for run, which must have ended.
 func (g *gossip) stop() error {
 	if err := g.list.Leave(gossipLeaveTime); err != nil {
-		g.logger.Debug("gossip leave", "err", err)
+		g.logger.Debug("gossip leave", "err", err) // the others find out
 	}
 	return g.list.Shutdown()
 }
 
-// NodeMeta implements memberlist.Delegate.
-func (g *gossip) NodeMeta(limit int) []byte {
-	if len(g.meta) > limit {
-		return nil
-	}
-	return g.meta
-}
+// NodeMeta implements memberlist.Delegate. Its size was checked at the start.
+func (g *gossip) NodeMeta(int) []byte { return g.meta }
 
 // NotifyMsg implements memberlist.Delegate; there are no user messages.
 func (g *gossip) NotifyMsg([]byte) {}
@@ -190,19 +230,25 @@ func (g *gossip) NotifyJoin(n *memberlist.Node) { g.learn(n) }
 // NotifyUpdate implements memberlist.EventDelegate.
 func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.learn(n) }
 
-// NotifyLeave implements memberlist.EventDelegate: a rumour that a server died or left.
+// NotifyLeave implements memberlist.EventDelegate: a rumour that a server died or left. Its address stays in the book: it
+// may come back where it was.
 func (g *gossip) NotifyLeave(n *memberlist.Node) {
 	g.logger.Info("gossip says that a server is gone", "server", n.Name)
 }
 
+// learn takes what another server tells of itself.
 func (g *gossip) learn(n *memberlist.Node) {
 	id := cell.ServerID(n.Name)
 	if id == g.self {
 		return
 	}
 	var meta gossipMeta
-	if err := meta.decode(n.Meta); err != nil || id.Check() != nil {
-		g.logger.Warn("gossip from a server that makes no sense", "server", n.Name, "err", err)
+	err := id.Check()
+	if err == nil {
+		err = meta.decode(n.Meta)
+	}
+	if err != nil {
+		g.logger.Debug("gossip from a server that makes no sense", "addr", n.Address(), "err", err)
 		return
 	}
 	g.book.learn(id, address{Boot: meta.Boot, Peer: meta.Peer, Client: meta.Client, Gossip: n.Address()})

@@ -1,51 +1,75 @@
 package node
 
 import (
+	"fmt"
 	"sync"
+	"time"
 
 	"physalia/cell"
 	"physalia/node/core"
+	"physalia/node/mesh"
 	"physalia/node/storage"
+)
+
+// Bounds of the inbox in bytes, beside Config.InboxMax, which bounds messages and requests in number. Both are of the
+// encoded forms; decoded, they are a small multiple of it.
+const (
+	inboxPeerBytesMax    = 256 << 20 // frames of peers; each lane has a smaller bound of its own (mesh)
+	inboxRequestBytesMax = 128 << 20 // requests of clients
+	inboxAsksMax         = 8192      // questions to the core; more than one connection may have in flight (rpc.Config)
 )
 
 // intake is everything that waits for one turn of the loop.
 type intake struct {
-	peers    []*[]core.PeerMessage
-	messages int // in peers
-	requests []*core.Request
-	calls    []func(*core.Core)
-	heard    []cell.ServerID
-	gone     []cell.ServerID
-	durable  storage.BatchNumber
-	loaded   []loaded
+	peers        []*mesh.Batch
+	messages     int // in peers
+	peerBytes    int // of peers
+	requests     []*core.Request
+	requestBytes int // of requests
+	asks         []func(*core.Core)
+	signs        map[cell.ServerID]bool   // the newest sign of each peer: a heartbeat, or false: nothing listens at its address
+	addresses    map[cell.ServerID]string // new client addresses; the address book bounds their number
+	durable      storage.BatchNumber      // 0: nothing new
+	loaded       []loaded
 }
 
+// loaded is storage's answer to one read.
 type loaded struct {
 	id    storage.ReadID
 	pairs []storage.Pair
 	err   error
 }
 
+func newIntake() *intake {
+	return &intake{signs: make(map[cell.ServerID]bool), addresses: make(map[cell.ServerID]string)}
+}
+
+// reset empties an intake and keeps its memory.
 func (in *intake) reset() {
 	clear(in.peers)
 	clear(in.requests)
-	clear(in.calls)
+	clear(in.asks)
 	clear(in.loaded)
-	*in = intake{peers: in.peers[:0], requests: in.requests[:0], calls: in.calls[:0], heard: in.heard[:0], gone: in.gone[:0], loaded: in.loaded[:0]}
+	clear(in.signs)
+	clear(in.addresses)
+	*in = intake{peers: in.peers[:0], requests: in.requests[:0], asks: in.asks[:0], loaded: in.loaded[:0],
+		signs: in.signs, addresses: in.addresses}
 }
 
-// inbox collects what arrives, from any goroutine, for the loop. It is bounded: peers' messages beyond the bound are
-// dropped (Paxos expects losses), requests are refused; storage reports always fit, there is at most one per read.
+// inbox collects what arrives, from any goroutine, for the loop, and never makes anybody wait. It is bounded: messages of
+// peers beyond the bounds are dropped (Paxos expects losses), requests and questions are refused; signs of life are one
+// per peer; storage reports always fit, since each answers something that the loop asked for.
 type inbox struct {
-	max  int
-	wake chan struct{}
+	max  int           // messages, and requests
+	wake chan struct{} // capacity 1: something is there
 
-	mu sync.Mutex
-	in *intake
+	mu     sync.Mutex
+	in     *intake
+	closed bool // the loop takes no more requests
 }
 
 func newInbox(max int) *inbox {
-	return &inbox{max: max, wake: make(chan struct{}, 1), in: new(intake)}
+	return &inbox{max: max, wake: make(chan struct{}, 1), in: newIntake()}
 }
 
 // put adds something under the lock and wakes the loop; f reports whether it added it.
@@ -53,11 +77,18 @@ func (b *inbox) put(f func(in *intake) bool) bool {
 	b.mu.Lock()
 	ok := f(b.in)
 	b.mu.Unlock()
-	select {
-	case b.wake <- struct{}{}:
-	default: // the loop is awake already
+	if ok {
+		poke(b.wake)
 	}
 	return ok
+}
+
+// poke wakes whoever waits on a channel of capacity one; a second poke before it looks is the same poke.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // swap takes everything and leaves an empty intake.
@@ -69,58 +100,106 @@ func (b *inbox) swap(empty *intake) *intake {
 	return full
 }
 
-// reported is the newest batch that storage reported durable and the loop has not heard of yet; zero when none.
-func (b *inbox) reported() storage.BatchNumber {
+// close makes the inbox refuse requests and questions from now on: nobody will answer them. What the loop must hear of to
+// the end, such as storage reports, still goes in.
+func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.in.durable
+	b.closed = true
 }
 
-func (b *inbox) peerMessages(batch *[]core.PeerMessage) bool {
+// peerMessages queues one frame, or reports false: the caller keeps it then.
+func (b *inbox) peerMessages(batch *mesh.Batch) bool {
 	return b.put(func(in *intake) bool {
-		if in.messages+len(*batch) > b.max {
+		if b.closed || in.messages+len(batch.Messages) > b.max || in.peerBytes+batch.Bytes > inboxPeerBytesMax {
 			return false
 		}
-		in.messages += len(*batch)
+		in.messages += len(batch.Messages)
+		in.peerBytes += batch.Bytes
 		in.peers = append(in.peers, batch)
 		return true
 	})
 }
 
-func (b *inbox) request(r *core.Request) bool {
-	return b.put(func(in *intake) bool {
-		if len(in.requests) >= b.max {
-			return false
+// request queues one request of so many encoded bytes, or says why not; it is answered by the loop only when it was queued.
+func (b *inbox) request(r *core.Request, method string, bytes int) *cell.Error {
+	var refusal *cell.Error
+	b.put(func(in *intake) bool {
+		switch {
+		case b.closed:
+			refusal = stopping(method)
+		case len(in.requests) >= b.max || in.requestBytes+bytes > inboxRequestBytesMax:
+			refusal = overloaded(method, fmt.Sprintf("%d requests of %d bytes wait for the server's loop", len(in.requests), in.requestBytes))
+		default:
+			in.requests = append(in.requests, r)
+			in.requestBytes += bytes
 		}
-		in.requests = append(in.requests, r)
-		return true
+		return refusal == nil
 	})
+	if refusal != nil {
+		refusal.Cell = r.Header.Cell
+	}
+	return refusal
 }
 
-func (b *inbox) call(f func(*core.Core)) {
-	b.put(func(in *intake) bool { in.calls = append(in.calls, f); return true })
+// ask queues a question to the core, or says why not. f runs on the loop, later; whatever it answers, it must not block.
+func (b *inbox) ask(method string, f func(*core.Core)) *cell.Error {
+	var refusal *cell.Error
+	b.put(func(in *intake) bool {
+		switch {
+		case b.closed:
+			refusal = stopping(method)
+		case len(in.asks) >= inboxAsksMax:
+			refusal = overloaded(method, fmt.Sprintf("%d questions wait for the server's loop", len(in.asks)))
+		default:
+			in.asks = append(in.asks, f)
+		}
+		return refusal == nil
+	})
+	return refusal
 }
 
-func (b *inbox) heardOf(id cell.ServerID) {
-	b.put(func(in *intake) bool { in.heard = append(in.heard, id); return true })
+// heard notes a sign of life of a peer.
+func (b *inbox) heard(id cell.ServerID) {
+	b.put(func(in *intake) bool { in.signs[id] = true; return true })
 }
 
-func (b *inbox) goneIs(id cell.ServerID) {
-	b.put(func(in *intake) bool { in.gone = append(in.gone, id); return true })
+// gone notes that nothing listens at a peer's address; a later heartbeat takes it back.
+func (b *inbox) gone(id cell.ServerID) {
+	b.put(func(in *intake) bool { in.signs[id] = false; return true })
 }
 
-// Durable, ReadDone and Failed make the inbox a storage.Sink, with failures going elsewhere.
+// address notes where clients reach a server.
+func (b *inbox) address(id cell.ServerID, clientAddr string) {
+	b.put(func(in *intake) bool { in.addresses[id] = clientAddr; return true })
+}
+
+// storageSink makes the inbox a storage.Sink, with failures going elsewhere.
 type storageSink struct {
 	inbox  *inbox
 	failed func(error)
 }
 
+// Durable implements storage.Sink.
 func (s *storageSink) Durable(n storage.BatchNumber) {
 	s.inbox.put(func(in *intake) bool { in.durable = max(in.durable, n); return true })
 }
 
+// ReadDone implements storage.Sink.
 func (s *storageSink) ReadDone(id storage.ReadID, pairs []storage.Pair, err error) {
 	s.inbox.put(func(in *intake) bool { in.loaded = append(in.loaded, loaded{id, pairs, err}); return true })
 }
 
+// Failed implements storage.Sink.
 func (s *storageSink) Failed(err error) { s.failed(err) }
+
+// overloadedRetryAfter is told with refusals for lack of room: a few turns under the heaviest load.
+const overloadedRetryAfter = 50 * time.Millisecond
+
+func overloaded(op, detail string) *cell.Error {
+	return &cell.Error{Op: op, Kind: cell.Overloaded, Detail: detail, Hint: "come back later, with jitter", RetryAfter: overloadedRetryAfter}
+}
+
+func stopping(op string) *cell.Error {
+	return &cell.Error{Op: op, Kind: cell.Unavailable, Detail: "the server is stopping", Hint: "ask another member of the cell"}
+}

@@ -3,32 +3,27 @@ package node
 import (
 	"time"
 
-	"physalia/cell"
 	"physalia/internal/rpc"
 	"physalia/node/core"
 	"physalia/node/storage"
 )
 
-// batchesAhead is how many batches may be on their way to the disk before the next turn waits.
-const batchesAhead = 1
-
-// loop owns the core: it is the only goroutine that touches it.
+// loop owns the core: its goroutine is the only one that touches it, and all that is here. It never blocks: what it hands
+// over goes into queues, what comes back comes by the inbox.
 type loop struct {
 	server  *Server
 	core    *core.Core
 	inbox   *inbox
 	storage storage.Storage
-	began   time.Time
-	stop    chan struct{}
-	done    chan struct{}
-	spare   *intake
-	syncs   syncClock
-	peers   int // core.PeerChanges when the mesh was last told whom to exchange heartbeats with
+	vitals  *vitals
+	backlog backlog
+	stop    chan struct{} // closed by Close
+	spare   *intake       // what the inbox gets in exchange for what it holds
+	peers   int           // core.PeerChanges when the mesh was last told whom to exchange heartbeats with
 }
 
 // run turns until stop is closed. It returns an error when the core cannot go on.
 func (l *loop) run() error {
-	defer close(l.done)
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	if err := l.turn(true); err != nil { // asks for the restart scan
@@ -42,9 +37,6 @@ func (l *loop) run() error {
 		case <-ticker.C:
 			tick = true
 		case <-l.inbox.wake:
-			if l.waitForDisk() {
-				continue
-			}
 		}
 		if err := l.turn(tick); err != nil {
 			return err
@@ -52,27 +44,89 @@ func (l *loop) run() error {
 	}
 }
 
-// waitForDisk reports whether the next turn should wait until storage has caught up: with batchesAhead batches on their
-// way to the disk, another turn would not be answered earlier, it would only split the same work into smaller batches,
-// syncs and frames. Storage's report wakes the loop again, and a tick ends every wait.
-func (l *loop) waitForDisk() bool {
-	return l.core.Handed()-max(l.core.Durable(), l.inbox.reported()) >= batchesAhead
-}
-
-// turn takes everything from the inbox, steps the core, and does what it decided.
+// turn takes everything from the inbox, steps the core, and does what it decided. The more waits, the more one turn does
+// at once: one batch, one frame per peer and lane.
 func (l *loop) turn(tick bool) error {
-	if l.spare == nil {
-		l.spare = new(intake)
-	}
 	in := l.inbox.swap(l.spare)
-	l.spare = nil
-	if err := l.feed(in, tick); err != nil {
+	now := l.vitals.now()
+	if err := l.feed(in, now, tick); err != nil {
 		return err
 	}
-	out := l.core.Flush()
+	l.obey(l.core.Flush(), now)
+	l.core.Recycle()
+	for _, batch := range in.peers {
+		batch.Recycle()
+	}
+	in.reset()
+	l.spare = in
+	l.server.metrics.turns.Inc()
+	l.vitals.turn.Store(int64(l.vitals.now()))
+	l.vitals.waits.Store(int64(l.backlog.oldest()))
+	return nil
+}
+
+// feed gives the core its inputs: time first, storage reports before what they release, then everything else.
+func (l *loop) feed(in *intake, now time.Duration, tick bool) error {
+	c := l.core
+	c.Now(now)
+	if in.durable > 0 {
+		l.backlog.reached(in.durable, now, l.server.metrics.fsync)
+		c.OnDurable(in.durable)
+	}
+	for i := range in.loaded {
+		if err := c.OnLoaded(in.loaded[i].id, in.loaded[i].pairs, in.loaded[i].err); err != nil {
+			return err
+		}
+	}
+	for id, addr := range in.addresses {
+		c.Address(id, addr)
+	}
+	for id, alive := range in.signs {
+		if alive {
+			c.Heard(id)
+		} else {
+			c.Gone(id)
+		}
+	}
+	for _, ask := range in.asks {
+		ask(c)
+	}
+	if l.backlog.full() {
+		l.refuse(in)
+	} else {
+		for _, batch := range in.peers {
+			for i := range batch.Messages {
+				c.OnPeer(&batch.Messages[i])
+			}
+		}
+		for _, r := range in.requests {
+			c.OnRequest(r)
+		}
+	}
+	if tick {
+		l.tick(now)
+	}
+	return nil
+}
+
+// refuse takes nothing in that could be written: the disk is too far behind.
+func (l *loop) refuse(in *intake) {
+	m := l.server.metrics
+	if in.messages > 0 {
+		m.dropped.WithLabelValues("the disk is behind").Add(float64(in.messages))
+	}
+	for _, r := range in.requests {
+		e := overloaded("server", "the server's disk is too far behind")
+		e.Cell = r.Header.Cell
+		l.reply(&core.Reply{To: r.Origin, Err: e})
+	}
+}
+
+// obey does what the core decided: the batch first, so that loads see it and frames tell the truth about it.
+func (l *loop) obey(out *core.Output, now time.Duration) {
 	if out.Batch != nil {
 		l.server.metrics.batch(out.Batch)
-		l.syncs.handed(out.Batch.Number)
+		l.backlog.handed(out.Batch, now)
 		l.storage.Commit(out.Batch)
 	}
 	for i := range out.Loads {
@@ -83,90 +137,27 @@ func (l *loop) turn(tick bool) error {
 		l.server.mesh.Send(&out.Peers[i], durable)
 	}
 	for i := range out.Replies {
-		r := &out.Replies[i]
-		l.server.metrics.reply(r.Err)
-		r.To.Conn.(*rpc.Conn).Reply(r.To.ID, r.Result, r.Err)
+		l.reply(&out.Replies[i])
 	}
-	l.core.Recycle()
-	for _, batch := range in.peers {
-		l.server.mesh.Recycle(batch)
-	}
-	in.reset()
-	l.spare = in
-	l.server.metrics.turn()
-	return nil
 }
 
-// feed gives the core its inputs: time first, storage reports before what they release, then everything else.
-func (l *loop) feed(in *intake, tick bool) error {
-	c := l.core
-	c.Now(time.Since(l.began))
-	if in.durable > 0 {
-		l.syncs.reached(in.durable, l.server.metrics.fsync)
-		c.OnDurable(in.durable)
-	}
-	for i := range in.loaded {
-		if err := c.OnLoaded(in.loaded[i].id, in.loaded[i].pairs, in.loaded[i].err); err != nil {
-			return err
-		}
-	}
-	for _, id := range in.heard {
-		c.Heard(id)
-	}
-	for _, id := range in.gone {
-		c.Gone(id)
-	}
-	for _, batch := range in.peers {
-		for i := range *batch {
-			c.OnPeer(&(*batch)[i])
-		}
-	}
-	for _, f := range in.calls {
-		f(c)
-	}
-	for _, r := range in.requests {
-		c.OnRequest(r)
-	}
-	if tick {
-		c.Tick(time.Since(l.began))
-		l.keepHeartbeats()
-		nodes, hot, led := c.Counts()
-		l.server.metrics.gauges(nodes, hot, led)
-	}
-	return nil
+// reply answers a request; on a connection that is closed by now it does nothing.
+func (l *loop) reply(r *core.Reply) {
+	l.server.metrics.reply(r.Err)
+	r.To.Conn.(*rpc.Conn).Reply(r.To.ID, r.Result, r.Err)
 }
 
-// keepHeartbeats tells the mesh whom to exchange heartbeats with, when that may have changed.
-func (l *loop) keepHeartbeats() {
-	if changes := l.core.PeerChanges(); changes != l.peers {
+// tick advances what time alone moves, tells the mesh whom to exchange heartbeats with when that may have changed, and
+// brings the gauges up to date.
+func (l *loop) tick(now time.Duration) {
+	c, s := l.core, l.server
+	c.Tick(now)
+	if changes := c.PeerChanges(); changes != l.peers {
 		l.peers = changes
-		l.server.mesh.Keep(l.core.Peers())
+		s.mesh.Keep(c.Peers())
 	}
-}
-
-// syncClock measures how long batches take to be durable, without a clock reading per batch while many are in flight.
-type syncClock struct {
-	marks []syncMark
-}
-
-type syncMark struct {
-	batch storage.BatchNumber
-	at    time.Time
-}
-
-func (s *syncClock) handed(n storage.BatchNumber) {
-	s.marks = append(s.marks, syncMark{n, time.Now()})
-}
-
-func (s *syncClock) reached(n storage.BatchNumber, observe func(time.Duration)) {
-	i := 0
-	for ; i < len(s.marks) && s.marks[i].batch <= n; i++ {
-		observe(time.Since(s.marks[i].at))
-	}
-	s.marks = s.marks[:copy(s.marks, s.marks[i:])]
-}
-
-// overloaded is the answer when the inbox is full.
-func overloaded(op string, id cell.ID) *cell.Error {
-	return &cell.Error{Op: op, Kind: cell.Overloaded, Cell: id, Detail: "the server's inbox is full", RetryAfter: 50 * time.Millisecond}
+	nodes, hot, led := c.Counts()
+	l.vitals.nodes.Store(int64(nodes))
+	l.vitals.ready.Store(c.Ready())
+	s.metrics.gauges(nodes, hot, led, l.backlog.bytes)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 )
 
 // Server is one storage server of a colony: it hosts the nodes of many cells. Its methods are safe for concurrent use.
+//
+// The fields of the first group are set by Start, step by step, before the goroutine that reads them is started, and never
+// change. A step that fails leaves the later ones nil, which close respects.
 type Server struct {
 	cfg      Config
 	identity datadir.Identity
@@ -37,34 +41,40 @@ type Server struct {
 	metrics   *metrics
 	ops       *http.Server
 
-	peerAddr, clientAddr, gossipAddr, opsAddr string
+	peerAddr, clientAddr, gossipAddr, opsAddr string // as others reach them
+
+	vitals vitals
 
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // the goroutines of goRun
 
 	failOnce sync.Once
-	failure  error
-	failed   chan struct{}
+	failure  error         // written once, before failed is closed
+	failed   chan struct{} // closed when the server cannot go on
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
 // Start opens the data directory and serves until Close. It returns once the server listens; its nodes serve as soon as
-// the restart scan is done (Ready). Errors say what is wrong and what to do: a foreign data directory, a port in use.
+// the restart scan is done (/readyz), and requests that come earlier are told Unavailable. Errors say what is wrong and
+// what to do: a foreign data directory, a port in use. After an error nothing is left running or locked.
 func Start(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, inbox: newInbox(cfg.InboxMax), failed: make(chan struct{})}
+	s.vitals.began = time.Now()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.agent = newControlAgent(s)
+	// The order matters: what a step uses was made by an earlier one. The mesh has to listen before gossip can tell where.
 	for _, step := range []func() error{s.openDir, s.openStorage, s.openLoop, s.listenPeers, s.listenClients, s.joinGossip, s.listenOps} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
 	}
+	s.addresses.learn(s.identity.Server, address{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr, Gossip: s.gossipAddr})
 	s.goRun(func() {
 		if err := s.loop.run(); err != nil {
 			s.fail(err)
@@ -73,12 +83,13 @@ func Start(cfg Config) (*Server, error) {
 	if len(cfg.Control) > 0 {
 		s.goRun(func() { s.agent.run(s.ctx) })
 	}
+	s.gossip.seeds(slices.Concat(s.addresses.gossip(hopeMax, func(id cell.ServerID) bool { return id != s.identity.Server }), cfg.Join))
 	s.goRun(func() { s.gossip.run(s.ctx) })
 	s.goRun(s.keepAddresses)
-	s.gossip.seeds(append(cfg.Join, s.addresses.gossip(s.identity.Server)...))
 	return s, nil
 }
 
+// goRun starts a goroutine that ends when ctx or the loop's stop does; Close waits for it.
 func (s *Server) goRun(f func()) {
 	s.wg.Add(1)
 	go func() {
@@ -95,11 +106,19 @@ func (s *Server) openDir() error {
 		return err
 	}
 	s.dir, s.identity, s.boot = dir, dir.Identity(), dir.Boot()
-	s.metrics = newMetrics(s)
-	s.addresses, err = openAddressBook(dir, func(id cell.ServerID, addr string) {
-		s.inbox.call(func(c *core.Core) { c.Address(id, addr) })
-	})
+	s.metrics = newMetrics(s.identity.Brick, s.identity.Color)
+	s.addresses, err = openAddressBook(dir, s.cfg.Logger, s.moved)
 	return err
+}
+
+// moved passes on where another server is now: the loop names it to clients, and the mesh need not wait to dial.
+func (s *Server) moved(id cell.ServerID, a address) {
+	if a.Client != "" {
+		s.inbox.address(id, a.Client)
+	}
+	if s.mesh != nil {
+		s.mesh.Retry(id)
+	}
 }
 
 // openStorage opens Pebble; an error of the disk later stops the server for good.
@@ -123,12 +142,13 @@ func (s *Server) openLoop() error {
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
 	cfg.Events = s.metrics.events(s)
-	began := time.Now()
-	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, began: began, stop: make(chan struct{}), done: make(chan struct{}),
-		core: core.New(cfg, 0, storage.GetBatch)}
+	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), spare: newIntake(),
+		core: core.New(cfg, s.vitals.now(), storage.GetBatch)}
+	s.vitals.turn.Store(int64(s.vitals.now())) // opening the disk may have taken long, and is not the loop's fault
 	return nil
 }
 
+// listenPeers starts the mesh. From here on peers may be heard, and wait in the inbox for the loop.
 func (s *Server) listenPeers() error {
 	ln, err := listen("peer", s.cfg.ListenPeer)
 	if err != nil {
@@ -136,15 +156,17 @@ func (s *Server) listenPeers() error {
 	}
 	s.peerAddr = s.advertised(ln.Addr())
 	s.mesh = mesh.New(mesh.Config{Hello: s.hello(), Listener: ln, Resolve: s.addresses.peer, HeartbeatEvery: heartbeatEvery, Logger: s.cfg.Logger,
-		Heard: s.inbox.heardOf, Gone: s.inbox.goneIs,
-		Messages: func(batch *[]core.PeerMessage) {
-			if !s.inbox.peerMessages(batch) {
-				s.metrics.dropped.WithLabelValues("inbox is full").Add(float64(len(*batch)))
-				s.mesh.Recycle(batch)
-			}
-		}})
+		Heard: s.inbox.heard, Gone: s.inbox.gone, Alive: s.alive, Messages: s.peerMessages})
 	s.metrics.meshStats(&s.mesh.Stats)
 	return nil
+}
+
+// peerMessages queues one frame of a peer for the loop, on the goroutine of its lane.
+func (s *Server) peerMessages(batch *mesh.Batch) {
+	if !s.inbox.peerMessages(batch) {
+		s.metrics.dropped.WithLabelValues("inbox is full").Add(float64(len(batch.Messages)))
+		batch.Recycle()
+	}
 }
 
 func (s *Server) listenClients() error {
@@ -153,12 +175,13 @@ func (s *Server) listenClients() error {
 		return err
 	}
 	s.clientAddr = s.advertised(ln.Addr())
-	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s}, Check: s.checkClient})
+	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s},
+		Check: s.checkClient, OnReject: s.rejected})
 	return nil
 }
 
 func (s *Server) joinGossip() error {
-	g, err := startGossip(s, s.cfg.ListenGossip, s.cfg.Advertise, gossipMeta{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr})
+	g, err := startGossip(s)
 	if err != nil {
 		return err
 	}
@@ -176,7 +199,7 @@ func (s *Server) listenOps() error {
 		return err
 	}
 	s.opsAddr = ln.Addr().String()
-	s.ops = &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second}
+	s.ops = s.opsServer()
 	s.goRun(func() {
 		if err := s.ops.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Logger.Error("ops listener ended", "err", err)
@@ -211,7 +234,7 @@ func (s *Server) hello() wire.Hello {
 func (s *Server) registration() *wire.Registration {
 	return &wire.Registration{Server: s.identity.Server, Name: s.identity.Name, Colony: s.identity.Colony, Brick: s.identity.Brick,
 		Rack: s.identity.Rack, Power: s.identity.Power, Color: s.identity.Color, PeerAddr: s.peerAddr, ClientAddr: s.clientAddr,
-		GossipAddr: s.gossipAddr, Boot: s.boot, Capacity: uint64(s.cfg.Capacity)}
+		GossipAddr: s.gossipAddr, Boot: s.boot, Nodes: uint64(s.vitals.nodes.Load()), Capacity: uint64(s.cfg.Capacity)}
 }
 
 // keepAddresses writes the address book when it changed, at most once a second.
@@ -259,37 +282,43 @@ func (s *Server) Err() error {
 	}
 }
 
+// fail notes why the server cannot go on. It takes no more requests and sends no more heartbeats, so that others take over
+// what it led, and leaves the rest to whoever watches Failed. From any goroutine.
 func (s *Server) fail(err error) {
 	s.failOnce.Do(func() {
 		s.failure = err
 		s.cfg.Logger.Error("the server stops", "err", err)
 		close(s.failed)
+		s.inbox.close()
 	})
 }
 
-// Close stops serving, waits for all goroutines, and releases the data directory. It may be called more than once.
+// Close stops serving, waits for all goroutines, and releases the data directory. It may be called more than once. It
+// waits for the disk, and up to a few seconds for an attempt to join gossip that is under way.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() { s.closeErr = s.close() })
 	return s.closeErr
 }
 
-// close undoes the steps of Start, as far as they came, in the opposite order.
+// close undoes the steps of Start, as far as they came. First nothing new comes in, then the loop ends, then what the loop
+// uses: the mesh and storage must not be closed under it, while the inbox takes what is late and forgets it.
 func (s *Server) close() error {
 	var errs []error
 	s.cancel()
+	s.inbox.close()
 	if s.clients != nil {
 		errs = append(errs, s.clients.Close())
 	}
 	if s.ops != nil {
-		errs = append(errs, s.ops.Close())
-	}
-	if s.gossip != nil {
-		errs = append(errs, s.gossip.stop())
+		errs = append(errs, closeOps(s.ops))
 	}
 	if s.loop != nil {
 		close(s.loop.stop)
 	}
 	s.wg.Wait()
+	if s.gossip != nil {
+		errs = append(errs, s.gossip.stop())
+	}
 	if s.mesh != nil {
 		s.mesh.Close()
 	}

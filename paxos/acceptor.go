@@ -65,8 +65,7 @@ func (r *Replica) onAccept(m *Message) {
 		return
 	}
 	if !r.makeRoom(m.Slot) {
-		r.send(Message{Kind: MsgBehind, To: m.From, Ballot: m.Ballot, Slot: r.applied + 1})
-		r.hear(m.Through, m.From)
+		r.behind(m)
 		return
 	}
 	if !plantedAcceptWithoutPromising {
@@ -75,6 +74,18 @@ func (r *Replica) onAccept(m *Message) {
 	r.accept(Record{Slot: m.Slot, Ballot: m.Ballot, Entry: m.Entry})
 	r.sendDurable(Message{Kind: MsgAccepted, To: m.From, Ballot: m.Ballot, Slot: m.Slot})
 	r.certify(m.Ballot, m.Through, m.From)
+}
+
+// behind refuses an Accept whose ring position is still needed. The refusal is a question to be taught, and like all such
+// questions asked once: every Accept of a full pipeline would be answered with the whole state otherwise.
+func (r *Replica) behind(m *Message) {
+	if m.Through > r.known {
+		r.known, r.teacher = m.Through, m.From
+	}
+	if r.asked != r.applied+1 {
+		r.asked = r.applied + 1
+		r.send(Message{Kind: MsgBehind, To: m.From, Ballot: m.Ballot, Slot: r.asked})
+	}
 }
 
 // makeRoom reports whether the ring position of a slot may be overwritten, asking for a snapshot in the same batch when

@@ -38,14 +38,14 @@ type offer struct {
 
 // pendingRead remembers what a read has to see.
 type pendingRead struct {
-	at   *member
+	at   NodeNumber
 	sees Slot
 }
 
 // fate is what became of one proposal.
 type fate struct {
 	command string
-	at      *member
+	at      NodeNumber
 	never   string // why it must never be delivered, "" when it may
 	slot    Slot   // where it was delivered first
 	open    bool   // its proposer still owes an answer
@@ -155,7 +155,7 @@ func (c *checker) chose(s Slot, chosen *offer) {
 // delivered checks one delivery: in order, once, agreed, chosen by a majority's votes, and not behind a seal.
 func (c *checker) delivered(m *member, d Delivery) {
 	c.holds(d.Slot == m.host.applied+1, "order", "%d delivers slot %d after %d", m.cfg.Self, d.Slot, m.host.applied)
-	if f := c.named[firstCommand(d.Entry)]; f != nil && f.at == m {
+	if f := c.named[firstCommand(d.Entry)]; f != nil && f.at == m.cfg.Self {
 		c.answered(m, d.Entry)
 	}
 	if int(d.Slot) <= len(c.agreed) {
@@ -189,7 +189,7 @@ func firstCommand(e Entry) string {
 // answered closes the proposals of an entry: their proposer delivers it.
 func (c *checker) answered(m *member, e Entry) {
 	for _, command := range e.Commands {
-		if f := c.named[string(command)]; f.at == m {
+		if f := c.named[string(command)]; f.at == m.cfg.Self {
 			f.open = false
 		}
 	}
@@ -278,7 +278,7 @@ func (c *checker) crashed(m *member) {
 	c.seen["crash"]++
 	c.lost(m)
 	for t, read := range c.asked {
-		if read.at == m {
+		if read.at == m.cfg.Self {
 			delete(c.asked, t)
 		}
 	}
@@ -287,14 +287,14 @@ func (c *checker) crashed(m *member) {
 // lost leaves the open proposals of a member without an answer.
 func (c *checker) lost(m *member) {
 	for _, f := range c.fates {
-		if f.at == m {
+		if f.at == m.cfg.Self {
 			f.open = false
 		}
 	}
 }
 
 func (c *checker) proposed(m *member, p Proposal, command string, refusal Refusal) {
-	f := &fate{command: command, at: m, open: refusal == Accepted}
+	f := &fate{command: command, at: m.cfg.Self, open: refusal == Accepted}
 	if !f.open {
 		f.never = "refused"
 	}
@@ -310,13 +310,13 @@ func (c *checker) dropped(p Proposal) {
 
 // readAsked notes that a read has to see everything that anybody delivered so far.
 func (c *checker) readAsked(m *member, t ReadToken) {
-	c.asked[t] = &pendingRead{m, Slot(len(c.agreed))}
+	c.asked[t] = &pendingRead{m.cfg.Self, Slot(len(c.agreed))}
 }
 
 func (c *checker) readReady(m *member, t ReadToken) {
 	read := c.asked[t]
 	c.seen["read answered"]++
-	c.holds(read != nil && read.at == m, "P6", "%d answers read %d, which does not wait there", m.cfg.Self, t)
+	c.holds(read != nil && read.at == m.cfg.Self, "P6", "%d answers read %d, which does not wait there", m.cfg.Self, t)
 	c.holds(m.host.applied >= read.sees, "P6", "%d answers read %d from state@%d, slot %d had been delivered before it was asked", m.cfg.Self, t, m.host.applied, read.sees)
 	delete(c.asked, t)
 }
@@ -324,19 +324,19 @@ func (c *checker) readReady(m *member, t ReadToken) {
 func (c *checker) readFailed(m *member, t ReadToken) {
 	read := c.asked[t]
 	c.seen["read failed"]++
-	c.holds(read != nil && read.at == m, "P6", "%d fails read %d, which does not wait there", m.cfg.Self, t)
+	c.holds(read != nil && read.at == m.cfg.Self, "P6", "%d fails read %d, which does not wait there", m.cfg.Self, t)
 	delete(c.asked, t)
 }
 
 // unanswered lists what the members' clients still wait for.
 func (c *checker) unanswered(m *member) (all []string) {
 	for _, f := range c.fates {
-		if f.open && f.at == m {
+		if f.open && f.at == m.cfg.Self {
 			all = append(all, f.command)
 		}
 	}
 	for t, read := range c.asked {
-		if read.at == m {
+		if read.at == m.cfg.Self {
 			all = append(all, fmt.Sprintf("read %d", t))
 		}
 	}

@@ -36,6 +36,9 @@ func (c *Configuration) Majority() int { return len(c.Members)/2 + 1 }
 
 // Index returns the position of a node in the jury, or -1.
 func (c *Configuration) Index(n NodeNumber) int {
+	if i := int(n) - 1; i >= 0 && i < len(c.Members) && c.Members[i].Node == n {
+		return i // a founding jury is numbered 1, 2, 3, ...
+	}
 	for i := range c.Members {
 		if c.Members[i].Node == n {
 			return i

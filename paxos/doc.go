@@ -49,8 +49,9 @@
 //     that this ballot is still the highest it promised, and after everything re-proposed was applied. Kept by Read and
 //     onConfirmed; told in read.txt.
 //   - P7 (a seal is the end). Nothing is proposed behind a seal: its proposer drains the pipeline first, and a successor
-//     that adopts a seal drops whatever was accepted behind it, which cannot have been chosen. Kept by fill and adopt;
-//     told in seal.txt.
+//     that adopts a seal drops whatever was accepted behind it. That may have a majority in a slot of its own, but it was
+//     never delivered to anybody: had the seal's slot been chosen otherwise, the successor would have found that there
+//     in a higher ballot. Kept by fill and maybeLead; told in seal.txt.
 //
 // # Departures from the textbook
 //

@@ -21,12 +21,13 @@ func (r *Replica) certify(b Ballot, through Slot, from NodeNumber) {
 	r.hear(through, from)
 }
 
-// hear notes that slots up to through are chosen and asks for those that are missing here.
+// hear notes that slots up to through are chosen and asks for those that are missing here. Who says no more than is known
+// here cannot teach; asking would only keep the question from one who can.
 func (r *Replica) hear(through Slot, from NodeNumber) {
 	if through > r.known {
 		r.known, r.teacher = through, from
 	}
-	if r.known > r.applied {
+	if through > r.applied {
 		r.learnFrom(from)
 	}
 }
@@ -122,14 +123,9 @@ func (r *Replica) progressed(progress bool, m *Message) {
 		r.advance()
 	}
 	r.hear(m.Through, m.From)
-}
-
-// onAhead hears that a slot of ours is long chosen elsewhere.
-func (r *Replica) onAhead(m *Message) {
-	if r.role != Follower && r.ballot.Less(m.Ballot) {
-		r.stepDown()
+	if r.known > r.applied {
+		r.learnFrom(r.teacher) // somebody else knows more
 	}
-	r.hear(m.Through, m.From)
 }
 
 // teach sends what a pupil misses: records while the ring holds them, else the whole state, which the host attaches.

@@ -2,10 +2,9 @@ package paxos
 
 // flight is one slot between proposal and decision.
 type flight struct {
-	slot      Slot
-	votes     voters
-	chosen    bool
-	proposals []Proposal
+	slot   Slot
+	votes  voters
+	chosen bool
 }
 
 // adoptee is what the promises brought back for one slot.
@@ -47,6 +46,11 @@ func (r *Replica) Campaign() {
 	if r.role != Follower || r.sealed {
 		return
 	}
+	r.campaign()
+}
+
+// campaign asks for the next ballot.
+func (r *Replica) campaign() {
 	r.role = Candidate
 	r.ballot = Ballot{Round: max(r.seen, r.promised.Round) + 1, Node: r.cfg.Self}
 	r.seen = r.ballot.Round
@@ -103,15 +107,15 @@ func (r *Replica) learnAdopted() {
 // maybeLead turns a candidate with a majority of promises into the proposer, once it was taught everything that some
 // promiser holds only as state (P5).
 func (r *Replica) maybeLead() {
-	if r.role != Candidate || r.promises.count() < r.cfg.Configuration.Majority() {
+	if r.role != Candidate {
 		return
 	}
 	r.learnAdopted()
-	if r.applied < r.owed {
+	if r.sealed {
+		r.stepDown() // there is nothing to lead, whatever the others promise
 		return
 	}
-	if r.sealed {
-		r.stepDown()
+	if r.promises.count() < r.cfg.Configuration.Majority() || r.applied < r.owed {
 		return
 	}
 	r.role, r.next, r.tail, r.informed = Proposer, r.applied+1, r.applied, 0
@@ -122,7 +126,7 @@ func (r *Replica) maybeLead() {
 		}
 		r.tail = a.record.Slot
 		if a.record.Entry.Kind == Seal {
-			break // whatever was accepted behind a seal cannot have been chosen (P7)
+			break // whatever was accepted behind a seal was never delivered to anybody (P7)
 		}
 	}
 }
@@ -135,14 +139,13 @@ func (r *Replica) fill() {
 	for len(r.open) < int(r.cfg.Configuration.Alpha) && !r.sealed && r.sealing != sealSent {
 		switch {
 		case r.next <= r.tail:
-			r.propose(r.adoptedEntry(r.next), nil)
+			r.propose(r.adoptedEntry(r.next))
 		case !r.queue.empty():
 			entry := Entry{Kind: Commands, Commands: r.queue.commands}
-			proposals := r.queue.proposals
 			r.queue = batch{}
-			r.propose(entry, proposals)
+			r.propose(entry)
 		case r.sealing == sealWanted && len(r.open) == 0:
-			r.propose(Entry{Kind: Seal}, nil)
+			r.propose(Entry{Kind: Seal})
 		default:
 			return
 		}
@@ -160,7 +163,7 @@ func (r *Replica) adoptedEntry(s Slot) Entry {
 
 // propose opens the next slot: the own record goes to storage, Accept goes out at once, in a ballot whose round is
 // durable (rule 1). The own vote waits for storage like everybody else's.
-func (r *Replica) propose(entry Entry, proposals []Proposal) {
+func (r *Replica) propose(entry Entry) {
 	s := r.next
 	r.next++
 	if entry.Kind == Seal {
@@ -170,7 +173,7 @@ func (r *Replica) propose(entry Entry, proposals []Proposal) {
 	if !room {
 		panic("paxos: alpha is at most half the window, so the proposer always has room")
 	}
-	r.open = append(r.open, flight{slot: s, proposals: proposals})
+	r.open = append(r.open, flight{slot: s})
 	r.accept(Record{Slot: s, Ballot: r.ballot, Entry: entry})
 	r.informed = max(r.informed, r.applied)
 	r.send(Message{Kind: MsgAccept, Ballot: r.ballot, Slot: s, Entry: entry, Through: r.applied})

@@ -184,7 +184,7 @@ func (r *Replica) Step(m *Message) {
 	case MsgTeachAll:
 		r.onTeachAll(m)
 	case MsgAhead:
-		r.onAhead(m)
+		r.hear(m.Through, m.From) // a slot of ours is long chosen there
 	case MsgBehind:
 		r.teach(m.From, m.Slot)
 	}
@@ -207,6 +207,13 @@ func (r *Replica) Effects() Effects {
 func (r *Replica) Nudge() {
 	switch r.role {
 	case Candidate:
+		if r.promises.count() >= r.cfg.Configuration.Majority() {
+			// Nobody taught what a promiser holds only as state (P5), and that promiser may be dead by now. The others
+			// may do without it, but only in a ballot in which it was not heard; their promises say who can teach.
+			r.asked = 0
+			r.campaign()
+			return
+		}
 		for i, m := range r.cfg.Configuration.Members {
 			if i != r.me && !r.promises.has(i) {
 				r.sendDurable(Message{Kind: MsgPrepare, To: m.Node, Ballot: r.ballot, Slot: r.from})
@@ -230,6 +237,13 @@ func (r *Replica) Nudge() {
 func (r *Replica) Unfinished() bool {
 	return r.role == Candidate || r.known > r.applied || (r.role == Proposer &&
 		(len(r.open) > 0 || r.applied > r.informed || r.applied < r.tail || !r.queue.empty() || r.reads.pending() || r.sealing == sealWanted))
+}
+
+// OwesNotice reports whether all that is unfinished is that the others were not told yet what is chosen. That is usually
+// told by the next Accept, so the host may let it wait longer than what somebody waits for.
+func (r *Replica) OwesNotice() bool {
+	return r.role == Proposer && len(r.open) == 0 && r.applied > r.informed && r.applied >= r.tail && r.known <= r.applied &&
+		r.queue.empty() && !r.reads.pending() && r.sealing != sealWanted
 }
 
 // following returns the member behind n in the jury, skipping this one, so that repeated questions go round.

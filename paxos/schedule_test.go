@@ -328,7 +328,7 @@ func (p *player) obey(m *member, more bool) {
 func (p *player) heal(s *schedule) {
 	w := p.w
 	alive := p.survivors(s.heals)
-	const nudges = 24
+	const nudges = 16
 	for round := range nudges {
 		w.settle(alive)
 		if p.converged(alive) {

@@ -14,7 +14,8 @@ type world struct {
 	network []Message // under way, oldest first; never to zero
 	check   *checker
 	tell    func(format string, args ...any) // tells what the hosts do, for transcripts
-	next    uint64                           // the last proposal or read token issued
+	asked   Proposal                         // the last proposal made
+	reads   ReadToken                        // the last read asked
 }
 
 // member is one member and its host.
@@ -312,20 +313,20 @@ func (w *world) step(message Message) *member {
 
 // propose hands a command to a member, and notes what was answered.
 func (w *world) propose(m *member, command string) Refusal {
-	w.next++
-	refusal := m.replica.Propose([]byte(command), Proposal(w.next))
-	w.check.proposed(m, Proposal(w.next), command, refusal)
+	w.asked++
+	refusal := m.replica.Propose([]byte(command), w.asked)
+	w.check.proposed(m, w.asked, command, refusal)
 	return refusal
 }
 
 // read asks a member for a linearizable read and returns the token.
 func (w *world) read(m *member) (ReadToken, Refusal) {
-	w.next++
-	refusal := m.replica.Read(ReadToken(w.next))
+	w.reads++
+	refusal := m.replica.Read(w.reads)
 	if refusal == Accepted {
-		w.check.readAsked(m, ReadToken(w.next))
+		w.check.readAsked(m, w.reads)
 	}
-	return ReadToken(w.next), refusal
+	return w.reads, refusal
 }
 
 // crash stops a member. Of the batches that were not synced the oldest keep ones turn out to be durable all the same,

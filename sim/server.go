@@ -63,7 +63,6 @@ const (
 	livenessPeriod = 150 * time.Millisecond
 	nudgeAfter     = 20 * time.Millisecond
 	nudgeMax       = 400 * time.Millisecond
-	turnMax        = 100 * time.Microsecond // from the first input of a turn to the turn
 	ringPositions  = 16
 )
 
@@ -142,7 +141,7 @@ func (s *server) wake() {
 		return
 	}
 	s.turning = true
-	s.whileAlive(between(s.dice, turnMax), s.turn)
+	s.whileAlive(between(s.dice, s.world.plan.Turn), s.turn)
 }
 
 // turn takes everything from the inbox, steps the core, and does what it decided.

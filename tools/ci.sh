@@ -38,6 +38,10 @@ gofmt_clean() {
 	[ -z "$dirty" ] || { printf 'not formatted, run "make fmt":\n%s\n' "$dirty"; return 1; }
 }
 
+modules() {
+	"$GO" mod tidy -diff && "$GO" mod verify
+}
+
 # The seed is the commit, so a red run is replayed by checking out the commit; 1 outside a repository.
 seed() {
 	local hash
@@ -55,10 +59,6 @@ properties() {
 	bash tools/schedules.sh -rapid.seed="$(seed)" -rapid.checks="$CHECKS"
 }
 
-planted() {
-	"$GO" test -count=1 -tags planted -run Planted "$@"
-}
-
 golden() {
 	local dirs
 	mapfile -t dirs < <(packages_with '^func TestGolden')
@@ -69,20 +69,14 @@ step "gofmt" gofmt_clean
 step "go vet" "$GO" vet ./...
 step "go vet -tags costly" "$GO" vet -tags costly ./...
 step "staticcheck" "$GO" tool -modfile=tools/go.mod staticcheck ./...
-step "modules: go.sum is whole and unchanged" "$GO" mod verify
+step "modules: tidy, and as go.sum knows them" modules
 step "house: arrows, budgets, hygiene" "$GO" test -count=1 ./internal/house/...
-step "make test" make test
+step "make test, planted bugs included" make test
 step "tests with costly assertions" costly
 if [ -n "$(packages_with 'pgregory.net/rapid')" ]; then
 	step "random schedules, seeded" properties
 else
 	cannot "random schedules" "no test draws any"
-fi
-if [ -n "$(packages_with '^(//go:build planted|func TestPlanted)')" ]; then
-	mapfile -t dirs < <(packages_with '^(//go:build planted|func TestPlanted)')
-	step "planted bugs are found" planted "${dirs[@]}"
-else
-	cannot "planted bugs" "no test with the build tag 'planted'"
 fi
 if [ -n "$(packages_with '^func TestGolden')" ]; then
 	step "golden bytes" golden

@@ -35,7 +35,7 @@ func (c *Core) create(f *wire.Founding) *cell.Error {
 		return refuse(cell.Invalid, "%v", err)
 	}
 	if dead, ok := c.tombstones[f.Cell]; ok && f.Incarnation <= dead {
-		return refuse(cell.Stale, "incarnation %d was deleted here, up to %d", f.Incarnation, dead)
+		return refuse(cell.Deleted, "incarnation %d was deleted here, up to %d", f.Incarnation, dead)
 	}
 	if h := c.index[f.Cell]; h != nil {
 		if h.incarnation == f.Incarnation && sameJury(h.configuration, configuration) {

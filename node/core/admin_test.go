@@ -123,12 +123,12 @@ func TestTombstoneRefusesLateCreation(t *testing.T) {
 		}
 	}
 	late := foundingOf("vol-1", 1, 0, 1, 2, 3, 4, 5, 6)
-	if err := c.createAt(0, late); err == nil || err.Kind != cell.Stale {
-		t.Errorf("late creation: %v, want stale", err)
+	if err := c.createAt(0, late); err == nil || err.Kind != cell.Deleted {
+		t.Errorf("late creation: %v, want deleted", err)
 	}
 	c.restart(0)
-	if err := c.createAt(0, late); err == nil || err.Kind != cell.Stale {
-		t.Errorf("late creation after a restart: %v, want stale", err)
+	if err := c.createAt(0, late); err == nil || err.Kind != cell.Deleted {
+		t.Errorf("late creation after a restart: %v, want deleted", err)
 	}
 	next := late
 	next.Incarnation = 2

@@ -26,6 +26,9 @@ type Config struct {
 	LivenessPeriod time.Duration
 	// NudgeAfter: an unfinished cell without progress repeats what may have been lost; doubles up to NudgeMax.
 	NudgeAfter, NudgeMax time.Duration
+	// NoticeAfter: a proposer that nobody asks for so long tells the other members what is chosen. Until then they hear it
+	// with the next write, and answer stale reads from one write earlier.
+	NoticeAfter time.Duration
 	// IdleAfter: a hot node that nobody touched for so long goes cold.
 	IdleAfter time.Duration
 	// LoadingMax bounds the inputs that wait for one loading node; WaitersMax the requests in flight of the server.
@@ -40,7 +43,7 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
-		Capacity: 200_000, LivenessPeriod: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: 2 * time.Second,
+		Capacity: 200_000, LivenessPeriod: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
 		IdleAfter: 30 * time.Second, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
@@ -132,6 +135,7 @@ type Core struct {
 	loads       map[storage.ReadID]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
+	last        *server // sender of the newest message; messages come in frames of one sender
 	peerChanges int
 	talking     []*server // with messages of this turn
 	value       []byte    // scratch for stored values
@@ -181,7 +185,7 @@ type PeerMessage struct {
 
 // OnPeer takes one message from a peer.
 func (c *Core) OnPeer(m *PeerMessage) {
-	c.Heard(m.From)
+	from := c.sender(m.From)
 	h := c.index[m.Envelope.Cell]
 	switch {
 	case h == nil:
@@ -190,7 +194,7 @@ func (c *Core) OnPeer(m *PeerMessage) {
 		c.drop("wrong incarnation")
 	case m.Message.To != 0 && m.Message.To != h.node:
 		c.drop("wrong recipient")
-	case h.configuration.Server(m.Message.From) != paxos.ServerID(m.From):
+	case h.server(m.Message.From) != from:
 		c.drop("sender is not that node")
 	default:
 		c.whenHot(h, input{peer: m})
@@ -226,7 +230,7 @@ func (c *Core) release() {
 				c.step(item.node, &item.message)
 			}
 		default:
-			c.emit(item.node, &item.message)
+			c.guard(item.node, func() { c.emit(item.node, &item.message) })
 		}
 	}
 	if i == 0 {

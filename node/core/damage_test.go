@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"physalia/cell"
+	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
 	"physalia/node/storage"
 	"physalia/paxos"
@@ -114,4 +115,39 @@ func TestPoisonStopsOneCell(t *testing.T) {
 	}
 	c.mustFail(c.count(0, "vol-1", 2), cell.Quarantined)
 	c.mustCount(0, "vol-2", 2, 2)
+}
+
+// A node that goes out of service while a write is under way does not know what becomes of it, and must not say that it
+// was not applied.
+func TestQuarantineLeavesOutcomesUnknown(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.lost = func(from, _ int, m *paxos.Message) bool { return m.Kind == paxos.MsgAccepted } // sent, and on its way for long
+	write := c.send(0, wire.MethodTxn, &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(1), Txn: increment("n")})
+	c.lost = nil
+	h := c.servers[0].core.index["vol-1"]
+	c.servers[0].core.step(h, &paxos.Message{Kind: paxos.MsgAccept, From: 1, Ballot: paxos.Ballot{Round: 1, Node: 1}, Slot: 1, Entry: paxos.Entry{Kind: paxos.NoOp}})
+	c.settle()
+	c.mustFail(c.answer(write), cell.UnknownResult)
+	c.mustFail(c.count(0, "vol-1", 1), cell.Quarantined)
+
+	retry := &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(1), Txn: increment("n")}
+	retry.Header.Attempt = attemptsBeforeTakeover
+	if r := c.answer(c.send(1, wire.MethodTxn, retry)); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.mustRead(1, "vol-1", 1)
+}
+
+// A message that cannot be encoded takes its node out of service, not the server.
+func TestUnsendableStopsOneNode(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.create("vol-2")
+	h := c.servers[0].core.index["vol-1"]
+	c.mustCount(0, "vol-1", 1, 1)
+	c.servers[0].core.hold(heldItem{node: h, message: paxos.Message{Kind: paxos.MsgAccept, From: 1, To: 2}}) // an entry without a kind
+	c.settle()
+	c.mustFail(c.count(0, "vol-1", 2), cell.Quarantined)
+	c.mustCount(0, "vol-2", 1, 1)
 }

@@ -19,6 +19,7 @@ type hosted struct {
 	node          paxos.NodeNumber
 	handle        Handle
 	configuration *paxos.Configuration
+	members       []*server    // the configuration's servers, in its order
 	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7)
 	sealed        bool
 	quarantined   string // why; empty when it is well
@@ -185,7 +186,7 @@ func (c *Core) quarantine(h *hosted, why string) {
 
 const quarantineHint = "this node is out of service and kept for inspection; the other members go on"
 
-// cool drops the hot part; waiters are answered with err.
+// cool drops the hot part; waiters are answered with err, but a transaction may be on its way, and its outcome is unknown.
 func (c *Core) cool(h *hosted, err *cell.Error) {
 	queue := h.queue
 	h.queue = nil
@@ -195,7 +196,14 @@ func (c *Core) cool(h *hosted, err *cell.Error) {
 	if h.hot == nil {
 		return
 	}
-	c.failAll(&h.hot.waiters, err)
+	s := &h.hot.waiters
+	for _, w := range s.inOrder(func(w *waiter) bool { return w.request.Kind == RequestTxn }) {
+		unknown := *err
+		unknown.Kind, unknown.Hint = cell.UnknownResult, "repeat the same request"
+		delete(s.txns, w.key())
+		c.fail(w, &unknown)
+	}
+	c.failAll(s, err)
 	c.setLed(h, false)
 	h.hot = nil
 }

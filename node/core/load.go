@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"physalia/cell"
 	"physalia/cell/machine"
 	"physalia/internal/wire/peer"
 	"physalia/node/storage"
@@ -116,6 +117,10 @@ func (c *Core) boot(pairs []storage.Pair) error {
 func (c *Core) add(h *hosted) {
 	c.index[h.id] = h
 	c.order = append(c.order, h)
+	h.members = make([]*server, len(h.configuration.Members))
+	for i, m := range h.configuration.Members {
+		h.members[i] = c.server(cell.ServerID(m.Server))
+	}
 	c.share(h, 1)
 	c.routeChanged(h, false)
 }

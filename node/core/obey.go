@@ -29,6 +29,11 @@ func (c *Core) obey(h *hosted) {
 			return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
 		}
 	}
+	c.guard(h, func() { c.carryOut(h, &e) })
+}
+
+// carryOut stores, sends and answers, in this order, so that a panic on the way has promised nothing.
+func (c *Core) carryOut(h *hosted, e *paxos.Effects) {
 	c.persist(h, &e.Persist)
 	for i := range e.SendNow {
 		c.emit(h, &e.SendNow[i])
@@ -36,7 +41,7 @@ func (c *Core) obey(h *hosted) {
 	for i := range e.SendDurable {
 		c.hold(heldItem{node: h, message: e.SendDurable[i]})
 	}
-	c.settle(h, &e)
+	c.settle(h, e)
 }
 
 // settle answers readers and those whose proposals came to nothing, and decides whether Tick has to look after the node.

@@ -39,6 +39,23 @@ func (c *Core) Heard(id cell.ServerID) {
 	s.heard, s.gone = max(c.now, 1), false
 }
 
+// sender is the server that a message came from, and notes its sign of life.
+func (c *Core) sender(id cell.ServerID) *server {
+	if c.last == nil || c.last.id != id {
+		c.last = c.server(id)
+	}
+	c.last.heard, c.last.gone = max(c.now, 1), false
+	return c.last
+}
+
+// server is the server of one of the cell's nodes, nil when the configuration has no such node.
+func (h *hosted) server(n paxos.NodeNumber) *server {
+	if i := h.configuration.Index(n); i >= 0 {
+		return h.members[i]
+	}
+	return nil
+}
+
 // Gone notes that nothing listens at a peer's address: it counts as dead until it is heard of again. While everybody may
 // still be starting it means nothing.
 func (c *Core) Gone(id cell.ServerID) {
@@ -79,8 +96,7 @@ func (c *Core) PeerChanges() int { return c.peerChanges }
 
 // share counts the servers of a node's cell in or out.
 func (c *Core) share(h *hosted, by int) {
-	for _, m := range h.configuration.Members {
-		s := c.server(cell.ServerID(m.Server))
+	for _, s := range h.members {
 		if s.shared += by; s.shared == max(by, 0) {
 			c.peerChanges++
 		}
@@ -134,13 +150,13 @@ func (c *Core) emit(h *hosted, m *paxos.Message) {
 	for i := range h.configuration.Members {
 		member := &h.configuration.Members[i]
 		if member.Node == m.To || (m.To == 0 && member.Node != h.node) {
-			c.enqueue(cell.ServerID(member.Server), lane, c.body)
+			c.enqueue(h.members[i], lane, c.body)
 		}
 	}
 }
 
-func (c *Core) enqueue(to cell.ServerID, lane Lane, message []byte) {
-	s := c.server(to)
+// enqueue adds an encoded message to what leaves for a server in this turn.
+func (c *Core) enqueue(s *server, lane Lane, message []byte) {
 	if !s.talking {
 		s.talking = true
 		c.talking = append(c.talking, s)
@@ -151,7 +167,7 @@ func (c *Core) enqueue(to cell.ServerID, lane Lane, message []byte) {
 		*o = PeerOut{}
 	}
 	if o.Body == nil {
-		*o = PeerOut{To: to, Lane: lane, Body: s.spare[lane][:0]}
+		*o = PeerOut{To: s.id, Lane: lane, Body: s.spare[lane][:0]}
 		s.spare[lane] = nil
 	}
 	o.Count++

@@ -20,7 +20,11 @@ func (c *Core) nudge() {
 			h.isActive = false
 			continue
 		}
-		if unfinished && c.now-s.quiet >= s.backoff {
+		wait := s.backoff
+		if s.replica.OwesNotice() {
+			wait = max(wait, c.cfg.NoticeAfter)
+		}
+		if unfinished && c.now-s.quiet >= wait {
 			s.quiet = c.now
 			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
 			c.guard(h, s.replica.Nudge)

@@ -9,160 +9,120 @@ import (
 	"physalia/cell"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
-	"physalia/internal/wire/peer"
-	"physalia/node/core"
 )
 
-// connectionsMax bounds the peers' connections; a colony's pool has far fewer servers than this.
-const connectionsMax = 10_000
+// inboundKey names one incoming lane.
+type inboundKey struct {
+	from    cell.ServerID
+	purpose wire.Purpose
+}
 
+// inbound is the connection that a peer's lane has now.
+type inbound struct {
+	conn net.Conn
+	boot uint64 // of the peer, as it said
+}
+
+// acceptPause is how long the accept loop rests after an error such as "too many open files", which only time cures.
+const acceptPause = 50 * time.Millisecond
+
+// accept takes connections until the mesh is closed.
 func (m *Mesh) accept() {
 	defer m.wg.Done()
 	for {
 		nc, err := m.cfg.Listener.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || !backoff(m.ctx, 0) {
+			if errors.Is(err, net.ErrClosed) || !sleep(m.ctx, nil, acceptPause) {
 				return
 			}
-			m.cfg.Logger.Warn("cannot accept peers", "err", err)
+			m.loud.Do(func() { m.cfg.Logger.Warn("cannot accept peers", "err", err) })
 			continue
 		}
-		if !m.track(nc) {
-			return
+		if m.track(nc) {
+			m.wg.Add(1)
+			go m.serve(nc)
 		}
-		m.mu.Lock()
-		full := len(m.conns) > connectionsMax
-		m.mu.Unlock()
-		if full {
-			m.Stats.Refused.Add(1)
-			m.untrack(nc)
-			continue
-		}
-		m.wg.Add(1)
-		go m.serve(nc)
 	}
 }
 
-// serve reads one peer's lane to its end.
+// track registers an accepted connection so that Close can end it; it closes nc and reports false when there are too many
+// or the mesh is closed.
+func (m *Mesh) track(nc net.Conn) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	full := len(m.accepted) >= connectionsMax
+	if full {
+		m.Stats.ConnectionsRefused.Add(1)
+	}
+	if full || m.closed {
+		nc.Close() // without a word: even refusing costs more than there is
+		return false
+	}
+	m.accepted[nc] = struct{}{}
+	return true
+}
+
+// untrack forgets an accepted connection, and its lane if no newer connection has taken it over.
+func (m *Mesh) untrack(nc net.Conn, key inboundKey) {
+	nc.Close() // it may be closed already
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.accepted, nc)
+	if in := m.inbound[key]; in != nil && in.conn == nc {
+		delete(m.inbound, key)
+	}
+}
+
+// serve reads one peer's lane from its Hello to its end.
 func (m *Mesh) serve(nc net.Conn) {
 	defer m.wg.Done()
-	defer m.untrack(nc)
-	if err := nc.SetDeadline(time.Now().Add(handshakeTime)); err != nil {
-		return // closed already
-	}
-	stream, refusal := rpc.AcceptStream(nc, m.rpcConfig(wire.ForPaxos, m.check))
+	var key inboundKey
+	defer func() { m.untrack(nc, key) }()
+	// A connection on which no deadline can be set is closed already, and the next read finds that out.
+	nc.SetDeadline(time.Now().Add(acceptTimeout))
+	stream, refusal := rpc.AcceptStream(nc, m.rpcConfig(wire.ForPaxos, m.checkInbound))
 	if refusal != nil {
-		m.Stats.PeersRefused.Add(1)
-		m.cfg.Logger.Warn("peer refused", "remote", nc.RemoteAddr(), "err", refusal)
+		if refusal.Kind == cell.Refused || refusal.Kind == cell.Stale {
+			m.Stats.PeersRefused.Add(1)
+			m.loud.Do(func() { m.cfg.Logger.Warn("peer refused", "remote", nc.RemoteAddr(), "err", refusal) })
+		}
 		return
 	}
-	if err := nc.SetDeadline(time.Time{}); err != nil {
-		return // closed already
-	}
-	err := m.read(stream)
-	if m.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
-		m.cfg.Logger.Debug("peer lane ended", "peer", stream.Peer.Server, "purpose", stream.Peer.Purpose, "err", err)
-	}
-}
-
-func (m *Mesh) read(s *rpc.Stream) error {
-	r := reader{mesh: m, from: s.Peer.Server, names: make(map[string]cell.ID)}
-	r.decoder.Intern = r.intern
-	var buf []byte
-	for {
-		body, err := wire.ReadFrame(s.In, buf, wire.PeerFrameMax)
-		if err != nil {
-			return err
-		}
-		if buf = body; cap(buf) > 1<<20 {
-			buf = nil // one large frame must not be kept forever
-		}
-		if s.Peer.Purpose == wire.ForHeartbeat {
-			err = r.heartbeat(body)
-		} else {
-			err = r.messages(body)
-		}
-		if err != nil {
-			m.Stats.Malformed.Add(1)
-			m.cfg.Logger.Warn("malformed frame from peer", "peer", r.from, "err", err)
-			return err
-		}
+	nc.SetDeadline(time.Time{})
+	key = inboundKey{stream.Peer.Server, stream.Peer.Purpose}
+	m.establish(key, &inbound{nc, stream.Peer.Boot})
+	m.Retry(key.from) // it lives: lanes to it need not wait for their turn
+	if err := m.read(stream); m.ctx.Err() == nil && !errors.Is(err, net.ErrClosed) {
+		m.cfg.Logger.Debug("peer lane ended", "peer", key.from, "purpose", key.purpose, "err", err)
 	}
 }
 
-// reader decodes what one peer sends on one lane.
-type reader struct {
-	mesh    *Mesh
-	from    cell.ServerID
-	decoder peer.Decoder
-	names   map[string]cell.ID // one string per cell name, bounded
-}
-
-// namesMax bounds the names kept per connection; beyond, they are forgotten and learned anew.
-const namesMax = 200_000
-
-func (r *reader) intern(b []byte) cell.ID {
-	if id, ok := r.names[string(b)]; ok {
-		return id
+// checkInbound judges who connects: a peer that belongs here, for a lane that exists, and not an earlier life of one that
+// is connected.
+func (m *Mesh) checkInbound(peer wire.Hello) *cell.Error {
+	if peer.Purpose != wire.ForPaxos && peer.Purpose != wire.ForBulk && peer.Purpose != wire.ForHeartbeat {
+		return refuse("this address serves the lanes of peer servers, not purpose %d", peer.Purpose)
 	}
-	id := cell.ID(b)
-	if id.Check() != nil {
-		return "" // hosted nowhere, and dropped as such
+	if refusal := m.check(peer); refusal != nil {
+		return refusal
 	}
-	if len(r.names) >= namesMax {
-		clear(r.names)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if in := m.inbound[inboundKey{peer.Server, peer.Purpose}]; in != nil && peer.Boot < in.boot {
+		return &cell.Error{Op: "mesh.hello", Kind: cell.Stale,
+			Detail: fmt.Sprintf("server %s is connected with boot %d, this is boot %d", peer.Server, in.boot, peer.Boot),
+			Hint:   "two processes run under one identity: stop one of them"}
 	}
-	r.names[string(id)] = id
-	return id
-}
-
-func (r *reader) heartbeat(body []byte) error {
-	in := wire.NewReader(body)
-	var h peer.Heartbeat
-	peer.DecodeHeartbeat(&in, &h)
-	if err := in.Done(); err != nil {
-		return fmt.Errorf("heartbeat: %w", err)
-	}
-	r.mesh.cfg.Heard(r.from)
 	return nil
 }
 
-func (r *reader) messages(body []byte) error {
-	in := wire.NewReader(body)
-	var head peer.FrameHead
-	head.Decode(&in)
-	batch := r.mesh.batch()
-	for i := 0; i < head.Count && in.Err() == nil; i++ {
-		*batch = append(*batch, core.PeerMessage{From: r.from})
-		m := &(*batch)[i]
-		r.decoder.DecodeMessage(&in, &m.Envelope, &m.Message)
+// establish makes a connection its lane's, and closes the one before it: the peer dials again only after it has given up
+// the old one, of which this side may not have heard.
+func (m *Mesh) establish(key inboundKey, in *inbound) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old := m.inbound[key]; old != nil {
+		old.conn.Close() // its goroutine sees to the rest
 	}
-	if err := in.Done(); err != nil {
-		r.mesh.Recycle(batch)
-		return fmt.Errorf("frame of %d messages: %w", head.Count, err)
-	}
-	r.mesh.Stats.FramesReceived.Add(1)
-	r.mesh.Stats.MessagesReceived.Add(uint64(head.Count))
-	r.mesh.cfg.Messages(batch)
-	return nil
-}
-
-func (m *Mesh) batch() *[]core.PeerMessage {
-	if b, ok := m.spare.Get().(*[]core.PeerMessage); ok {
-		return b
-	}
-	return new([]core.PeerMessage)
-}
-
-// batchKeep is the longest batch whose memory is kept.
-const batchKeep = 1024
-
-// Recycle takes back a batch that Messages handed out.
-func (m *Mesh) Recycle(b *[]core.PeerMessage) {
-	if cap(*b) > batchKeep {
-		return
-	}
-	clear(*b)
-	*b = (*b)[:0]
-	m.spare.Put(b)
+	m.inbound[key] = in
 }

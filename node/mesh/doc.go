@@ -1,7 +1,32 @@
 // Package mesh carries frames between the servers of one brick and color: the doing half of what core.Output says.
 //
+// # Lanes
+//
 // Every ordered pair of servers uses one TCP connection per lane (heartbeat, Paxos, bulk), dialled by the sender, so that
-// a snapshot never delays a vote and nothing delays a heartbeat. Each lane has one goroutine that swaps a double buffer
-// and writes it in one call; a lane that cannot connect drops what it is given, and says so in Stats: Paxos expects
-// messages to be lost. Memory is bounded per lane. Servers of another colony, brick or color are refused at the Hello.
+// a snapshot never delays a vote and nothing delays a heartbeat. What is dialled is only written, what is accepted is
+// only read: the two directions of a pair fail on their own, as networks do. Within a lane and one connection frames
+// arrive in the order of Send; across connections nothing is promised, and Paxos needs nothing.
+//
+// # What is lost
+//
+// The mesh never blocks its caller and never repeats a frame. A lane that cannot connect, or whose peer does not read,
+// drops what it is given and says so in Stats: Paxos expects messages to be lost, and an old vote is worth nothing. A
+// connection on which the peer acknowledges nothing for silenceMax is given up, since after a longer partition TCP itself
+// would wait for as long again before it tries.
+//
+// # What is bounded
+//
+// Per peer and lane: the bytes queued to be sent, the bytes received and not yet recycled, one connection per direction.
+// Per mesh: the connections. A frame is checked before anything of it is believed; one that does not decode ends its
+// lane and is counted, since it comes from a broken or foreign peer.
+//
+// # Who may talk
+//
+// Servers of another colony, brick or color are refused at the Hello, by both sides, before any other byte (DESIGN.md
+// section 10). An address where another server answers than the one that was meant is refused too: addresses are rumours.
+//
+// # Heartbeats
+//
+// A heartbeat says that this server can be useful to that peer, not that a goroutine runs: it is withheld while Config.Alive
+// says no or the Paxos lane to the peer does not move (rule 13, hazard H9).
 package mesh

@@ -1,8 +1,10 @@
 package mesh
 
 import (
+	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"physalia/internal/wire"
@@ -10,30 +12,51 @@ import (
 	"physalia/node/core"
 )
 
-// link is one lane to one peer: a double buffer and the goroutine that writes it.
+// link is one outgoing lane: a double buffer, and the goroutine that connects and writes it. Frames are finished under the
+// lock, by whoever adds them; the writer swaps the buffer for an empty one and hands all of it to one write call, so that
+// the number of system calls falls as the load rises.
 type link struct {
-	mesh *Mesh
-	key  linkKey
-	max  int
-	wake chan struct{}
+	mesh   *Mesh
+	key    linkKey
+	max    int // bytes queued at most
+	ctx    context.Context
+	cancel context.CancelFunc
+	wake   chan struct{} // capacity 1: something is queued
+	retry  chan struct{} // capacity 1: dial again now
+
+	// stalled is when the lane ceased to move, in nanoseconds since mesh.began: the start of a write under way, or of the
+	// time without a connection. Zero while it moves or has nothing to do.
+	stalled atomic.Int64
 
 	mu     sync.Mutex
-	queued []byte
-	down   bool // connecting failed lately: nothing is queued
+	queued []byte // whole frames
+	frames int    // in queued
+	down   bool   // connecting failed: nothing is queued until it succeeds. At first there is hope
 }
 
 func newLink(m *Mesh, key linkKey) *link {
-	l := &link{mesh: m, key: key, max: paxosQueueBytes, wake: make(chan struct{}, 1)}
+	l := &link{mesh: m, key: key, max: paxosQueueBytes, wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
 	if key.lane == core.LaneBulk {
 		l.max = bulkQueueBytes
 	}
+	l.ctx, l.cancel = context.WithCancel(m.ctx)
 	return l
 }
 
-// add frames one output into the queue; it reports false when it was dropped.
+// frameOverhead is what add puts before the messages.
+const frameOverhead = wire.FrameHeaderBytes + peer.FrameHeadBytes
+
+// add frames one output into the queue; it reports false when it was dropped. A frame beyond the receiver's bounds is
+// dropped here: the receiver would end the lane over it, and lose the others with it.
 func (l *link) add(o *core.PeerOut, durable uint64) bool {
+	if o.Count > peer.FrameMessagesMax || len(o.Body)+peer.FrameHeadBytes > wire.PeerFrameMax {
+		l.mesh.loud.Do(func() {
+			l.mesh.cfg.Logger.Error("frame beyond the bounds of the lane", "peer", o.To, "messages", o.Count, "bytes", len(o.Body))
+		})
+		return false
+	}
 	l.mu.Lock()
-	if l.down || len(l.queued)+len(o.Body) > l.max {
+	if l.down || len(l.queued)+frameOverhead+len(o.Body) > l.max {
 		l.mu.Unlock()
 		return false
 	}
@@ -42,88 +65,97 @@ func (l *link) add(o *core.PeerOut, durable uint64) bool {
 	b = peer.FrameHead{Durable: durable, Count: o.Count}.Append(b)
 	b = append(b, o.Body...)
 	l.queued = wire.EndFrame(b, start)
+	l.frames++
 	l.mu.Unlock()
-	select {
-	case l.wake <- struct{}{}:
-	default: // the writer is awake already
-	}
+	poke(l.wake)
 	return true
 }
 
-// run connects, writes until the connection breaks, and connects again, until the mesh is closed.
+// run connects, writes until the connection breaks, and connects again, until the link or the mesh is closed.
 func (l *link) run() {
 	defer l.mesh.wg.Done()
+	defer l.cancel()
 	purpose := wire.ForPaxos
 	if l.key.lane == core.LaneBulk {
 		purpose = wire.ForBulk
 	}
-	for failures := 0; ; failures++ {
-		stream, err := l.mesh.dial(l.mesh.ctx, l.key.to, purpose)
+	for a := (attempts{}); ; {
+		a.begin()
+		nc, err := l.mesh.dial(l.ctx, l.key.to, purpose)
 		if err == nil {
-			failures = 0
-			l.setDown(false)
-			err = l.write(stream.Conn)
-			l.mesh.untrack(stream.Conn)
+			l.up()
+			err = l.write(nc)
 		}
-		if l.mesh.ctx.Err() != nil {
-			return
+		l.drop()
+		if l.ctx.Err() == nil {
+			l.mesh.cfg.Logger.Debug("peer lane is down", "peer", l.key.to, "lane", l.key.lane, "err", err)
 		}
-		l.setDown(true)
-		l.mesh.cfg.Logger.Debug("peer lane is down", "peer", l.key.to, "lane", l.key.lane, "err", err)
-		if !backoff(l.mesh.ctx, failures) {
+		if !a.pause(l.ctx, l.retry) {
 			return
 		}
 	}
 }
 
-func (l *link) setDown(down bool) {
+// up notes that the lane is connected.
+func (l *link) up() {
+	l.stalled.Store(0)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.down = down
-	if down {
-		l.queued = nil
-	}
+	l.down = false
 }
 
-// write sends what is queued, everything in one call, until the connection breaks.
+// drop notes that the lane is not connected, and forgets what is queued: it would be stale before it arrived.
+func (l *link) drop() {
+	l.stalled.CompareAndSwap(0, l.now())
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mesh.Stats.FramesDropped.Add(uint64(l.frames))
+	l.down, l.queued, l.frames = true, nil, 0
+}
+
+func (l *link) now() int64 { return int64(time.Since(l.mesh.began)) }
+
+// take swaps what is queued for an empty buffer.
+func (l *link) take(empty []byte) (out []byte, frames int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out, frames = l.queued, l.frames
+	l.queued, l.frames = empty[:0], 0
+	return out, frames
+}
+
+// write sends what is queued, everything in one call, until the connection breaks, and closes it.
 func (l *link) write(nc net.Conn) error {
-	closed := make(chan struct{})
-	l.mesh.wg.Add(1)
-	go func() { // the peer sends nothing on this connection: reading finds out when it goes away
-		defer l.mesh.wg.Done()
-		defer close(closed)
-		var one [1]byte
-		nc.Read(one[:]) // whatever it returns, the connection is of no use any more
-		nc.Close()
-	}()
-	defer func() { nc.Close(); <-closed }()
+	broken, end := watch(l.ctx, nc)
+	defer end()
+	stats := &l.mesh.Stats
 	var spare []byte
 	for {
-		l.mu.Lock()
-		out := l.queued
-		l.queued = spare[:0]
-		l.mu.Unlock()
-		if len(out) == 0 {
+		out, frames := l.take(spare)
+		if frames == 0 {
 			spare = out
 			select {
-			case <-l.mesh.ctx.Done():
-				return l.mesh.ctx.Err()
-			case <-closed:
+			case <-broken:
 				return net.ErrClosed
 			case <-l.wake:
 			}
 			continue
 		}
-		if err := nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		l.stalled.Store(l.now())
+		err := nc.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err == nil {
+			_, err = nc.Write(out)
+		}
+		if err != nil {
+			stats.FramesDropped.Add(uint64(frames)) // some may have arrived; nobody can say which
 			return err
 		}
-		if _, err := nc.Write(out); err != nil {
-			return err
-		}
-		l.mesh.Stats.FramesSent.Add(1)
-		l.mesh.Stats.BytesSent.Add(uint64(len(out)))
-		if spare = out; cap(spare) > 1<<20 {
-			spare = nil // one burst must not be kept forever
+		l.stalled.Store(0)
+		stats.Writes.Add(1)
+		stats.FramesSent.Add(uint64(frames))
+		stats.BytesSent.Add(uint64(len(out)))
+		if spare = out; cap(spare) > keptBytes {
+			spare = nil
 		}
 	}
 }

@@ -2,68 +2,85 @@ package mesh
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"physalia/cell"
-	"physalia/internal/rpc"
+	"physalia/internal/must"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
 
-// Config says who this server is and whom to tell what arrives. The functions are called from the mesh's goroutines and
-// must not block.
+// Config says who this server is and whom to tell what arrives. Its functions are called from many of the mesh's
+// goroutines at once, must not block, and must not call Close.
 type Config struct {
-	Hello    wire.Hello                                              // colony, brick, color, server, boot of this server
-	Listener net.Listener                                            // where peers connect
-	Resolve  func(cell.ServerID) string                              // a server's peer address, empty when unknown
-	Messages func(batch *[]core.PeerMessage)                         // what one frame carried; give it back with Recycle
-	Heard    func(cell.ServerID)                                     // a heartbeat arrived
-	Gone     func(cell.ServerID)                                     // nothing listens at the peer's address
-	Dial     func(context.Context, string, string) (net.Conn, error) // nil: plain TCP
-	// HeartbeatEvery is the interval of heartbeats to each peer; the first is smeared over it.
-	HeartbeatEvery time.Duration
-	Logger         *slog.Logger
+	Hello    wire.Hello                                                        // colony, brick, color, server, boot of this server; versions and purpose are set here
+	Listener net.Listener                                                      // where peers connect; the mesh owns it from New on
+	Resolve  func(cell.ServerID) string                                        // a server's peer address, empty when unknown; asked before every dial
+	Messages func(*Batch)                                                      // what one frame carried; whoever takes it calls Batch.Recycle once
+	Heard    func(cell.ServerID)                                               // a heartbeat arrived
+	Gone     func(cell.ServerID)                                               // nothing listens at the peer's address: it is not there, or not yet
+	Alive    func() bool                                                       // asked before every heartbeat: false withholds it; nil: always alive
+	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: plain TCP; the place for TLS
+
+	HeartbeatEvery time.Duration // interval of heartbeats to each peer, above zero; the first is smeared over it
+	Logger         *slog.Logger  // required
 }
 
-// Bounds of the mesh.
+// Bounds of the mesh. Times are what a peer in the same brick needs at worst, with room for a busy processor.
 const (
-	paxosQueueBytes = 16 << 20 // queued per peer on the Paxos lane
-	bulkQueueBytes  = 64 << 20 // queued per peer on the bulk lane
-	dialBackoffMin  = 50 * time.Millisecond
-	dialBackoffMax  = time.Second
-	writeTimeout    = 10 * time.Second
-	handshakeTime   = 5 * time.Second
-	readBuffer      = 64 << 10
+	paxosQueueBytes = 8 << 20   // queued per peer on the Paxos lane; a turn's frame for one peer is at most about 1 MiB
+	bulkQueueBytes  = 16 << 20  // queued per peer on the bulk lane: one member's share of teaching
+	keptBytes       = 256 << 10 // of a buffer between frames; one burst must not be kept for ever
+
+	dialBackoffMin = 50 * time.Millisecond
+	dialBackoffMax = time.Second
+	dialTimeout    = 2 * time.Second  // connecting and Hello, this side dialling: a lost SYN is repeated after 1 s
+	acceptTimeout  = 5 * time.Second  // Hello, the other side dialling
+	writeTimeout   = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
+	silenceMax     = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
+	stallMax       = time.Second      // a Paxos lane that does not move for longer withholds heartbeats: a liveness period
+
+	connectionsMax = 10_000 // accepted; a pool of one brick and color has far fewer lanes
 )
 
-// Stats counts what went through the mesh; all numbers only grow.
+// Stats counts what went through the mesh since New; all numbers only grow. Read them at any time.
 type Stats struct {
-	FramesSent, BytesSent, FramesDropped    atomic.Uint64
-	FramesReceived, MessagesReceived        atomic.Uint64
-	Refused, Dials, Malformed, PeersRefused atomic.Uint64
+	FramesSent, BytesSent, Writes    atomic.Uint64 // handed to the kernel; one write carries all frames that waited
+	FramesDropped                    atomic.Uint64 // on their way out: the lane was down or full, or broke under them
+	FramesReceived, MessagesReceived atomic.Uint64
+	FramesOverrun                    atomic.Uint64 // received and dropped unread: too much of that lane waits for the loop
+	Dials                            atomic.Uint64
+	Malformed                        atomic.Uint64 // frames that did not decode; each ended its lane
+	PeersRefused                     atomic.Uint64 // at the Hello, by either side
+	ConnectionsRefused               atomic.Uint64 // accepted beyond connectionsMax
+	HeartbeatsWithheld               atomic.Uint64 // rule 13
 }
 
-// Mesh is the peer connections of one server. Its methods are safe for concurrent use.
+// Mesh is the peer connections of one server. Its methods are safe for concurrent use and never block on a socket, but
+// for Close.
 type Mesh struct {
-	cfg   Config
 	Stats Stats
 
+	cfg    Config
+	began  time.Time // what lanes measure their stalls from
 	ctx    context.Context
 	cancel context.CancelFunc
-	wg     sync.WaitGroup
+	wg     sync.WaitGroup // every goroutine of the mesh
+	spare  sync.Pool      // of *Batch
+	loud   rate.Sometimes // warnings that an outsider can cause at will
 
-	mu     sync.Mutex
-	closed bool
-	links  map[linkKey]*link
-	beats  map[cell.ServerID]context.CancelFunc
-	conns  map[net.Conn]struct{}
-	spare  sync.Pool // of *[]core.PeerMessage
+	mu       sync.Mutex // guards what follows; never held while anything blocks
+	closed   bool
+	links    map[linkKey]*link       // made by Send, pruned by Keep
+	beats    map[cell.ServerID]*beat // made and pruned by Keep
+	accepted map[net.Conn]struct{}   // from Accept on, shaking hands or not; dialled ones belong to their goroutine
+	inbound  map[inboundKey]*inbound // past their Hello: the newest connection of each lane
 }
 
 type linkKey struct {
@@ -71,24 +88,31 @@ type linkKey struct {
 	lane core.Lane
 }
 
-// New starts accepting peers; Close ends everything.
+// New starts to accept peers; Close ends everything.
 func New(cfg Config) *Mesh {
-	m := &Mesh{cfg: cfg, links: make(map[linkKey]*link), beats: make(map[cell.ServerID]context.CancelFunc), conns: make(map[net.Conn]struct{})}
+	must.That(cfg.HeartbeatEvery > 0, "mesh: HeartbeatEvery is %v", cfg.HeartbeatEvery)
+	if cfg.Alive == nil {
+		cfg.Alive = func() bool { return true }
+	}
+	m := &Mesh{cfg: cfg, began: time.Now(), loud: rate.Sometimes{First: 10, Interval: time.Second},
+		links: make(map[linkKey]*link), beats: make(map[cell.ServerID]*beat),
+		accepted: make(map[net.Conn]struct{}), inbound: make(map[inboundKey]*inbound)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.wg.Add(1)
 	go m.accept()
 	return m
 }
 
-// Send queues one frame for a peer: count encoded messages. It copies body and never blocks; durable is the newest batch
-// that is durable here (rule 8).
+// Send queues one frame for a peer: o.Count encoded messages, which it copies. durable is the newest batch that is durable
+// here (rule 8). A frame that cannot be queued, or that the peer would have to refuse, is dropped and counted. The loop
+// calls it, once per turn, peer and lane.
 func (m *Mesh) Send(o *core.PeerOut, durable uint64) {
-	l := m.link(linkKey{o.To, o.Lane})
-	if l == nil || !l.add(o, durable) {
+	if l := m.link(linkKey{o.To, o.Lane}); l == nil || !l.add(o, durable) {
 		m.Stats.FramesDropped.Add(1)
 	}
 }
 
+// link returns the lane's queue, whose goroutine it starts on first use; nil when the mesh is closed.
 func (m *Mesh) link(key linkKey) *link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -102,7 +126,8 @@ func (m *Mesh) link(key linkKey) *link {
 	return l
 }
 
-// Keep makes the mesh exchange heartbeats with exactly these peers.
+// Keep makes the mesh exchange heartbeats with exactly these peers, and ends the lanes to all others: a server that no
+// cell shares with this one any more costs nothing. The loop calls it when the set may have changed.
 func (m *Mesh) Keep(peers []cell.ServerID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,111 +138,71 @@ func (m *Mesh) Keep(peers []cell.ServerID) {
 	for _, id := range peers {
 		want[id] = true
 		if m.beats[id] == nil {
-			ctx, cancel := context.WithCancel(m.ctx)
-			m.beats[id] = cancel
+			b := newBeat(m, id)
+			m.beats[id] = b
 			m.wg.Add(1)
-			go m.beat(ctx, id)
+			go b.run()
 		}
 	}
-	for id, cancel := range m.beats {
+	for id, b := range m.beats {
 		if !want[id] {
-			cancel()
+			b.cancel()
 			delete(m.beats, id)
+		}
+	}
+	for key, l := range m.links {
+		if !want[key.to] {
+			l.cancel()
+			delete(m.links, key)
 		}
 	}
 }
 
-// Close ends every connection and waits for all goroutines.
+// Retry makes lanes to a peer that wait to dial again do so at once. It is for signs of life that come from elsewhere: the
+// peer has connected to us, or has a new address. Without it a restarted peer would wait for up to dialBackoffMax.
+func (m *Mesh) Retry(id cell.ServerID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, lane := range [...]core.Lane{core.LanePaxos, core.LaneBulk} {
+		if l := m.links[linkKey{id, lane}]; l != nil {
+			poke(l.retry)
+		}
+	}
+	if b := m.beats[id]; b != nil {
+		poke(b.retry)
+	}
+}
+
+// poke wakes whoever waits on a channel of capacity one; a second poke before it looks is the same poke.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// stuck reports whether the Paxos lane to a peer has not moved for stallMax although there was something to send.
+func (m *Mesh) stuck(to cell.ServerID) bool {
+	m.mu.Lock()
+	l := m.links[linkKey{to, core.LanePaxos}]
+	m.mu.Unlock()
+	if l == nil {
+		return false
+	}
+	since := l.stalled.Load()
+	return since != 0 && time.Since(m.began)-time.Duration(since) > stallMax
+}
+
+// Close ends every connection and waits for all goroutines. What is queued is lost. It may be called more than once, but
+// not from a function of Config.
 func (m *Mesh) Close() {
 	m.mu.Lock()
 	m.closed = true
-	m.cancel()
-	for nc := range m.conns {
+	m.cancel() // ends what was dialled
+	for nc := range m.accepted {
 		nc.Close() // being closed is the message
 	}
 	m.mu.Unlock()
 	m.cfg.Listener.Close() // its error would only say that it was closed already
 	m.wg.Wait()
-}
-
-// track registers an open connection so that Close can end it; it reports false, and closes nc, when the mesh is closed.
-func (m *Mesh) track(nc net.Conn) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		nc.Close()
-		return false
-	}
-	m.conns[nc] = struct{}{}
-	return true
-}
-
-func (m *Mesh) untrack(nc net.Conn) {
-	nc.Close() // it may be closed already
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.conns, nc)
-}
-
-// dial opens one lane to a peer.
-func (m *Mesh) dial(ctx context.Context, to cell.ServerID, purpose wire.Purpose) (*rpc.Stream, error) {
-	addr := m.cfg.Resolve(to)
-	if addr == "" {
-		return nil, &cell.Error{Op: "mesh.dial", Kind: cell.Unavailable, Detail: fmt.Sprintf("no address is known for server %s", to)}
-	}
-	m.Stats.Dials.Add(1)
-	s, err := rpc.DialStream(ctx, addr, m.rpcConfig(purpose, func(peer wire.Hello) *cell.Error {
-		if peer.Server != to {
-			return refuse("at %s answers server %s, not %s", addr, peer.Server, to)
-		}
-		return m.check(peer)
-	}))
-	if err != nil {
-		return nil, err
-	}
-	if !m.track(s.Conn) {
-		return nil, net.ErrClosed
-	}
-	return s, nil
-}
-
-func (m *Mesh) rpcConfig(purpose wire.Purpose, check func(wire.Hello) *cell.Error) rpc.Config {
-	hello := m.cfg.Hello
-	hello.Min, hello.Max, hello.Purpose = wire.ProtocolMin, wire.ProtocolMax, purpose
-	return rpc.Config{Hello: hello, FrameMax: wire.PeerFrameMax, HandshakeTimeout: handshakeTime, Check: check, DialContext: m.cfg.Dial}
-}
-
-// check refuses servers that do not belong here: not one byte crosses a color or a brick.
-func (m *Mesh) check(peer wire.Hello) *cell.Error {
-	h := &m.cfg.Hello
-	switch {
-	case peer.Colony != h.Colony:
-		return refuse("server %s is of colony %q, this one of %q", peer.Server, peer.Colony, h.Colony)
-	case peer.Brick != h.Brick:
-		return refuse("server %s is of brick %q, this one of %q", peer.Server, peer.Brick, h.Brick)
-	case peer.Color != h.Color:
-		return refuse("server %s is of color %q, this one of %q", peer.Server, peer.Color, h.Color)
-	case peer.Server == h.Server:
-		return refuse("server %s is this server: two processes use one identity, or an address is wrong", peer.Server)
-	case peer.Server.Check() != nil:
-		return refuse("the peer names no valid server identity")
-	}
-	return nil
-}
-
-func refuse(format string, args ...any) *cell.Error {
-	return &cell.Error{Op: "mesh.hello", Kind: cell.Refused, Detail: fmt.Sprintf(format, args...)}
-}
-
-// backoff waits with full jitter, doubling up to a second; it reports false when ctx ended.
-func backoff(ctx context.Context, failures int) bool {
-	limit := min(dialBackoffMin<<min(failures, 6), dialBackoffMax)
-	timer := time.NewTimer(limit/2 + rand.N(limit/2))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-timer.C:
-		return true
-	}
 }

@@ -16,6 +16,8 @@ type Process struct {
 	Name string
 	// Args is the command line behind the binary.
 	Args []string
+	// Env is added to this process's environment.
+	Env []string
 	// Log is the file that its output is appended to, across restarts.
 	Log string
 
@@ -40,6 +42,7 @@ func (p *Process) Start() error {
 	}
 	defer out.Close() // the child has its own handle
 	cmd := exec.Command(p.binary, p.Args...)
+	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = childAttributes()
 	if err := cmd.Start(); err != nil {

@@ -1,0 +1,154 @@
+package mesh
+
+import (
+	"fmt"
+	"sync/atomic"
+
+	"physalia/cell"
+	"physalia/internal/rpc"
+	"physalia/internal/wire"
+	"physalia/internal/wire/peer"
+	"physalia/node/core"
+)
+
+const (
+	// laneWaitingBytes bounds, per incoming lane, the frames that were handed out and not recycled; beyond, frames are
+	// dropped before they are decoded. It keeps one peer that floods from filling the loop's inbox alone.
+	laneWaitingBytes = 4 * wire.PeerFrameMax
+	// namesMax bounds the names kept per lane, about 100 bytes each; beyond, they are forgotten and learned anew, at the
+	// price of one small allocation per message.
+	namesMax = 8192
+	// batchKeep is the longest batch whose memory is kept.
+	batchKeep = 1024
+)
+
+// Batch is the messages of one frame, decoded, from one authenticated peer. Nothing in them aliases the connection's
+// buffers, but the slice itself is used again after Recycle: whoever keeps a message longer copies it.
+type Batch struct {
+	Messages []core.PeerMessage
+	Bytes    int // of the frame that carried them
+
+	mesh    *Mesh
+	waiting *atomic.Int64 // the lane's bytes handed out
+}
+
+// Recycle gives the batch back; it must not be touched any more. From any goroutine, once.
+func (b *Batch) Recycle() {
+	if b.mesh == nil {
+		return // not made by a mesh
+	}
+	b.waiting.Add(-int64(b.Bytes))
+	clear(b.Messages) // what they point to is free to go
+	b.Messages, b.Bytes, b.waiting = b.Messages[:0], 0, nil
+	if cap(b.Messages) <= batchKeep {
+		b.mesh.spare.Put(b)
+	}
+}
+
+func (m *Mesh) batch() *Batch {
+	if b, ok := m.spare.Get().(*Batch); ok {
+		return b
+	}
+	return &Batch{mesh: m}
+}
+
+// reader decodes what one peer sends on one lane; the lane's goroutine owns it. A frame costs no allocation in the steady
+// state but those of the commands in it.
+type reader struct {
+	mesh    *Mesh
+	from    cell.ServerID
+	decoder peer.Decoder
+	names   map[string]cell.ID // one string per cell name, at most namesMax
+	waiting atomic.Int64       // bytes of this lane that were handed out and not recycled
+}
+
+// read takes frames until the lane ends, and returns why it did.
+func (m *Mesh) read(s *rpc.Stream) error {
+	r := &reader{mesh: m, from: s.Peer.Server, names: make(map[string]cell.ID)}
+	r.decoder.Intern = r.intern
+	take := r.messages
+	if s.Peer.Purpose == wire.ForHeartbeat {
+		take = r.heartbeat
+	}
+	var buf []byte
+	for {
+		body, err := wire.ReadFrame(s.In, buf, wire.PeerFrameMax)
+		malformed := isMalformed(err)
+		if err == nil {
+			err = take(body)
+			malformed = err != nil
+		}
+		if malformed {
+			m.Stats.Malformed.Add(1)
+			m.loud.Do(func() {
+				m.cfg.Logger.Warn("malformed frame from peer", "peer", r.from, "purpose", s.Peer.Purpose, "err", err)
+			})
+		}
+		if err != nil {
+			return err
+		}
+		if buf = body; cap(buf) > keptBytes {
+			buf = nil
+		}
+	}
+}
+
+// isMalformed tells a frame that is wrong from a connection that ended.
+func isMalformed(err error) bool {
+	broken, ok := err.(*wire.FrameError)
+	return ok && broken.Fault != wire.FrameTruncated
+}
+
+// intern returns one string for a cell's name, however often it comes.
+func (r *reader) intern(b []byte) cell.ID {
+	if id, ok := r.names[string(b)]; ok {
+		return id
+	}
+	id := cell.ID(b)
+	if id.Check() != nil {
+		return "" // hosted nowhere, and dropped as such
+	}
+	if len(r.names) >= namesMax {
+		clear(r.names)
+	}
+	r.names[string(id)] = id
+	return id
+}
+
+func (r *reader) heartbeat(body []byte) error {
+	in := wire.NewReader(body)
+	var h peer.Heartbeat
+	peer.DecodeHeartbeat(&in, &h)
+	if err := in.Done(); err != nil {
+		return fmt.Errorf("heartbeat: %w", err)
+	}
+	r.mesh.cfg.Heard(r.from)
+	return nil
+}
+
+// messages decodes one frame and hands it out whole, or not at all.
+func (r *reader) messages(body []byte) error {
+	if r.waiting.Load() > laneWaitingBytes {
+		r.mesh.Stats.FramesOverrun.Add(1)
+		return nil
+	}
+	in := wire.NewReader(body)
+	var head peer.FrameHead
+	head.Decode(&in)
+	batch := r.mesh.batch()
+	batch.Bytes, batch.waiting = len(body), &r.waiting
+	r.waiting.Add(int64(len(body)))
+	for i := 0; i < head.Count && in.Err() == nil; i++ {
+		batch.Messages = append(batch.Messages, core.PeerMessage{From: r.from})
+		m := &batch.Messages[i]
+		r.decoder.DecodeMessage(&in, &m.Envelope, &m.Message)
+	}
+	if err := in.Done(); err != nil {
+		batch.Recycle()
+		return fmt.Errorf("frame of %d messages: %w", head.Count, err)
+	}
+	r.mesh.Stats.FramesReceived.Add(1)
+	r.mesh.Stats.MessagesReceived.Add(uint64(head.Count))
+	r.mesh.cfg.Messages(batch)
+	return nil
+}
