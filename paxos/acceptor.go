@@ -5,7 +5,9 @@ import "physalia/internal/must"
 // promiseBytesMax bounds the chosen entries that ride on a Promise; beyond it the candidate is told to learn instead.
 const promiseBytesMax = 256 << 10
 
-// onPrepare promises every slot from m.Slot on, unless a higher ballot was promised (P1).
+// onPrepare promises every slot from m.Slot on, unless a higher ballot was promised (P1). The answer tells every record
+// from there on that the ring can hold, chosen or not, and up to which slot there is only state to tell; it waits for
+// storage, so it also stands for the accepts in it. A repeated Prepare gets the same answer again.
 func (r *Replica) onPrepare(m *Message) {
 	if m.Ballot.Less(r.promised) {
 		r.send(Message{Kind: MsgNack, To: m.From, Ballot: r.promised})
@@ -89,7 +91,8 @@ func (r *Replica) behind(m *Message) {
 }
 
 // makeRoom reports whether the ring position of a slot may be overwritten, asking for a snapshot in the same batch when
-// that frees it (P5).
+// that frees it (P5). What stands there is the slot one window before: it may go once it is applied and covered by a
+// stored state, never while it is only accepted, since then it may be the vote that makes an entry chosen (hazard H6).
 func (r *Replica) makeRoom(s Slot) bool {
 	window := Slot(len(r.ring))
 	if s <= r.floor+window {
@@ -103,7 +106,8 @@ func (r *Replica) makeRoom(s Slot) bool {
 	return true
 }
 
-// accept writes a record into the ring, or does nothing when it stands there already.
+// accept writes a record into the ring, or does nothing when it stands there already. The assertions are the last line
+// before storage: what they stop costs one member, what they let through may cost the cell its agreement.
 func (r *Replica) accept(record Record) {
 	p := r.at(record.Slot)
 	if p.Slot == record.Slot {

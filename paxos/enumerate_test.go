@@ -2,204 +2,295 @@ package paxos
 
 import (
 	"fmt"
-	"hash/maphash"
-	"maps"
 	"slices"
 	"testing"
 )
 
 // TestEverySchedule enumerates instead of drawing: for tiny cells it visits every state that any order of deliveries can
 // lead to. Messages are a set that only grows, and each of them may arrive at any time, again and again or never, which
-// is every loss, duplication and reordering there is. The checkers watch every step.
+// is every loss, duplication and reordering there is. In every state all that was delivered must agree, and be durable
+// on a majority.
 func TestEverySchedule(t *testing.T) {
-	for _, space := range []space{
-		{name: "one rival", rivals: []NodeNumber{2}, offers: []string{"", "a", "b", ""}},
-		{name: "one rival, two slots, the owner crashes", rivals: []NodeNumber{2}, offers: []string{"", "a", "", ""}, crashes: []NodeNumber{1}, slow: []NodeNumber{1}},
-		{name: "one rival, an acceptor crashes", rivals: []NodeNumber{2}, offers: []string{"", "a", "b", ""}, crashes: []NodeNumber{3}, slow: []NodeNumber{3}},
-		{name: "two rivals", rivals: []NodeNumber{2, 3}, offers: []string{"", "a", "b", ""}},
-		{name: "the owner comes back", rivals: []NodeNumber{1}, offers: []string{"", "a", "", ""}, crashes: []NodeNumber{1}, slow: []NodeNumber{1}},
+	for _, s := range []space{
+		{name: "one rival", least: 3, rivals: []NodeNumber{2}, offers: []string{1: "a", 2: "b"}},
+		{name: "the owner crashes and comes back", least: 1, rivals: []NodeNumber{1}, offers: []string{1: "a"}, crashes: []NodeNumber{1}},
+		{name: "a rival, and an acceptor crashes", least: 1, rivals: []NodeNumber{2}, offers: []string{1: "a"}, crashes: []NodeNumber{3}},
+		{name: "a rival, and the owner crashes", least: 1, rivals: []NodeNumber{2}, offers: []string{1: "a"}, crashes: []NodeNumber{1}},
+		{name: "two rivals", least: 3, rivals: []NodeNumber{2, 3}, offers: []string{1: "a", 2: "b"}},
+		{name: "a seal and a rival", least: 2, rivals: []NodeNumber{2}, offers: []string{1: "seal", 2: "b"}},
 	} {
-		t.Run(space.name, func(t *testing.T) {
-			space.seen = map[uint64]bool{}
-			space.seed = maphash.MakeSeed()
-			w := newWorld(Config{Configuration: jury(3, 1), Window: 4, BatchCommands: 1, BatchBytes: 64})
-			for _, n := range space.slow {
-				w.member(n).slow = true
-			}
-			defer func() {
-				if p := recover(); p != nil {
-					t.Fatalf("%v\nafter\n%v", detected(p), space.path)
+		t.Run(s.name, func(t *testing.T) {
+			start := s.found()
+			s.visited = map[state]bool{start: true}
+			for todo := []state{start}; len(todo) > 0; {
+				from := todo[len(todo)-1]
+				todo = todo[:len(todo)-1]
+				for _, to := range s.successors(t, from) {
+					if !s.visited[to] {
+						s.visited[to] = true
+						todo = append(todo, to)
+					}
 				}
-			}()
-			space.visit(&node{w: w})
-			t.Logf("%d states, %d steps", len(space.seen), space.steps)
+			}
+			t.Logf("%d states of %d member states and %d messages", len(s.visited), len(s.members), len(s.messages))
+			if len(s.delivered) < s.least {
+				t.Errorf("only %v was ever delivered: the space is empty", s.delivered)
+			}
 		})
 	}
 }
 
-// space is what may happen, and what was visited.
+// space is what may happen, and what was met. Members, messages and entries have numbers, and what a member does in a
+// state is computed once, so that a step costs a look into a map.
 type space struct {
 	name    string
+	least   int          // so many different deliveries at least must be met, or the space is empty
 	rivals  []NodeNumber // each campaigns at most once
-	offers  []string     // the command that a member proposes, by node number
-	crashes []NodeNumber // each crashes and restarts at most once
-	slow    []NodeNumber // each syncs its disk when it likes
+	offers  []string     // the command that a member proposes when it leads, by node number
+	crashes []NodeNumber // each syncs its disk when it likes, and crashes and restarts at most once
 
-	seen  map[uint64]bool
-	seed  maphash.Seed
-	path  []string
-	steps int
+	visited   map[state]bool
+	members   []*member
+	messages  []Message
+	delivered []Delivery
+	number    map[string]int // of members, messages and deliveries, by description
+	steps     map[step]outcome
 }
 
-// node is one state.
-type node struct {
-	w    *world
-	done [4]struct{ campaigned, offered, crashed bool }
+const tinyMembers = 3
+
+// state is one state of a tiny cell. The sets are of messages ever sent, and of entries ever delivered.
+type state struct {
+	members   [tinyMembers]int
+	sent      [4]uint64
+	delivered uint64
+	used      [tinyMembers]uint8 // the things that a member does at most once
 }
 
-// visit visits a state, unless it was visited before, and everything behind it.
-func (s *space) visit(n *node) {
-	key := maphash.Bytes(s.seed, n.key(nil))
-	if s.seen[key] {
-		return
+// step is something that happens to a member: a message, or one of the negative numbers.
+type step struct{ member, what int }
+
+const (
+	stepCampaign = -1 - iota
+	stepOffer
+	stepSync
+	stepCrash
+)
+
+// outcome is what came of a step.
+type outcome struct {
+	member    int
+	sent      [4]uint64
+	delivered uint64
+}
+
+// found makes the first state.
+func (s *space) found() (start state) {
+	s.number, s.steps = map[string]int{}, map[step]outcome{}
+	w := newWorld(Config{Configuration: jury(tinyMembers, 1), Window: 4, BatchCommands: 1, BatchBytes: 64})
+	for i, m := range w.members {
+		m.slow = slices.Contains(s.crashes, m.cfg.Self)
+		start.members[i] = s.internMember(m)
 	}
-	s.seen[key] = true
-	for i := range n.w.network {
-		message := n.w.network[i]
-		s.try(n, message.Describe(), func(x *node) { x.w.obey(x.w.step(message)) })
+	return start
+}
+
+// intern gives a number to whatever has this description, by appending it to its list.
+func intern[T any](s *space, kind, description string, list *[]T, x T) int {
+	n, ok := s.number[kind+description]
+	if !ok {
+		n = len(*list)
+		s.number[kind+description] = n
+		*list = append(*list, x)
 	}
-	for _, who := range s.rivals {
-		if m := n.w.member(who); !n.done[who].campaigned && m.replica.Role() == Follower {
-			s.try(n, fmt.Sprint("campaign ", who), func(x *node) {
-				x.done[who].campaigned = true
-				x.w.member(who).replica.Campaign()
-				x.w.obey(x.w.member(who))
-			})
+	return n
+}
+
+// internMember numbers a member by everything that can make a difference later on.
+func (s *space) internMember(m *member) int {
+	r := m.replica
+	key := fmt.Append(nil, r.Describe(), r.ballot, r.seen, r.from, r.promises, r.owed, r.tail, r.next, r.informed, r.asked, r.teacher,
+		r.sealing, r.open, r.queue.commands, r.ring, r.adopted, m.disk.image)
+	for _, b := range m.disk.tail {
+		key = fmt.Append(key, b.promised, b.persist.Records, b.persist.Applied, b.persist.Promised != nil)
+	}
+	for _, h := range m.held {
+		key = fmt.Append(key, h.after-m.disk.durable, h.message.Describe())
+	}
+	return intern(s, "member", string(key), &s.members, m)
+}
+
+// successors lists the states one step away, and checks them.
+func (s *space) successors(t *testing.T, from state) (all []state) {
+	for i := range from.members {
+		m := s.members[from.members[i]]
+		for number := range s.messages {
+			if to := s.messages[number].To; from.sent[number/64]>>(number%64)&1 == 1 && to == m.cfg.Self {
+				all = append(all, s.after(t, from, i, number))
+			}
+		}
+		for _, what := range s.initiatives(m, from.used[i]) {
+			to := s.after(t, from, i, what)
+			to.used[i] |= 1 << -what
+			if what == stepSync {
+				to.used[i] = from.used[i]
+			}
+			all = append(all, to)
 		}
 	}
-	for who, command := range s.offers {
-		if command == "" || n.done[who].offered || n.w.members[who-1].replica.Role() == Follower {
+	return all
+}
+
+// initiatives lists what a member may do by itself.
+func (s *space) initiatives(m *member, used uint8) (all []int) {
+	may := func(what int) bool { return used>>-what&1 == 0 }
+	n := m.cfg.Self
+	if may(stepCampaign) && slices.Contains(s.rivals, n) && m.replica.Role() == Follower {
+		all = append(all, stepCampaign)
+	}
+	if may(stepOffer) && int(n) < len(s.offers) && s.offers[n] != "" && m.replica.Role() == Proposer {
+		all = append(all, stepOffer)
+	}
+	if len(m.disk.tail) > 0 || len(m.held) > 0 {
+		all = append(all, stepSync)
+	}
+	if may(stepCrash) && slices.Contains(s.crashes, n) {
+		all = append(all, stepCrash)
+	}
+	return all
+}
+
+// after is the state after one step of member i, checked.
+func (s *space) after(t *testing.T, from state, i, what int) state {
+	o, ok := s.steps[step{from.members[i], what}]
+	if !ok {
+		o = s.take(s.members[from.members[i]].clone(), what)
+		s.steps[step{from.members[i], what}] = o
+	}
+	to := from
+	to.members[i] = o.member
+	to.delivered |= o.delivered
+	for k := range to.sent {
+		to.sent[k] |= o.sent[k]
+	}
+	if o.delivered != 0 || to.delivered != 0 && what == stepCrash {
+		s.check(t, &to)
+	}
+	return to
+}
+
+// take lets a copy of a member do something, and obeys it until it rests.
+func (s *space) take(m *member, what int) (o outcome) {
+	switch what {
+	case stepCampaign:
+		m.replica.Campaign()
+	case stepOffer:
+		if command := s.offers[m.cfg.Self]; command == "seal" {
+			m.replica.ProposeSeal()
+		} else {
+			m.replica.Propose([]byte(command), 1)
+		}
+	case stepSync:
+		m.disk.sync(min(1, len(m.disk.tail)))
+	case stepCrash:
+		m.disk.tail, m.held = nil, nil
+		r, err := Restore(m.cfg, m.disk.image.recovery())
+		if err != nil {
+			panic(err)
+		}
+		m.replica = r
+	default:
+		m.replica.Step(&s.messages[what])
+	}
+	s.obey(m, &o)
+	o.member = s.internMember(m)
+	return o
+}
+
+// obey does what the world does, for one member alone.
+func (s *space) obey(m *member, o *outcome) {
+	for {
+		for len(m.held) > 0 && m.held[0].after <= m.disk.durable {
+			message := m.held[0].message
+			m.held = m.held[1:]
+			if message.To == m.cfg.Self {
+				m.replica.Step(&message)
+			} else {
+				s.send(message, o)
+			}
+		}
+		e := m.replica.Effects()
+		if e.IsEmpty() {
+			return
+		}
+		for _, d := range e.Deliver {
+			o.delivered |= 1 << intern(s, "delivered", fmt.Sprint(d.Slot, d.Entry.Describe()), &s.delivered, d)
+		}
+		if !e.Persist.IsEmpty() {
+			m.disk.tail = append(m.disk.tail, diskBatch{persist: e.Persist, promised: m.replica.Promised()})
+		}
+		for _, message := range e.SendNow {
+			s.send(message, o)
+		}
+		for _, message := range e.SendDurable {
+			m.held = append(m.held, heldMessage{m.disk.handed(), message})
+		}
+		if !m.slow {
+			m.disk.sync(len(m.disk.tail))
+		}
+	}
+}
+
+// send adds a message, one for every receiver, to the set.
+func (s *space) send(message Message, o *outcome) {
+	for to := NodeNumber(1); to <= tinyMembers; to++ {
+		if to != message.From && (message.To == 0 || message.To == to) {
+			copied := message
+			copied.To = to
+			n := intern(s, "message", copied.Describe(), &s.messages, copied)
+			o.sent[n/64] |= 1 << (n % 64)
+		}
+	}
+}
+
+// check checks one state: one entry per slot, nothing behind a seal, and everything durable on a majority.
+func (s *space) check(t *testing.T, to *state) {
+	slots := map[Slot]Entry{}
+	last, sealed := Slot(0), Slot(0)
+	for n, d := range s.delivered {
+		if to.delivered>>n&1 == 0 {
 			continue
 		}
-		s.try(n, "propose "+command, func(x *node) {
-			x.done[who].offered = true
-			x.w.propose(x.w.members[who-1], command)
-			x.w.obey(x.w.members[who-1])
-		})
-	}
-	s.disks(n)
-}
-
-// disks tries every sync and crash.
-func (s *space) disks(n *node) {
-	for _, who := range s.slow {
-		if m := n.w.member(who); len(m.disk.tail) > 0 || len(m.held) > 0 {
-			s.try(n, fmt.Sprint("sync ", who), func(x *node) {
-				x.w.sync(x.w.member(who), min(1, len(m.disk.tail)))
-				x.w.obey(x.w.member(who))
-			})
+		if other, ok := slots[d.Slot]; ok {
+			t.Fatalf("slot %d: %s and %s are both delivered", d.Slot, d.Entry.Describe(), other.Describe())
+		}
+		slots[d.Slot] = d.Entry
+		last = max(last, d.Slot)
+		if d.Entry.Kind == Seal {
+			sealed = d.Slot
+		}
+		known := 0
+		for _, m := range to.members {
+			if s.members[m].disk.image.knows(d.Slot, d.Entry) {
+				known++
+			}
+		}
+		if known <= tinyMembers/2 {
+			t.Fatalf("slot %d: %s was delivered and is durable on %d members only", d.Slot, d.Entry.Describe(), known)
 		}
 	}
-	for _, who := range s.crashes {
-		if !n.done[who].crashed {
-			s.try(n, fmt.Sprint("crash ", who), func(x *node) {
-				x.done[who].crashed = true
-				x.w.crash(x.w.member(who), 0)
-				x.w.restart(x.w.member(who))
-				x.w.obey(x.w.member(who))
-			})
-		}
+	if sealed != 0 && last > sealed {
+		t.Fatalf("slot %d is delivered behind the seal at %d", last, sealed)
 	}
 }
 
-// try takes one step in a copy of the state.
-func (s *space) try(n *node, what string, step func(*node)) {
-	s.steps++
-	s.path = append(s.path, what)
-	x := n.clone()
-	sent := len(x.w.network)
-	step(x)
-	x.w.asSet(sent)
-	s.visit(x)
-	s.path = s.path[:len(s.path)-1]
-}
-
-// asSet drops the messages sent since that are under way already, and sorts, so that equal sets look equal.
-func (w *world) asSet(since int) {
-	known := w.network[:since:since]
-	for _, message := range w.network[since:] {
-		same := func(m Message) bool { return m.Describe() == message.Describe() }
-		if !slices.ContainsFunc(known, same) {
-			known = append(known, message)
-		}
-	}
-	w.network = known
-}
-
-// key says everything about a state that can make a difference later on.
-func (n *node) key(b []byte) []byte {
-	b = fmt.Append(b, n.done)
-	for _, m := range n.w.members {
-		r := m.replica
-		b = fmt.Append(b, r.Describe(), r.ballot, r.seen, r.from, r.promises, r.owed, r.tail, r.next, r.informed, r.asked, r.teacher,
-			len(r.queue.commands), len(m.disk.tail), len(m.held))
-		for i := range r.open {
-			b = fmt.Append(b, r.open[i])
-		}
-		for _, record := range r.ring {
-			b = append(b, record.Describe()...)
-		}
-		for _, a := range r.adopted {
-			b = append(b, a.record.Describe()...)
-		}
-		for _, stored := range m.disk.image.ring {
-			b = append(b, stored.record.Describe()...)
-		}
-		for _, h := range m.held {
-			b = append(b, h.message.Describe()...)
-		}
-	}
-	var under []string
-	for i := range n.w.network {
-		under = append(under, n.w.network[i].Describe())
-	}
-	slices.Sort(under)
-	return fmt.Append(b, under, n.w.check.agreed)
-}
-
-// clone copies a state; entries and records are immutable and shared.
-func (n *node) clone() *node {
-	x := &node{w: &world{tell: n.w.tell, asked: n.w.asked, reads: n.w.reads, network: slices.Clone(n.w.network)}, done: n.done}
-	for _, m := range n.w.members {
-		copied := *m
-		r := *m.replica
-		r.ring, r.adopted, r.open = slices.Clone(r.ring), slices.Clone(r.adopted), slices.Clone(r.open)
-		r.queue.commands, r.queue.proposals = slices.Clone(r.queue.commands), slices.Clone(r.queue.proposals)
-		copied.replica = &r
-		copied.disk.image.ring, copied.disk.tail = slices.Clone(m.disk.image.ring), slices.Clone(m.disk.tail)
-		copied.held = slices.Clone(m.held)
-		x.w.members = append(x.w.members, &copied)
-	}
-	x.w.check = n.w.check.clone(x.w)
-	return x
-}
-
-// clone copies a checker for a copied world.
-func (c *checker) clone(w *world) *checker {
-	x := *c
-	x.w, x.agreed, x.states = w, slices.Clone(c.agreed), slices.Clone(c.states)
-	x.offers = make(map[Slot][]*offer, len(c.offers))
-	for s, offers := range c.offers {
-		for _, o := range offers {
-			copied := *o
-			x.offers[s] = append(x.offers[s], &copied)
-		}
-	}
-	x.told, x.asked = maps.Clone(c.told), maps.Clone(c.asked)
-	x.fates, x.named = make(map[Proposal]*fate, len(c.fates)), make(map[string]*fate, len(c.named))
-	for p, f := range c.fates {
-		copied := *f
-		x.fates[p], x.named[f.command] = &copied, &copied
-	}
-	return &x
+// clone copies a member; entries and records are immutable and shared.
+func (m *member) clone() *member {
+	copied, r := *m, *m.replica
+	r.ring, r.adopted, r.open = slices.Clone(r.ring), slices.Clone(r.adopted), slices.Clone(r.open)
+	r.queue.commands, r.queue.proposals = slices.Clone(r.queue.commands), slices.Clone(r.queue.proposals)
+	copied.replica = &r
+	copied.disk.image.ring, copied.disk.tail = slices.Clone(m.disk.image.ring), slices.Clone(m.disk.tail)
+	copied.held = slices.Clone(m.held)
+	return &copied
 }

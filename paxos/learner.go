@@ -10,6 +10,11 @@ const (
 
 // certify applies what a chosen-through index proves: the index certifies a record only if that was accepted in the
 // ballot of the message that carried the index (P4, hazard H5). The rest is asked for.
+//
+// Why that is proof, also if the notice is old or its sender deposed: the sender had applied the slot. If it proposed there
+// in that ballot, it applied its own entry, for whoever is taught another one is taught it in a higher ballot, promises
+// that and falls silent (learn), and whoever is taught a whole state falls silent at once (onTeachAll). If it did not
+// propose there, nobody holds a record of that ballot.
 func (r *Replica) certify(b Ballot, through Slot, from NodeNumber) {
 	for r.applied < through {
 		record, ok := r.record(r.applied + 1)
@@ -46,6 +51,7 @@ func (r *Replica) deliver(record *Record) {
 	must.That(record.Slot == r.applied+1, "P4: slot %d delivered after %d", record.Slot, r.applied)
 	must.That(!r.sealed, "P7: slot %d is chosen behind the seal", record.Slot)
 	r.applied++
+	r.next = max(r.next, r.applied+1) // who leads and is taught a slot must not propose it again
 	r.out.Deliver = append(r.out.Deliver, Delivery{Slot: record.Slot, Entry: record.Entry})
 	if record.Entry.Kind == Seal {
 		r.sealed = true
@@ -58,7 +64,9 @@ func (r *Replica) deliver(record *Record) {
 	}
 }
 
-// learn takes a chosen record from a teacher or a promise. Its ring record is rewritten first if it differs (P4).
+// learn takes a chosen record from a teacher or a promise. Its ring record is rewritten first if it differs (P4): the write
+// is in the batch of any record that will say "applied through" this slot, or in an earlier one. It reports false when the
+// record is not the next one, or when the ring cannot take it.
 func (r *Replica) learn(record Record) bool {
 	if record.Slot != r.applied+1 {
 		return false
@@ -82,7 +90,7 @@ func (r *Replica) learn(record Record) bool {
 	return true
 }
 
-// onTeach learns a log segment.
+// onTeach learns a log segment. Repeated and overtaken segments teach nothing and do no harm.
 func (r *Replica) onTeach(m *Message) {
 	progress := false
 	for _, record := range m.Records {

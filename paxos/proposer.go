@@ -1,27 +1,31 @@
 package paxos
 
-// flight is one slot between proposal and decision.
+// flight is one slot between proposal and decision. Its entry stands in the proposer's own ring.
 type flight struct {
 	slot   Slot
 	votes  voters
 	chosen bool
 }
 
-// adoptee is what the promises brought back for one slot.
+// adoptee is what the promises brought back for one slot: the record of the highest ballot, or one that its teller knows
+// to be chosen. What nobody told is a hole, and since a majority was asked, nothing can have been chosen in it below the
+// own ballot: a no-op may go there.
 type adoptee struct {
 	record Record
 	chosen bool
 }
 
-// batch is the commands that go into the next free slot.
+// batch is the commands that go into the next free slot. Nobody else has seen them, so they can be dropped for certain.
 type batch struct {
 	commands  [][]byte
 	proposals []Proposal
 	bytes     int
 }
 
+// empty reports whether no command waits.
 func (b *batch) empty() bool { return len(b.commands) == 0 }
 
+// sealState is how far a proposer got with the seal; it starts anew with every ballot.
 type sealState uint8
 
 const (
@@ -49,7 +53,9 @@ func (r *Replica) Campaign() {
 	r.campaign()
 }
 
-// campaign asks for the next ballot.
+// campaign asks for the next ballot: above everything heard of, and above the own promise, which is durable and at least
+// every ballot that this member ever used, in this life or before (P3). What waits in the queue stays there. Answers to an
+// earlier ballot of ours are told by their ballot, and ignored.
 func (r *Replica) campaign() {
 	r.role = Candidate
 	r.ballot = Ballot{Round: max(r.seen, r.promised.Round) + 1, Node: r.cfg.Self}
@@ -77,7 +83,8 @@ func (r *Replica) onPromise(m *Message) {
 	r.maybeLead()
 }
 
-// adopt keeps the record of the highest ballot per slot; a chosen one beats them all (P2).
+// adopt keeps the record of the highest ballot per slot; a chosen one beats them all (P2). The highest accepted ballot among
+// a majority is the one to follow, as ever: had a lower one chosen another entry, the higher would have found and kept it.
 func (r *Replica) adopt(record Record, chosen bool) {
 	i := 0
 	for i < len(r.adopted) && r.adopted[i].record.Slot < record.Slot {
@@ -95,7 +102,8 @@ func (r *Replica) adopt(record Record, chosen bool) {
 	}
 }
 
-// learnAdopted learns what a promise said is chosen, as far as it is contiguous.
+// learnAdopted learns what a promise said is chosen, as far as it is contiguous. It needs no majority: one member that
+// applied a slot is proof enough.
 func (r *Replica) learnAdopted() {
 	for _, a := range r.adopted {
 		if a.chosen {
@@ -111,6 +119,9 @@ func (r *Replica) maybeLead() {
 		return
 	}
 	r.learnAdopted()
+	if r.role != Candidate {
+		return
+	}
 	if r.sealed {
 		r.stepDown() // there is nothing to lead, whatever the others promise
 		return
@@ -152,6 +163,7 @@ func (r *Replica) fill() {
 	}
 }
 
+// adoptedEntry is what has to be proposed in a slot of the tail.
 func (r *Replica) adoptedEntry(s Slot) Entry {
 	for i := range r.adopted {
 		if r.adopted[i].record.Slot == s {
@@ -180,7 +192,8 @@ func (r *Replica) propose(entry Entry) {
 	r.sendDurable(Message{Kind: MsgAccepted, To: r.cfg.Self, Ballot: r.ballot, Slot: s})
 }
 
-// onAccepted counts votes.
+// onAccepted counts votes. Only those for the own ballot count, and that ballot's entry in the slot never changes, so a
+// vote needs no entry. A slot may have its majority before the slots below it; advance waits for them.
 func (r *Replica) onAccepted(m *Message) {
 	if r.role != Proposer || m.Ballot != r.ballot {
 		return
@@ -202,7 +215,7 @@ func (r *Replica) advance() {
 	}
 }
 
-// onNack hears of a higher ballot.
+// onNack hears of a higher ballot. It is a hint, and leaves before that promise is durable: stepping down is always safe.
 func (r *Replica) onNack(m *Message) {
 	if r.role != Follower && r.ballot.Less(m.Ballot) {
 		r.stepDown()
@@ -218,6 +231,7 @@ func (r *Replica) stepDown() {
 	r.adopted, r.ballot = nil, Ballot{}
 }
 
+// dropQueue gives the waiting commands back to the host.
 func (r *Replica) dropQueue() {
 	r.out.Dropped = append(r.out.Dropped, r.queue.proposals...)
 	r.queue = batch{}
@@ -246,6 +260,7 @@ func (r *Replica) Propose(command []byte, p Proposal) Refusal {
 	return Accepted
 }
 
+// fits reports whether the next batch has room; a batch of one command has room for any that the host let through.
 func (r *Replica) fits(command []byte) bool {
 	return r.queue.empty() || (len(r.queue.commands) < r.cfg.BatchCommands && r.queue.bytes+len(command) <= r.cfg.BatchBytes)
 }

@@ -6,17 +6,19 @@ const roundsMax = 8
 // readState is the quorum-confirmed reads of a proposer (P6). All reads of one turn share one round; a member's answer
 // to a later round answers the earlier ones as well, since it was given later.
 type readState struct {
-	number  uint64 // of the newest round; fresh in this ballot
-	waiting []ReadToken
+	number  uint64      // of the newest round; fresh in this ballot
+	waiting []ReadToken // not in a round yet: the next round begins after they arrived, earlier ones did not
 	rounds  []readRound // oldest first
 }
 
+// readRound is one question to the jury, and the reads that it is asked for.
 type readRound struct {
 	number uint64
 	votes  voters
 	tokens []ReadToken
 }
 
+// pending reports whether a read waits for anything.
 func (s *readState) pending() bool { return len(s.waiting) > 0 || len(s.rounds) > 0 }
 
 // clear forgets all reads and returns their tokens. The number goes on, so that no old answer fits a new round.
@@ -76,6 +78,7 @@ func (r *Replica) onConfirmed(m *Message) {
 	s.rounds = s.rounds[done:]
 }
 
+// resend repeats the newest round to a member that has not answered it: its answer serves the older ones, too.
 func (s *readState) resend(r *Replica, i int, to NodeNumber) {
 	if n := len(s.rounds); n > 0 && !s.rounds[n-1].votes.has(i) {
 		r.send(Message{Kind: MsgConfirm, To: to, Ballot: r.ballot, Number: s.rounds[n-1].number})

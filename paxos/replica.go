@@ -18,9 +18,9 @@ type Config struct {
 // Bounds and defaults of Config.
 const (
 	WindowMin            = 4
-	WindowMax            = 256
+	WindowMax            = 64 // a Promise may carry a record per position, and has to fit a frame
 	BatchCommandsMax     = 1024
-	BatchBytesMax        = 128 << 10
+	BatchBytesMax        = 64 << 10
 	WindowDefault        = 64
 	AlphaDefault         = 8
 	BatchCommandsDefault = 256
@@ -45,32 +45,32 @@ type Replica struct {
 	me  int // own index in the jury, -1 when not a member
 
 	// Acceptor and learner.
-	promised Ballot
-	applied  Slot     // every slot up to here was delivered
-	floor    Slot     // every slot up to here is covered by a durable (or just handed over) snapshot
-	ring     []Record // slot s lives at s mod Window; Slot zero is empty
-	sealed   bool
+	promised Ballot     // nothing below it is promised, accepted or confirmed (P1); at least every ballot in the ring
+	applied  Slot       // every slot up to here was delivered
+	floor    Slot       // every slot up to here is covered by a durable (or just handed over) snapshot
+	ring     []Record   // slot s lives at s mod Window; Slot zero is empty
+	sealed   bool       // the seal was delivered: applied is the last slot of this incarnation
 	known    Slot       // highest slot that somebody said is chosen
 	teacher  NodeNumber // who said so
 	asked    Slot       // a Learn for this slot is out; zero when none
 
 	// Proposer and candidate.
 	role     Role
-	ballot   Ballot // own ballot, when not a follower
-	seen     Round  // highest round heard of
-	from     Slot   // candidate: promises cover slots from here on
-	promises voters
+	ballot   Ballot    // own ballot, when not a follower
+	seen     Round     // highest round heard of; never durable, the own rounds are in promised
+	from     Slot      // candidate: promises cover slots from here on
+	promises voters    // candidate: who promised ballot
 	adopted  []adoptee // ordered by slot: what the promises brought back
 	owed     Slot      // must be applied before leading: others hold it only as state (P5)
 	tail     Slot      // last slot to re-propose; reads wait for it (P6)
-	next     Slot      // next slot to propose
+	next     Slot      // next slot to propose; above applied, also when others teach what this one would re-propose
 	open     []flight  // slots applied+1 .. next-1, in order
 	informed Slot      // chosen-through last told to the others
 	queue    batch     // the next batch
 	sealing  sealState
 	reads    readState
 
-	out Effects
+	out Effects // what has been decided since the last call of Effects
 }
 
 // New makes a member of a new cell; see the host's duties for when. The owner of ballot 1 starts as proposer.
@@ -116,8 +116,11 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 		r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
 	}
 	for _, record := range rec.Records {
-		// Records that the snapshot covers are not read: they may be older than an installed snapshot.
-		if at := r.at(record.Slot); at.Slot < record.Slot && record.Slot > r.floor {
+		// Records that the snapshot covers are not read: they may be older than an installed snapshot. A slot may stand
+		// at two positions, when the window grew between two lives; its records only ever rise in ballot.
+		at := r.at(record.Slot)
+		newer := at.Slot < record.Slot || (at.Slot == record.Slot && at.Ballot.Less(record.Ballot))
+		if newer && record.Slot > r.floor {
 			*at = record
 		}
 		must.That(!r.promised.Less(record.Ballot), "P1: record %d was accepted at %v above the promise %v", record.Slot, record.Ballot, r.promised)
@@ -133,6 +136,8 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 	return r, nil
 }
 
+// build checks a configuration and makes a follower that knows nothing. A window of twice alpha is what lets a proposer
+// always find room: its newest slot is at most alpha above applied, and the record one window before is covered by then.
 func build(cfg Config) (*Replica, error) {
 	if err := cfg.Configuration.Check(); err != nil {
 		return nil, fmt.Errorf("paxos: %w", err)
@@ -152,7 +157,8 @@ func build(cfg Config) (*Replica, error) {
 	return &Replica{cfg: cfg, me: me, ring: make([]Record, cfg.Window)}, nil
 }
 
-// Step takes one message, from another member or from itself.
+// Step takes one message, from another member or from itself. Any message is welcome at any time, late, repeated or out of
+// order: every fact in it is either stable (chosen, promised, accepted) or named by a ballot that is used once (P3).
 func (r *Replica) Step(m *Message) {
 	if r.cfg.Configuration.Index(m.From) < 0 || (m.To != 0 && m.To != r.cfg.Self) {
 		return // not of this jury, or not for this node (rule 10); the host counts these
@@ -190,7 +196,8 @@ func (r *Replica) Step(m *Message) {
 	}
 }
 
-// Effects returns what the host must do for everything that happened since the last call, and forgets it.
+// Effects returns what the host must do for everything that happened since the last call, and forgets it. Any number of
+// steps may share one call: commands that arrived meanwhile share a slot, reads share a round, writes share a batch.
 func (r *Replica) Effects() Effects {
 	r.fill()
 	r.startReads()
@@ -277,11 +284,14 @@ func (r *Replica) sendDurable(m Message) {
 	r.out.SendDurable = append(r.out.SendDurable, m)
 }
 
-// voters is a set of jury indices.
+// voters is a set of jury indices. It means something only together with the jury that it was counted in, and with the
+// ballot whose promises or votes it holds.
 type voters uint16
 
+// has reports whether the member at index i is in the set.
 func (v voters) has(i int) bool { return v&(1<<i) != 0 }
 
+// count is the number of members in the set.
 func (v voters) count() int {
 	n := 0
 	for ; v != 0; v &= v - 1 {

@@ -61,12 +61,12 @@ func TestConfigBounds(t *testing.T) {
 		{func(c *Config) { c.Configuration.Number = 0 }, "configuration number"},
 		{func(c *Config) { c.Configuration.Number = 2 }, "not a founding one"},
 		{func(c *Config) { c.Window = WindowMin - 1 }, "window is 3"},
-		{func(c *Config) { c.Window = WindowMax + 1 }, "window is 257"},
+		{func(c *Config) { c.Window = WindowMax + 1 }, "window is 65"},
 		{func(c *Config) { c.Configuration.Alpha = 3 }, "at least twice alpha (3)"},
 		{func(c *Config) { c.BatchCommands = 0 }, "batch has 0 commands"},
 		{func(c *Config) { c.BatchCommands = BatchCommandsMax + 1 }, "batch has 1025 commands"},
 		{func(c *Config) { c.BatchBytes = 0 }, "batch has 0 bytes"},
-		{func(c *Config) { c.BatchBytes = BatchBytesMax + 1 }, "batch has 131073 bytes"},
+		{func(c *Config) { c.BatchBytes = BatchBytesMax + 1 }, "batch has 65537 bytes"},
 		{func(c *Config) { c.Self = 4 }, "node 4 is not a member"},
 	} {
 		cfg := config(3)

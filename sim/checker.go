@@ -48,7 +48,7 @@ func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 }
 
 func (w *World) watchSent(from, to *server, m *core.PeerMessage) {
-	w.report.Messages++
+	w.report.Messages[m.Message.Kind]++
 	w.trace.note(w.now, "%s to %s, %s: %s", from.id, to.id, m.Envelope.Cell, description{&m.Message})
 	v := w.cellNamed(m.Envelope.Cell)
 	for _, c := range w.checkers {

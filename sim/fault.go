@@ -5,11 +5,15 @@ func (w *World) strike(f *Fault) {
 	if w.healed {
 		return
 	}
-	who := f.Who & (1<<len(w.servers) - 1)
+	everybody := Servers(1<<len(w.servers) - 1)
+	who, others := f.Who&everybody, f.Others
 	if f.Proposer {
 		if s := w.proposer(w.cells[f.Cell]); s != nil {
 			who |= 1 << s.at
 		}
+	}
+	if others == 0 {
+		others = everybody &^ who
 	}
 	w.trace.note(w.now, "%s for %v at %09b, cell %d, keep %d, share %d, delay %v", f.Kind, f.For, who, f.Cell, f.Keep, f.Share, f.Delay)
 	w.report.Faults[f.Kind]++
@@ -19,12 +23,12 @@ func (w *World) strike(f *Fault) {
 	case Ambush:
 		w.each(who, func(s *server) { s.ambush = &ambush{f.Share + 1, f} })
 	case Cut:
-		w.cut(who, false, f)
+		w.cut(who, others, f)
 	case Deafen:
-		w.cut(who, true, f)
+		w.cut(others, who, f)
 	case Isolate:
-		w.cut(who, false, f)
-		w.cut(who, true, f)
+		w.cut(who, others, f)
+		w.cut(others, who, f)
 	case Pause:
 		w.each(who, func(s *server) { s.paused++ })
 		w.until(f, func() { w.each(who, func(s *server) { s.paused--; s.wake() }) })
@@ -65,17 +69,13 @@ func (w *World) until(f *Fault, end func()) {
 	})
 }
 
-// cut cuts the links from a set to the others, or in the other direction.
-func (w *World) cut(set Servers, inward bool, f *Fault) {
+// cut cuts the links from one set of servers to another.
+func (w *World) cut(from, to Servers, f *Fault) {
 	change := func(by int) {
-		for from := range w.servers {
-			for to := range w.servers {
-				if set.Has(from) && !set.Has(to) {
-					if inward {
-						w.net.cut[to][from] += by
-					} else {
-						w.net.cut[from][to] += by
-					}
+		for a := range w.servers {
+			for b := range w.servers {
+				if a != b && from.Has(a) && to.Has(b) {
+					w.net.cut[a][b] += by
 				}
 			}
 		}

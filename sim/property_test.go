@@ -1,42 +1,83 @@
 package sim
 
 import (
+	"flag"
 	"os"
-	"strconv"
 	"testing"
-	"time"
+
+	"pgregory.net/rapid"
 )
 
-func TestSmoke(t *testing.T) {
-	began := time.Now()
-	n, _ := strconv.Atoi(os.Getenv("N"))
-	var total Report
-	bad := 0
-	for seed := uint64(1); seed <= uint64(max(n, 200)); seed++ {
-		p := Draw(SeedSource(seed))
-		r := Run(p)
-		if r.Failure != nil {
-			t.Errorf("seed %d: %v\n%v\n%v", seed, r.Failure, r, p)
-			if bad++; bad > 8 {
-				break
-			}
-		}
-		total.Events += r.Events
-		total.Messages += r.Messages
-		total.Slots += r.Slots
-		total.BatchesLost += r.BatchesLost
-		total.Crashes += r.Crashes
-		total.Takeovers += r.Takeovers
-		total.Attempts += r.Attempts
-		total.Simulated += r.Simulated
-		total.Undecided += r.Undecided
-		for i := range r.Fates {
-			total.Fates[i] += r.Fates[i]
-		}
-		for i := range r.Faults {
-			total.Faults[i] += r.Faults[i]
+var scheduleFlag = flag.String("schedule", "", "the schedule that TestReplay plays, as a failure printed it")
+
+// TestMain draws a few hundred schedules unless somebody says how many: -rapid.checks=10000 takes a few minutes.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	chosen := false
+	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.checks" })
+	if !chosen {
+		if err := flag.Set("rapid.checks", "300"); err != nil {
+			panic(err)
 		}
 	}
-	t.Log(&total, total.Faults, total.Undecided)
-	t.Log(time.Since(began))
+	os.Exit(m.Run())
+}
+
+// rapidSource draws from rapid, which shrinks what it drew.
+type rapidSource struct{ t *rapid.T }
+
+func (s rapidSource) Draw(what string, n int) int { return rapid.IntRange(0, n-1).Draw(s.t, what) }
+
+// TestProperty plays random schedules: every property holds in every one of them.
+func TestProperty(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		if r := Run(Draw(rapidSource{t})); r.Failure != nil {
+			t.Fatal(r.Describe())
+		}
+	})
+}
+
+// TestReplay plays the schedule that it was given, with a log of every event.
+func TestReplay(t *testing.T) {
+	if *scheduleFlag == "" {
+		t.Skip("no schedule was given")
+	}
+	p, err := Parse(*scheduleFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := RunLogged(p, t.Output()); r.Failure != nil {
+		t.Error(r.Describe())
+	}
+}
+
+// TestEverythingHappens proves that the schedules go everywhere: every fault, message and fate occurs, often.
+func TestEverythingHappens(t *testing.T) {
+	var sum Report
+	for seed := uint64(1); seed <= 300; seed++ {
+		r := Run(Draw(SeedSource(seed)))
+		if r.Failure != nil {
+			t.Fatal(r.Describe())
+		}
+		sum.Add(r)
+	}
+	t.Log(&sum)
+	for kind, n := range sum.Faults {
+		if n < 10 {
+			t.Errorf("%s happened %d times", FaultKind(kind), n)
+		}
+	}
+	for kind, n := range sum.Messages[1:] {
+		if n < 10 {
+			t.Errorf("messages of kind %d were sent %d times", kind+1, n)
+		}
+	}
+	for f := answered; f <= useless; f++ {
+		if sum.Fates[f] < 3 {
+			t.Errorf("%s was the fate of %d operations", f, sum.Fates[f])
+		}
+	}
+	if sum.BatchesLost < 100 || sum.Takeovers < 300 || sum.Undecided > 0 {
+		t.Errorf("%d batches lost, %d takeovers, %d histories undecided", sum.BatchesLost, sum.Takeovers, sum.Undecided)
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"physalia/paxos"
 )
 
 // Report is what a run came to.
@@ -12,11 +14,11 @@ type Report struct {
 	Failure     *Failure // nil: every property held
 	Trace       uint64   // fingerprint of everything that happened
 	Simulated   time.Duration
-	Events      int // of the simulation
-	Messages    int // between servers
-	Attempts    int // of clients
-	Slots       int // chosen
-	Takeovers   int // a server began to lead a cell
+	Events      int                      // of the simulation
+	Messages    [paxos.MsgBehind + 1]int // between servers, by kind
+	Attempts    int                      // of clients
+	Slots       int                      // chosen
+	Takeovers   int                      // a server began to lead a cell
 	Crashes     int
 	BatchesLost int // by crashes
 	Fates       [useless + 1]int
@@ -26,9 +28,36 @@ type Report struct {
 
 // String shows the figures of a run in one line.
 func (r *Report) String() string {
-	return fmt.Sprintf("%v simulated, %d events, %d messages, %d slots, %d takeovers, %d crashes (%d batches lost), %d attempts, answered %d, refused %d, unknown %d, void %d, trace %016x",
-		r.Simulated, r.Events, r.Messages, r.Slots, r.Takeovers, r.Crashes, r.BatchesLost, r.Attempts,
-		r.Fates[answered], r.Fates[refused], r.Fates[unknown], r.Fates[void], r.Trace)
+	messages := 0
+	for _, n := range r.Messages {
+		messages += n
+	}
+	return fmt.Sprintf("%v simulated, %d events, %d messages, %d slots, %d takeovers, %d crashes (%d batches lost), %d attempts: "+
+		"%d answered, %d refused, %d unknown, %d void; trace %016x", r.Simulated, r.Events, messages, r.Slots, r.Takeovers, r.Crashes,
+		r.BatchesLost, r.Attempts, r.Fates[answered], r.Fates[refused], r.Fates[unknown], r.Fates[void], r.Trace)
+}
+
+// Describe shows a failed run: what does not hold, its figures, and the line that replays it with a log of every event.
+func (r *Report) Describe() string {
+	return fmt.Sprintf("FAIL %v\n%v\nreplay: go test ./sim -v -run TestReplay -schedule='%v'", r.Failure, r, r.Schedule)
+}
+
+// Add sums the figures of runs.
+func (r *Report) Add(other *Report) {
+	r.Simulated += other.Simulated
+	for _, sum := range []struct{ to, from *int }{{&r.Events, &other.Events}, {&r.Attempts, &other.Attempts}, {&r.Slots, &other.Slots},
+		{&r.Takeovers, &other.Takeovers}, {&r.Crashes, &other.Crashes}, {&r.BatchesLost, &other.BatchesLost}, {&r.Undecided, &other.Undecided}} {
+		*sum.to += *sum.from
+	}
+	for i := range r.Messages {
+		r.Messages[i] += other.Messages[i]
+	}
+	for i := range r.Fates {
+		r.Fates[i] += other.Fates[i]
+	}
+	for i := range r.Faults {
+		r.Faults[i] += other.Faults[i]
+	}
 }
 
 // convergeTime is how long clients may need for their answers in a healed world.
@@ -71,6 +100,11 @@ func (w *World) play() {
 	if !w.converge("after the last power cut") {
 		return
 	}
+	w.judge()
+}
+
+// judge asks the checkers that look at the whole.
+func (w *World) judge() {
 	for _, v := range w.cells {
 		v.history = replay(v.log)
 	}

@@ -63,6 +63,7 @@ const (
 	livenessPeriod = 150 * time.Millisecond
 	nudgeAfter     = 20 * time.Millisecond
 	nudgeMax       = 400 * time.Millisecond
+	noticeAfter    = 60 * time.Millisecond
 	ringPositions  = 16
 )
 
@@ -71,7 +72,7 @@ func (s *server) config() core.Config {
 	cfg := core.Default()
 	cfg.Server, cfg.Boot, cfg.Recovered = s.id, uint64(s.life), s.model.Recovered()
 	cfg.Window, cfg.BatchCommands, cfg.IdleAfter = ringPositions, s.world.plan.Batch, s.world.plan.Idle
-	cfg.LivenessPeriod, cfg.NudgeAfter, cfg.NudgeMax = livenessPeriod, nudgeAfter, nudgeMax
+	cfg.LivenessPeriod, cfg.NudgeAfter, cfg.NudgeMax, cfg.NoticeAfter = livenessPeriod, nudgeAfter, nudgeMax, noticeAfter
 	cfg.Dice = s.dice
 	cfg.Events = core.Events{
 		Quarantined: func(id cell.ID, why string) {

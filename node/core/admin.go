@@ -14,7 +14,8 @@ import (
 )
 
 // CreateNodes creates this server's nodes of new cells and answers once all of them are durable. Repeating it is
-// harmless; another jury for an incarnation that is known here is refused (rule 4).
+// harmless; another jury for an incarnation that is known here is refused (rule 4). Refusals wait for the batch as well:
+// they may rest on a node or a tombstone of this very turn.
 func (c *Core) CreateNodes(to Origin, m *wire.CreateNodes) {
 	outcomes := &wire.Outcomes{Outcomes: make([]wire.Outcome, len(m.Foundings))}
 	for i := range m.Foundings {
@@ -23,6 +24,8 @@ func (c *Core) CreateNodes(to Origin, m *wire.CreateNodes) {
 	c.hold(heldItem{reply: &Reply{To: to, Result: outcomes}})
 }
 
+// create makes one node, which serves once its row is durable: a member that promised ballot 1 by being created must not
+// forget that in a crash (hazards H7, H13). The row and the next handle are in one batch, so no handle is issued twice.
 func (c *Core) create(f *wire.Founding) *cell.Error {
 	refuse := func(kind cell.Kind, format string, args ...any) *cell.Error {
 		return &cell.Error{Op: wire.MethodCreateNodes, Kind: kind, Cell: f.Cell, Detail: fmt.Sprintf(format, args...)}
@@ -38,6 +41,9 @@ func (c *Core) create(f *wire.Founding) *cell.Error {
 		return refuse(cell.Deleted, "incarnation %d was deleted here, up to %d", f.Incarnation, dead)
 	}
 	if h := c.index[f.Cell]; h != nil {
+		if h.incarnation == f.Incarnation && h.sealed {
+			return refuse(cell.Deleted, "incarnation %d is sealed", f.Incarnation)
+		}
 		if h.incarnation == f.Incarnation && sameJury(h.configuration, configuration) {
 			return nil // asked again; the reply waits for the newest batch, so it is durable
 		}
@@ -88,11 +94,12 @@ func founding(f *wire.Founding, server cell.ServerID) (*paxos.Configuration, pax
 	return c, self, c.Check()
 }
 
+// sameJury reports whether two foundings of an incarnation are the same one, sent again.
 func sameJury(a, b *paxos.Configuration) bool {
 	return a.Number == b.Number && a.Owner == b.Owner && a.Alpha == b.Alpha && slices.Equal(a.Members, b.Members)
 }
 
-// open lets a node serve whose row became durable.
+// open lets a node serve whose row became durable. It is still virgin: the first input bears it.
 func (c *Core) open(h *hosted) {
 	h.creating = false
 	if len(h.queue) > 0 {
@@ -110,6 +117,9 @@ func (c *Core) DropNodes(to Origin, m *wire.DropNodes) {
 	c.hold(heldItem{reply: &Reply{To: to, Result: outcomes}})
 }
 
+// dropNode wipes one node, on one of two proofs that nothing is ever chosen in its incarnation again: this node applied
+// the seal itself, or the caller vouches for it. Success leaves a tombstone also where there was no node, since a creation
+// of the same incarnation may still be on its way; a younger incarnation is as good as one.
 func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
 	e := &cell.Error{Op: wire.MethodDropNodes, Cell: d.Cell}
 	h := c.index[d.Cell]
@@ -140,7 +150,8 @@ func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
 	return nil
 }
 
-// wipe removes everything of a node; its handle is never issued again.
+// wipe removes everything of a node; its handle is never issued again, so nothing that storage failed to forget can be
+// taken for part of another node (hazard H19).
 func (c *Core) wipe(h *hosted) {
 	h.sealed = true
 	c.cool(h, c.deleted("node", h))
@@ -205,11 +216,13 @@ func (c *Core) ListNodes(m *wire.ListNodes) *wire.NodeList {
 	return list
 }
 
+// info describes a node from what is in memory, without making it hot.
 func (c *Core) info(h *hosted) wire.NodeInfo {
 	return wire.NodeInfo{Handle: uint64(h.handle), Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node),
 		Configuration: uint64(h.configuration.Number), Sealed: h.sealed, Quarantined: h.quarantined, Members: c.founders(h)}
 }
 
+// routeChanged tells whoever feeds the discovery cache. It may run ahead of the disk: a route is a hint.
 func (c *Core) routeChanged(h *hosted, gone bool) {
 	if c.cfg.Events.Routes != nil {
 		c.cfg.Events.Routes(c.info(h), gone)

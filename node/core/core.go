@@ -16,7 +16,8 @@ type Config struct {
 	Server cell.ServerID
 	Boot   uint64
 	// Window is the number of ring positions per node, paxos.WindowMin to paxos.WindowMax. A state snapshot is written
-	// about once per Window slots of a cell: cost per slot = state bytes / Window.
+	// about once per Window slots of a cell: cost per slot = state bytes / Window. It may differ between servers. In one
+	// data directory it must not change: a slot's ring position depends on it.
 	Window        int
 	BatchCommands int // commands per slot at most
 	BatchBytes    int // bytes per slot at most
@@ -112,10 +113,10 @@ type Core struct {
 	now   time.Duration
 	began time.Duration
 
-	index      map[cell.ID]*hosted
-	order      []*hosted // by handle; dropped nodes leave nil until compacted
-	gaps       int       // nils in order
-	tombstones map[cell.ID]cell.Incarnation
+	index      map[cell.ID]*hosted          // every hosted node, cold ones included
+	order      []*hosted                    // by handle; dropped nodes leave nil until compacted
+	gaps       int                          // nils in order
+	tombstones map[cell.ID]cell.Incarnation // no incarnation up to this one is created here again (rule 15)
 	nextHandle Handle
 	ready      bool // the restart scan is done
 
@@ -123,19 +124,20 @@ type Core struct {
 	active  []*hosted // unfinished, or with waiters: looked at by Tick
 	hotList []*hosted // hot, looked at by Tick in turn for idleness
 	hotAt   int
-	waiters int
+	waiters int // requests without an answer, of all nodes; bounded by Config.WaitersMax
 	led     int // nodes that lead their cell
 
 	batch       *storage.Batch // of this turn, nil until something is written
 	newBatch    func() *storage.Batch
 	handed      storage.BatchNumber // newest batch handed to storage
-	durable     storage.BatchNumber
-	held        []heldItem // in order of batch
-	fresh       []heldItem // of this turn, not yet numbered
+	durable     storage.BatchNumber // newest batch reported durable, never above handed
+	held        []heldItem          // in order of batch
+	fresh       []heldItem          // of this turn, not yet numbered
 	loads       map[storage.ReadID]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
-	last        *server // sender of the newest message; messages come in frames of one sender
+	last        *server  // sender of the newest message; messages come in frames of one sender
+	serving     *Request // being served, until it is answered or among the waiters
 	peerChanges int
 	talking     []*server // with messages of this turn
 	value       []byte    // scratch for stored values
@@ -146,7 +148,9 @@ type Core struct {
 	commands    int
 }
 
-// heldItem waits for a batch to be durable: a message, a reply, or a node that begins to serve.
+// heldItem waits for a batch to be durable: a message, a reply, or a node that begins to serve. A message to the node
+// itself (its own promise, vote or confirmation) is stepped when it is released: a member's own disk counts only when it
+// is durable, like everybody else's.
 type heldItem struct {
 	batch   storage.BatchNumber
 	node    *hosted
@@ -183,7 +187,8 @@ type PeerMessage struct {
 	Message  paxos.Message
 }
 
-// OnPeer takes one message from a peer.
+// OnPeer takes one message from a peer. What it drops is all that rule 10 allows to be dropped; a different configuration
+// number is never a reason, since it is the messages from the future that teach who lags (hazard H12).
 func (c *Core) OnPeer(m *PeerMessage) {
 	from := c.sender(m.From)
 	h := c.index[m.Envelope.Cell]
@@ -201,6 +206,7 @@ func (c *Core) OnPeer(m *PeerMessage) {
 	}
 }
 
+// drop counts a message that nobody here may see. The sender is not told: Paxos expects losses.
 func (c *Core) drop(reason string) {
 	if c.cfg.Events.Dropped != nil {
 		c.cfg.Events.Dropped(reason)
@@ -215,7 +221,8 @@ func (c *Core) OnDurable(n storage.BatchNumber) {
 	c.release()
 }
 
-// release lets go of held items whose batch is durable.
+// release lets go of held items whose batch is durable. A message of a node that went cold, out of service or away since
+// is sent all the same: it states something durable. One to the node itself has nobody left to hear it.
 func (c *Core) release() {
 	i := 0
 	for ; i < len(c.held) && c.held[i].batch <= c.durable; i++ {
@@ -241,7 +248,8 @@ func (c *Core) release() {
 	c.held = c.held[:n]
 }
 
-// hold queues an item behind the newest batch, that of this turn included.
+// hold queues an item behind the newest batch, that of this turn included. Not behind the batch that the item's own step
+// wrote to: the step may have relied on an earlier one, and written nothing (hazard H8).
 func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
 
 // Tick advances time and looks at the nodes that wait for something; the shell calls it every 20 ms or so. Its cost is
@@ -255,7 +263,8 @@ func (c *Core) Tick(now time.Duration) {
 // Now sets the time for the inputs that follow.
 func (c *Core) Now(now time.Duration) { c.now = now }
 
-// Flush ends the turn: it obeys the effects of every node touched and returns what the shell must do.
+// Flush ends the turn: it obeys the effects of every node touched and returns what the shell must do. It goes round until
+// nothing moves: votes of nodes to themselves may be free to go at once, and what they decide belongs to this turn, too.
 func (c *Core) Flush() *Output {
 	for {
 		for i := 0; i < len(c.dirty); i++ {
@@ -285,7 +294,8 @@ func (c *Core) Flush() *Output {
 	return &c.out
 }
 
-// number tells the held items of this turn which batch they wait for.
+// number tells the held items of this turn which batch they wait for. Numbers in held never fall, so whatever is released
+// is a prefix of it, and messages of one node leave in the order in which it sent them.
 func (c *Core) number() {
 	n := c.handed
 	if c.batch != nil {
@@ -302,7 +312,7 @@ func (c *Core) number() {
 	c.fresh = c.fresh[:0]
 }
 
-// write returns the batch of this turn.
+// write returns the batch of this turn: one for all nodes, so that a turn costs one sync however many cells it touched.
 func (c *Core) write() *storage.Batch {
 	if c.batch == nil {
 		c.batch = c.newBatch()

@@ -11,4 +11,14 @@
 // Nodes are cold (an entry in the index, everything else in storage), loading, or hot (a paxos.Replica and a
 // machine.Machine in memory). The first message or request makes a cold node hot; nothing is answered from a node that
 // was not read (rule 7). A panic or failed assertion while stepping or applying quarantines that node alone.
+//
+// # What the shell and the simulation rely on
+//
+//   - Every request is answered exactly once, and an answer of a kind that says "not applied" is given only for a command
+//     that this node never sent to anyone, or when the log itself proves that nothing will come of it.
+//   - Whatever leaves may be lost, repeated or overtaken; whatever left is true after any crash of this server, since it
+//     rests on batches that are durable, or on votes of others that are.
+//   - A crash between two batches, a node that goes cold and a node that was never touched all come back by the same way:
+//     restore, from the stored state and the ring. Only a node created in this life of the process is made new.
+//   - No decision depends on the order of a map, on the time of day or on luck: the same inputs give the same outputs.
 package core

@@ -12,7 +12,8 @@ import (
 	"physalia/paxos"
 )
 
-// hosted is one node. A cold one is only this.
+// hosted is one node. A cold one is only this. The pointer is the node's identity inside the core: a cell that is dropped
+// and created again gets another one, so whatever still refers to the former life (loads, held items) finds itself alone.
 type hosted struct {
 	id            cell.ID
 	incarnation   cell.Incarnation
@@ -20,41 +21,46 @@ type hosted struct {
 	handle        Handle
 	configuration *paxos.Configuration
 	members       []*server    // the configuration's servers, in its order
-	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7)
-	sealed        bool
-	quarantined   string // why; empty when it is well
-	creating      bool   // its row is not durable yet: it does not serve
-	virgin        bool   // created in this life of the process and never touched: nothing is stored but the row
+	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
+	sealed        bool         // the seal was applied here; a fact about the cell, so it may be told before it is durable
+	quarantined   string       // why; empty when it is well
+	creating      bool         // its row is not durable yet: it does not serve
+	virgin        bool         // created in this life of the process and never touched: nothing is stored but the row
 	loading       bool
 	isDirty       bool
 	isActive      bool
-	hot           *hot
+	hot           *hot    // nil: cold, loading, creating or quarantined
 	queue         []input // what waits for creation or loading, bounded
 }
 
-// hot is what a node has in memory while it is used.
+// hot is what a node has in memory while it is used. Dropping it is as good as a crash of this node alone, provided that
+// everything it ever said was durable: see coolDown for when that is so.
 type hot struct {
-	replica *paxos.Replica
-	machine *machine.Machine
-	waiters waiters
-	touched time.Duration // last input
-	quiet   time.Duration // last progress, or last nudge
-	backoff time.Duration
-	led     bool
+	replica  *paxos.Replica
+	machine  *machine.Machine
+	waiters  waiters
+	touched  time.Duration // last input
+	progress time.Duration // something was last chosen or confirmed here
+	quiet    time.Duration // last progress, or last nudge
+	backoff  time.Duration
+	led      bool // as last counted in Core.led
 }
 
-// input is what a node may have to wait for being hot.
+// input is what a node may have to wait for being hot. Exactly one field is set.
 type input struct {
 	peer    *PeerMessage
 	request *Request
 }
 
+// snapshot is the state as of the replica's applied slot. It may be taken only when everything delivered was applied, that
+// is after the deliveries of the Effects that ask for it (rule 2).
 func (s *hot) snapshot() *paxos.Snapshot {
 	state := s.machine.Snapshot(nil)
 	return s.replica.Snapshot(state, machine.HashOf(state))
 }
 
-// touch marks a node as changed in this turn.
+// touch marks a node as changed in this turn. Whoever calls the replica must call it too, or what the replica decided
+// would wait for the next input.
 func (c *Core) touch(h *hosted) {
 	if !h.isDirty {
 		h.isDirty = true
@@ -71,7 +77,9 @@ func (c *Core) activate(h *hosted) {
 	}
 }
 
-// whenHot handles an input now, or once the node is hot.
+// whenHot handles an input now, or once the node is hot. It is the only way to a replica: a node that was not read answers
+// nothing (rule 7), one whose row is not durable yet neither (it must be able to vanish in a crash without having spoken),
+// and one that is quarantined says so.
 func (c *Core) whenHot(h *hosted, in input) {
 	switch {
 	case h.quarantined != "":
@@ -92,6 +100,7 @@ func (c *Core) whenHot(h *hosted, in input) {
 	}
 }
 
+// enqueueInput lets an input wait. Peers' messages beyond the bound are lost, which Paxos expects; requests are refused.
 func (c *Core) enqueueInput(h *hosted, in input) {
 	if len(h.queue) >= c.cfg.LoadingMax {
 		if in.request == nil {
@@ -112,11 +121,15 @@ func (c *Core) enqueueInput(h *hosted, in input) {
 // handle gives an input to a hot node.
 func (c *Core) handle(h *hosted, in input) {
 	h.hot.touched = c.now
-	if in.request != nil {
-		c.serve(h, in.request)
+	if in.request == nil {
+		c.step(h, &in.peer.Message)
 		return
 	}
-	c.step(h, &in.peer.Message)
+	c.serving = in.request
+	if !c.guard(h, func() { c.serve(h, in.request) }) && c.serving != nil {
+		c.refuseInput(h, in) // neither answered nor among the waiters that the quarantine answered
+	}
+	c.serving = nil
 }
 
 // step gives a message to a node's replica.
@@ -125,7 +138,7 @@ func (c *Core) step(h *hosted, m *paxos.Message) {
 	c.touch(h)
 }
 
-// drain gives a node that became hot what waited for it.
+// drain gives a node that became hot what waited for it. An input may quarantine the node; the rest is refused then.
 func (c *Core) drain(h *hosted) {
 	queue := h.queue
 	h.queue = nil
@@ -134,7 +147,9 @@ func (c *Core) drain(h *hosted) {
 	}
 }
 
-// bear makes the replica of a node that was created in this life and never touched.
+// bear makes the replica of a node that was created in this life and never touched. It happens once per node: from here on
+// the owner of ballot 1 may have used it, so it must never be made by paxos.New again (hazard H7). After a restart nobody
+// is virgin, whether or not anything was written.
 func (c *Core) bear(h *hosted) {
 	replica, err := paxos.New(c.paxosConfig(h))
 	must.That(err == nil, "a founding that was checked makes a replica: %v", err)
@@ -147,8 +162,9 @@ func (c *Core) paxosConfig(h *hosted) paxos.Config {
 		BatchCommands: c.cfg.BatchCommands, BatchBytes: c.cfg.BatchBytes}
 }
 
+// heat makes a node hot.
 func (c *Core) heat(h *hosted, s *hot) {
-	s.touched, s.quiet, s.backoff = c.now, c.now, c.cfg.NudgeAfter
+	s.touched, s.progress, s.quiet, s.backoff = c.now, c.now, c.now, c.cfg.NudgeAfter
 	h.hot = s
 
 	c.hotList = append(c.hotList, h)
@@ -169,6 +185,10 @@ func (c *Core) guard(h *hosted, f func()) (ok bool) {
 
 // quarantine takes a node out of service: it answers nothing, keeps its data, and says why. The server goes on.
 func (c *Core) quarantine(h *hosted, why string) {
+	if c.index[h.id] != h { // wiped meanwhile: its row must not rise again
+		h.hot = nil
+		return
+	}
 	if h.quarantined != "" {
 		return
 	}
@@ -208,6 +228,8 @@ func (c *Core) cool(h *hosted, err *cell.Error) {
 	h.hot = nil
 }
 
+// refuseInput answers what can no longer be served. Nothing of it has reached the replica, so every kind may say "not
+// applied".
 func (c *Core) refuseInput(h *hosted, in input) {
 	if in.request == nil {
 		c.drop("node is quarantined")
@@ -225,7 +247,8 @@ func (c *Core) refuseInput(h *hosted, in input) {
 	c.reply(in.request.Origin, nil, &cell.Error{Op: in.request.op(), Kind: kind, Cell: h.id, Detail: detail, Hint: hint})
 }
 
-// putRow writes a node's row.
+// putRow writes a node's row. The promise in it may be below one that a ring record carries; that is harmless, since a
+// restart takes the highest of row and ring, and a record is only ever overwritten by one that carries at least as much.
 func (c *Core) putRow(h *hosted) {
 	row := peer.Row{Cell: h.id, Incarnation: h.incarnation, Node: h.node, Promised: h.promised, Sealed: h.sealed,
 		Quarantined: h.quarantined, Configuration: *h.configuration}
@@ -234,6 +257,7 @@ func (c *Core) putRow(h *hosted) {
 	c.write().Set(c.key, c.value)
 }
 
+// setLed keeps the count of the cells led from here.
 func (c *Core) setLed(h *hosted, leads bool) {
 	if h.hot.led == leads {
 		return

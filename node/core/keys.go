@@ -21,14 +21,18 @@ const (
 	keyHandles   = 'm' // the next handle to issue
 )
 
+// handleKey appends the key of a node's row or state. Handles are big-endian, so keys sort like handles.
 func handleKey(b []byte, kind byte, h Handle) []byte {
 	return binary.BigEndian.AppendUint64(append(b, kind), uint64(h))
 }
 
+// ringKey appends the key of one ring position, which is the slot modulo Config.Window: writing it is what overwrites the
+// slot one window before, so the ring needs no deletes.
 func ringKey(b []byte, h Handle, position int) []byte {
 	return binary.BigEndian.AppendUint16(handleKey(b, keyRing, h), uint16(position))
 }
 
+// tombstoneKey appends the key of a cell's tombstone: by name, since it outlives every handle.
 func tombstoneKey(b []byte, id cell.ID) []byte { return append(append(b, keyTombstone), id...) }
 
 // handleRange covers every key of one kind and handle.

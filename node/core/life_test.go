@@ -107,7 +107,7 @@ func TestColdNodesAreLoadedAgain(t *testing.T) {
 		}
 	}
 	c.mustCount(0, "vol-1", 21, 21)
-	c.wait(200 * time.Millisecond)
+	c.wait(noticed)
 	c.mustBe(c.read(5, "vol-1", true), 21)
 }
 
@@ -121,7 +121,7 @@ func TestNodeThatLagsIsTaughtAllOfIt(t *testing.T) {
 	c.mustBe(c.read(6, "vol-1", true), 0)
 	c.lost = nil
 	c.mustCount(0, "vol-1", 101, 101)
-	c.wait(200 * time.Millisecond)
+	c.wait(noticed)
 	c.mustBe(c.read(6, "vol-1", true), 101)
 	c.restart(6)
 	c.mustBe(c.read(6, "vol-1", true), 101)

@@ -12,7 +12,9 @@ import (
 	"physalia/paxos"
 )
 
-// load asks storage for everything of one node.
+// load asks storage for everything of one node: the stored state and the whole ring, of which no part may be believed
+// without the other (rule 7, hazard H11). Inputs wait in h.queue meanwhile; nothing writes to the node until it is hot, so
+// the ranges belong together although they are read one after the other.
 func (c *Core) load(h *hosted) {
 	h.loading = true
 	id := c.nextLoad
@@ -21,7 +23,8 @@ func (c *Core) load(h *hosted) {
 	c.out.Loads = append(c.out.Loads, Load{ID: id, Ranges: []storage.Range{handleRange(keyState, h.handle), handleRange(keyRing, h.handle)}})
 }
 
-// OnLoaded takes storage's answer to a Load.
+// OnLoaded takes storage's answer to a Load. An error means that the server cannot go on: the restart scan failed. A node
+// that was dropped, or created anew, since it was asked for is recognised by its pointer.
 func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) error {
 	if id == bootLoad {
 		if err != nil {
@@ -50,6 +53,10 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 
 // restore rebuilds a node from its stored state and ring. What is damaged is never voted with, and never mistaken for
 // new: the node goes out of service.
+//
+// The promise is the highest of the row and of all ring records, those below the stored state included: a promise made
+// together with an accept stands in that record only. The applied slot is the highest that any record carries, and the
+// replica asserts that the ring holds everything up to there (rule 5).
 func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 	recovery := paxos.Recovery{Promised: h.promised}
 	state := machine.New()
@@ -86,7 +93,9 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 	return nil
 }
 
-// boot takes the restart scan: existence, configuration and lower bounds of every node (rule 7).
+// boot takes the restart scan: existence, configuration and lower bounds of every node (rule 7). Pairs come in the order of
+// the keys, so nodes come in the order of their handles. What cannot be read stops the server: a row that is skipped would
+// be a node that is forgotten, and could be created again beside its own votes.
 func (c *Core) boot(pairs []storage.Pair) error {
 	for _, pair := range pairs {
 		switch {
@@ -113,7 +122,8 @@ func (c *Core) boot(pairs []storage.Pair) error {
 	return nil
 }
 
-// add puts a node into the index.
+// add puts a node into the index. There is at most one node per cell: a new incarnation is created only after the old one
+// was wiped.
 func (c *Core) add(h *hosted) {
 	c.index[h.id] = h
 	c.order = append(c.order, h)

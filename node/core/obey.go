@@ -12,7 +12,9 @@ import (
 // outcome is what applying one transaction came to.
 type outcome = machine.Outcome
 
-// obey does what a node's replica decided in this turn, in the order that paxos.Effects gives.
+// obey does what a node's replica decided in this turn, in the order that paxos.Effects gives. A quarantine on the way loses
+// the rest of the turn, which equals a crash of the node before the turn: nothing that was decided in it was stored or
+// sent, and what earlier turns sent or hold back rests on their own batches.
 func (c *Core) obey(h *hosted) {
 	if h.hot == nil {
 		return
@@ -45,6 +47,8 @@ func (c *Core) carryOut(h *hosted, e *paxos.Effects) {
 }
 
 // settle answers readers and those whose proposals came to nothing, and decides whether Tick has to look after the node.
+// It comes after the deliveries: whoever they answered no longer waits, and a read is answered from a state that holds
+// everything its confirmation covers. Writes may be answered before the own vote is durable, since a majority's is.
 func (c *Core) settle(h *hosted, e *paxos.Effects) {
 	s := h.hot
 	for _, token := range e.ReadsReady {
@@ -63,7 +67,7 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 		c.loseProposals(h)
 	}
 	if len(e.Deliver) > 0 || len(e.ReadsReady) > 0 || e.Install != nil {
-		s.quiet, s.backoff = c.now, c.cfg.NudgeAfter
+		s.progress, s.quiet, s.backoff = c.now, c.now, c.cfg.NudgeAfter
 	}
 	c.setLed(h, s.replica.Role() == paxos.Proposer)
 	if s.replica.Unfinished() || !s.waiters.empty() {
@@ -71,7 +75,9 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 	}
 }
 
-// install replaces a node's state by a taught snapshot.
+// install replaces a node's state by a taught snapshot. Transactions that were under way here are looked up in it, since
+// their slots are never delivered one by one. It reports false when the node had to be quarantined: the replica believes
+// to have the state already, so there is no going on without it.
 func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 	fresh, err := machine.Restore(snapshot.State)
 	if err == nil && machine.HashOf(snapshot.State) != snapshot.Hash {
@@ -84,10 +90,18 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 	h.hot.machine = fresh
 	s := &h.hot.waiters
 	for _, w := range s.inOrder(func(w *waiter) bool { return w.request.Kind == RequestTxn }) {
-		if o, ok := fresh.Recall(w.request.Request); ok {
-			delete(s.txns, w.key())
-			c.answerAll(h, w, &o)
+		o, ok := fresh.Recall(w.request.Request)
+		if !ok {
+			continue
 		}
+		delete(s.txns, w.key())
+		if o.Err != nil && o.Err.Kind == cell.Expired {
+			// It was under way here: perhaps applied, then forgotten. Expired would say "not by this attempt" (rule 14).
+			c.fail(w, &cell.Error{Kind: cell.UnknownResult, Cell: h.id, Hint: "read back what it would have written",
+				Detail: "the cell went on without this node for so long that it forgot the outcome"})
+			continue
+		}
+		c.answerAll(h, w, &o)
 	}
 	if snapshot.Sealed {
 		c.sealed(h)
@@ -123,7 +137,8 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 	}
 }
 
-// sealed notes that the incarnation is over: every waiter hears so, and the row keeps it.
+// sealed notes that the incarnation is over: every waiter hears so, and the row keeps it. "Deleted" says "not applied" and
+// is true: everything that was chosen before the seal has been delivered here, and behind it nothing ever is (P7).
 func (c *Core) sealed(h *hosted) {
 	if h.sealed {
 		return
@@ -142,6 +157,11 @@ func (c *Core) sealed(h *hosted) {
 
 // persist adds a node's writes to the batch of this turn. The promise is folded into the ring records; only a promise
 // without a record rewrites the row.
+//
+// The highest promise is never lost on disk, although records are overwritten and rows are written with an older one:
+// every record carries the highest promise of its time, so the record that overwrites the carrier of a promise carries at
+// least that promise, and h.promised only rises. The snapshot stands in the batch that lets the ring overwrite (rule 6);
+// an installed one stands there before any later record, which is why a restart may ignore the records below it.
 func (c *Core) persist(h *hosted, p *paxos.Persist) {
 	replica := h.hot.replica
 	for i := range p.Records {

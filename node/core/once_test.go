@@ -2,7 +2,6 @@ package core
 
 import (
 	"testing"
-	"time"
 
 	"physalia/cell"
 	"physalia/internal/wire"
@@ -14,7 +13,7 @@ func TestRetryTakesEffectOnce(t *testing.T) {
 	c.create("vol-1")
 	c.mustCount(0, "vol-1", 1, 1)
 	c.mustCount(0, "vol-1", 1, 1)
-	c.wait(200 * time.Millisecond) // the others hear that it is chosen
+	c.wait(noticed) // the others hear that it is chosen
 	c.mustCount(5, "vol-1", 1, 1)
 	for i := range 7 {
 		c.restart(i)
@@ -52,7 +51,7 @@ func TestRetryAfterTakeover(t *testing.T) {
 	if r := c.answer(c.send(1, wire.MethodTxn, m)); r.Err != nil {
 		t.Fatalf("retry at s2: %v", r.Err)
 	}
-	c.wait(200 * time.Millisecond)
+	c.wait(noticed)
 	if r := c.answer(old); r.Err != nil && r.Err.Kind != cell.UnknownResult {
 		t.Errorf("the first attempt ended with %v, want success or unknown", r.Err)
 	}

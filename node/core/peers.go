@@ -9,13 +9,14 @@ import (
 	"physalia/paxos"
 )
 
-// server is what the core knows of another server: when it was heard of, and what leaves for it in this turn.
+// server is what the core knows of another server: when it was heard of, and what leaves for it in this turn. Liveness is
+// a fact about servers, never about cells: ten thousand cells with a dead server share one of these.
 type server struct {
 	id         cell.ServerID
 	clientAddr string
 	heard      time.Duration // zero: never
 	gone       bool          // its address refuses connections
-	shared     int           // hosted nodes whose cell has a member there
+	shared     int           // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
 	talking    bool
 	out        [lanes]PeerOut
 	spare      [lanes][]byte
@@ -24,6 +25,7 @@ type server struct {
 // peerBodyBytes is where a turn's messages for one peer are split into another frame.
 const peerBodyBytes = 1 << 20
 
+// server returns what is known of a server; it is never forgotten, so pointers to it stay good.
 func (c *Core) server(id cell.ServerID) *server {
 	s := c.servers[id]
 	if s == nil {
@@ -120,7 +122,8 @@ func (c *Core) alive(id cell.ServerID) bool {
 }
 
 // successor is the member that should campaign when the proposer is gone: the next live one in the jury behind it, so
-// that the cells of a dead server spread over its peers, and everybody who sees the same servers names the same one.
+// that the cells of a dead server spread over its peers, and everybody who sees the same servers names the same one. Who
+// sees other servers names another; then two may campaign, the higher ballot wins, and the loser's clients are sent on.
 func (c *Core) successor(h *hosted, leader paxos.NodeNumber) cell.ServerID {
 	members := h.configuration.Members
 	start := h.configuration.Index(leader)
@@ -133,7 +136,9 @@ func (c *Core) successor(h *hosted, leader paxos.NodeNumber) cell.ServerID {
 	return c.cfg.Server
 }
 
-// emit encodes a message for its receiver, or for all other members when To is zero.
+// emit encodes a message for its receiver, or for all other members when To is zero: encoded once, copied per peer. A
+// TeachAll gets its state here and not in the replica, which never looks inside; what it teaches is what was applied by
+// now, and that is chosen, so it may leave before anything of it is durable here.
 func (c *Core) emit(h *hosted, m *paxos.Message) {
 	lane := LanePaxos
 	if m.Kind == paxos.MsgTeach || m.Kind == paxos.MsgTeachAll {
@@ -174,7 +179,7 @@ func (c *Core) enqueue(s *server, lane Lane, message []byte) {
 	o.Body = append(o.Body, message...)
 }
 
-// collect moves what waits for this peer into the output.
+// collect moves what waits for this peer into the output; its buffers go with it until Recycle.
 func (s *server) collect(out *Output) {
 	s.talking = false
 	for lane := range s.out {

@@ -32,6 +32,7 @@ type Request struct {
 	Command []byte        // RequestTxn: as it goes into the log
 }
 
+// requestOps names the kinds of requests in errors, as the client called them.
 var requestOps = [...]string{wire.MethodTxn, wire.MethodRead, wire.MethodRead, wire.MethodExplain, wire.MethodSeal}
 
 func (r *Request) op() string { return requestOps[r.Kind] }
@@ -98,6 +99,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	return r, nil
 }
 
+// checkHeader bounds what all requests have in common.
 func (r *Request) checkHeader() *cell.Error {
 	if err := r.Header.Cell.Check(); err != nil {
 		return cell.AsError(r.op(), cell.Invalid, err)
@@ -108,7 +110,8 @@ func (r *Request) checkHeader() *cell.Error {
 	return nil
 }
 
-// OnRequest takes one request about one cell.
+// OnRequest takes one request about one cell. It is answered exactly once, in this turn or in a later one; the shell
+// relies on that, since a second answer to one request of a connection is a bug that it does not forgive.
 func (c *Core) OnRequest(r *Request) {
 	h := c.index[r.Header.Cell]
 	if err := c.admit(h, r); err != nil {
@@ -142,6 +145,7 @@ func (c *Core) admit(h *hosted, r *Request) *cell.Error {
 	return nil
 }
 
+// deleted is the answer of a sealed incarnation.
 func (c *Core) deleted(op string, h *hosted) *cell.Error {
 	return &cell.Error{Op: op, Kind: cell.Deleted, Cell: h.id, Detail: fmt.Sprintf("incarnation %d is sealed", h.incarnation)}
 }
@@ -165,7 +169,8 @@ func (c *Core) serve(h *hosted, r *Request) {
 }
 
 // leads reports whether this node leads its cell or asks to, campaigning if it falls to this server to do so; otherwise
-// it answers the request with whom to ask.
+// it answers the request with whom to ask. Elections are lazy: this is the only place that begins one, on behalf of a
+// request, so an idle cell with a dead proposer costs nothing. Who campaigns is a matter of taste, never of safety.
 func (c *Core) leads(h *hosted, r *Request) bool {
 	replica := h.hot.replica
 	if replica.Role() != paxos.Follower {
@@ -204,7 +209,9 @@ func (c *Core) whoLeads(h *hosted, attempt uint32) cell.ServerID {
 	return c.successor(h, leader)
 }
 
-// transact proposes a transaction, unless its outcome is known already (rule 14).
+// transact proposes a transaction, unless its outcome is known already (rule 14). Any member may tell a recorded outcome,
+// however far it lags: outcomes never change, and a request that is expired here is expired everywhere. A request that is
+// not recorded here may still be applied elsewhere, so it is proposed, and the log decides whether it is the first.
 func (c *Core) transact(h *hosted, r *Request) {
 	if outcome, ok := h.hot.machine.Recall(r.Request); ok {
 		c.answer(h, r.Origin, &outcome)
@@ -212,6 +219,7 @@ func (c *Core) transact(h *hosted, r *Request) {
 	}
 	key := requestKey{r.Request.Client, r.Request.Sequence}
 	if h.hot.waiters.join(key, r, c.now) {
+		c.serving = nil
 		c.waiters++
 		return // the same request is on its way: one proposal, two answers
 	}
@@ -219,6 +227,7 @@ func (c *Core) transact(h *hosted, r *Request) {
 		return
 	}
 	w := h.hot.waiters.add(r, c.now)
+	c.serving = nil
 	c.waiters++
 	var refusal paxos.Refusal
 	ok := c.guard(h, func() { refusal = h.hot.replica.Propose(r.Command, paxos.Proposal(w.token)) })
@@ -235,20 +244,25 @@ func (c *Core) transact(h *hosted, r *Request) {
 	c.activate(h)
 }
 
+// refusal words why the replica did not take a request. It never reached the pipeline, so every kind says "not applied".
 func (c *Core) refusal(op string, h *hosted, why paxos.Refusal) *cell.Error {
 	switch why {
 	case paxos.Sealed:
 		return c.deleted(op, h)
 	case paxos.PipelineFull:
+		if c.now-h.hot.progress >= c.cfg.LivenessPeriod { // full and stuck is useless, not busy (rule 13, hazard H9)
+			return c.redirect(op, h, c.successor(h, h.node))
+		}
 		return &cell.Error{Op: op, Kind: cell.Overloaded, Cell: h.id, Detail: "the cell's pipeline and its next batch are full",
 			RetryAfter: 5 * time.Millisecond}
 	}
 	return c.redirect(op, h, c.whoLeads(h, 0))
 }
 
-// read starts a quorum-confirmed read.
+// read starts a quorum-confirmed read (P6). A candidate takes it, too: the round begins when it leads.
 func (c *Core) read(h *hosted, r *Request) {
 	w := h.hot.waiters.addRead(r, c.now)
+	c.serving = nil
 	c.waiters++
 	if refusal := h.hot.replica.Read(paxos.ReadToken(w.token)); refusal != paxos.Accepted {
 		h.hot.waiters.takeRead(paxos.ReadToken(w.token))
@@ -270,6 +284,7 @@ func (c *Core) staleRead(h *hosted, r *Request) {
 	c.answerRead(h, r)
 }
 
+// answerRead answers a read from the applied state; whether that is recent enough was decided before.
 func (c *Core) answerRead(h *hosted, r *Request) {
 	result, err := h.hot.machine.Read(&r.Txn)
 	if err != nil {
@@ -280,7 +295,8 @@ func (c *Core) answerRead(h *hosted, r *Request) {
 	c.reply(r.Origin, &wire.ReadReply{Incarnation: h.incarnation, Result: result}, nil)
 }
 
-// seal asks for the last entry of the incarnation (rule 15).
+// seal asks for the last entry of the incarnation (rule 15). It is answered once the seal was applied here: from then on
+// nothing is chosen any more, and the nodes may be wiped in any order.
 func (c *Core) seal(h *hosted, r *Request) {
 	if h.sealed {
 		c.reply(r.Origin, nil, nil)
@@ -296,11 +312,17 @@ func (c *Core) seal(h *hosted, r *Request) {
 		return
 	}
 	h.hot.waiters.addSeal(r, c.now)
+	c.serving = nil
 	c.waiters++
 	c.touch(h)
 	c.activate(h)
 }
 
+// reply answers a request at the end of this turn, whether or not its batch is durable by then. What must not be told
+// before it is durable goes through hold.
 func (c *Core) reply(to Origin, result wire.Message, err *cell.Error) {
+	if c.serving != nil && c.serving.Origin == to {
+		c.serving = nil
+	}
 	c.out.Replies = append(c.out.Replies, Reply{To: to, Result: result, Err: err})
 }

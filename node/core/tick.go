@@ -3,7 +3,8 @@ package core
 import "physalia/paxos"
 
 // nudge looks at the nodes that wait for something: those without progress repeat what may have been lost, ever more
-// rarely; those with nothing to wait for leave the list.
+// rarely; those with nothing to wait for leave the list. Losing a message is rare and asking again is never unsafe, so the
+// first pause is a few round trips; a cell without a quorum ends at one question per NudgeMax.
 func (c *Core) nudge() {
 	kept := c.active[:0]
 	for _, h := range c.active {
@@ -40,7 +41,7 @@ func (c *Core) nudge() {
 const coolPerTick = 64
 
 // coolDown drops the hot part of nodes that nobody touched for a while. A proposer stays hot: dropped, it would have to
-// campaign again.
+// campaign again. A few nodes per tick, in turn, so that the cost does not depend on how many are hot.
 func (c *Core) coolDown() {
 	for range min(coolPerTick, len(c.hotList)) {
 		if c.hotAt >= len(c.hotList) {
@@ -61,6 +62,8 @@ func (c *Core) coolDown() {
 	}
 }
 
+// isIdle reports whether dropping a node from memory is no different from a restart of it alone. All batches are durable,
+// so no message of it is held back that would step or be sent without it, and loading finds everything that it ever said.
 func (c *Core) isIdle(h *hosted) bool {
 	s := h.hot
 	return c.now-s.touched >= c.cfg.IdleAfter && !h.isActive && !h.isDirty && s.waiters.empty() &&

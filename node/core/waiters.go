@@ -11,20 +11,22 @@ import (
 	"physalia/paxos"
 )
 
-// requestKey finds the waiter of a transaction when its command is applied, wherever it was proposed.
+// requestKey finds the waiter of a transaction when its command is applied, wherever it was proposed: by this node, by one
+// that was asked before, or by a successor that found it accepted. It is the identity that the log knows (rule 14).
 type requestKey struct {
 	client   cell.ClientID
 	sequence uint64
 }
 
-// waiter is a request without an answer.
+// waiter is a request without an answer. Whoever answers it removes it first, so that nobody is answered twice.
 type waiter struct {
 	request  *Request
 	token    uint64 // paxos.Proposal or paxos.ReadToken
 	deadline time.Duration
-	also     *waiter // the same transaction, asked again
+	also     *waiter // the same transaction, asked again: one proposal, an answer each
 }
 
+// key is where a transaction's waiter stands in waiters.txns.
 func (w *waiter) key() requestKey {
 	return requestKey{w.request.Request.Client, w.request.Request.Sequence}
 }
@@ -38,7 +40,8 @@ func (w *waiter) lastDeadline() time.Duration {
 	return d
 }
 
-// waiters are the requests of one cell without an answer.
+// waiters are the requests of one cell without an answer. They live and die with the hot part of the node; a node with
+// waiters is never dropped from memory, only quarantined or wiped, and then they are answered.
 type waiters struct {
 	txns  map[requestKey]*waiter
 	reads map[paxos.ReadToken]*waiter
@@ -48,11 +51,14 @@ type waiters struct {
 
 func (s *waiters) empty() bool { return len(s.txns) == 0 && len(s.reads) == 0 && len(s.seals) == 0 }
 
+// make makes a waiter under a fresh token. Tokens are shared by transactions and reads, so no two waiters of a node ever
+// had the same one.
 func (s *waiters) make(r *Request, now time.Duration) *waiter {
 	s.next++
 	return &waiter{request: r, token: s.next, deadline: now + time.Duration(r.Header.Timeout)*time.Millisecond}
 }
 
+// add makes the first waiter of a transaction; join is asked before.
 func (s *waiters) add(r *Request, now time.Duration) *waiter {
 	if s.txns == nil {
 		s.txns = make(map[requestKey]*waiter)
@@ -74,6 +80,7 @@ func (s *waiters) join(key requestKey, r *Request, now time.Duration) bool {
 	return true
 }
 
+// addRead makes the waiter of a quorum-confirmed read.
 func (s *waiters) addRead(r *Request, now time.Duration) *waiter {
 	if s.reads == nil {
 		s.reads = make(map[paxos.ReadToken]*waiter)
@@ -85,12 +92,14 @@ func (s *waiters) addRead(r *Request, now time.Duration) *waiter {
 
 func (s *waiters) addSeal(r *Request, now time.Duration) { s.seals = append(s.seals, s.make(r, now)) }
 
+// removeTxn takes the waiter of a transaction out, nil when nobody waits for it here.
 func (s *waiters) removeTxn(key requestKey) *waiter {
 	w := s.txns[key]
 	delete(s.txns, key)
 	return w
 }
 
+// takeRead takes the waiter of a read out, nil when its client gave up meanwhile.
 func (s *waiters) takeRead(t paxos.ReadToken) *waiter {
 	w := s.reads[t]
 	delete(s.reads, t)
@@ -115,6 +124,7 @@ func (s *waiters) inOrder(keep func(w *waiter) bool) []*waiter {
 	return all
 }
 
+// anyWaiter keeps all of them.
 func anyWaiter(*waiter) bool { return true }
 
 // fail answers a waiter, and whoever asked the same again, with an error of their own.
@@ -194,7 +204,8 @@ func (c *Core) loseProposals(h *hosted) {
 	}
 }
 
-// expire answers the waiters whose client waits no longer.
+// expire answers the waiters whose client waits no longer. A transaction stays in the pipeline and may still be chosen, so
+// its outcome is unknown; a read has no outcome to be unsure of.
 func (c *Core) expire(h *hosted) {
 	s := &h.hot.waiters
 	for _, w := range s.inOrder(func(w *waiter) bool { return w.lastDeadline() <= c.now }) {
@@ -217,6 +228,7 @@ func (c *Core) expire(h *hosted) {
 	s.seals = kept
 }
 
+// timedOut tells people how many members' servers seem alive, since that is what they will ask next.
 func (c *Core) timedOut(h *hosted, kind cell.Kind) *cell.Error {
 	alive := 0
 	for _, m := range h.configuration.Members {
