@@ -22,9 +22,10 @@ type backlogMark struct {
 	at    time.Duration // when it was handed over
 }
 
-func (b *backlog) handed(batch *storage.Batch, now time.Duration) {
-	b.marks = append(b.marks, backlogMark{batch.Number, batch.Bytes(), now})
-	b.bytes += batch.Bytes()
+// handed notes a batch of so many bytes that was handed over now.
+func (b *backlog) handed(n storage.BatchNumber, bytes int, now time.Duration) {
+	b.marks = append(b.marks, backlogMark{n, bytes, now})
+	b.bytes += bytes
 }
 
 // reached forgets every batch up to n and tells how long each took.

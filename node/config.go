@@ -47,6 +47,8 @@ type Config struct {
 
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
+
+	controlTimeout time.Duration // 0: controlTimeout; tests are less patient
 }
 
 const (

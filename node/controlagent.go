@@ -21,22 +21,29 @@ import (
 // alone: it is repeated later, and the session stays. The session ends when its connection does, or when the control plane
 // neither acknowledges pushes nor asks for anything any more; then the next address is tried.
 type controlAgent struct {
-	server *Server
-	routes *outbox
-	asked  atomic.Int64 // when the control plane last asked for something, as a time of vitals; 0: not in this session
+	server  *Server
+	routes  *outbox
+	timeout time.Duration // of one call; other patience is a multiple of it
+	asked   atomic.Int64  // when the control plane last asked for something, as a time of vitals; 0: not in this session
 }
 
 // How the agent paces itself.
 const (
 	controlBackoffMin = 100 * time.Millisecond
 	controlBackoffMax = 3 * time.Second
-	controlTimeout    = 5 * time.Second  // one call; the control plane answers from memory
+	controlTimeout    = 5 * time.Second  // one call, by default; the control plane answers from memory
 	pushBackoffMax    = 30 * time.Second // between attempts of a push that is refused
 	pushSilenceMax    = 3                // pushes in a row without any answer that end a session
-	controlSilenceMax = 30 * time.Second // without a request that end a session, once there was one: servers are pinged
+	controlSilenceMax = 6                // timeouts without a request that end a session, once there was one: servers are pinged
 )
 
-func newControlAgent(s *Server) *controlAgent { return &controlAgent{server: s, routes: newOutbox()} }
+func newControlAgent(s *Server) *controlAgent {
+	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout}
+	if a.timeout == 0 {
+		a.timeout = controlTimeout
+	}
+	return a
+}
 
 // changed notes that a route has to be pushed; called by the core, on the loop.
 func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
@@ -54,7 +61,7 @@ func (a *controlAgent) run(ctx context.Context) {
 		addr := control[i%len(control)]
 		began := time.Now()
 		err := a.session(ctx, addr)
-		if time.Since(began) > controlBackoffMax+controlTimeout {
+		if time.Since(began) > controlBackoffMax+a.timeout {
 			failures = 0 // it was one
 		}
 		if failures++; ctx.Err() == nil && isRound(failures) {
@@ -110,7 +117,7 @@ func (a *controlAgent) session(ctx context.Context, addr string) error {
 }
 
 func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, params, result wire.Message) error {
-	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	return conn.Call(ctx, method, params, result)
 }
@@ -153,14 +160,14 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
 
 // next waits for routes to push, and takes a page of them.
 func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
-	watch := time.NewTicker(controlSilenceMax / 4)
+	watch := time.NewTicker(a.timeout)
 	defer watch.Stop()
 	for {
 		select {
 		case <-conn.Done():
 			return nil, conn.Err()
 		case <-watch.C:
-			if at := a.asked.Load(); at != 0 && a.server.vitals.now()-time.Duration(at) > controlSilenceMax {
+			if at := a.asked.Load(); at != 0 && a.server.vitals.now()-time.Duration(at) > controlSilenceMax*a.timeout {
 				return nil, &cell.Error{Op: "control.session", Kind: cell.Unavailable, Detail: "the control plane asks nothing any more"}
 			}
 		case <-a.routes.wake:

@@ -126,7 +126,7 @@ func (l *loop) refuse(in *intake) {
 func (l *loop) obey(out *core.Output, now time.Duration) {
 	if out.Batch != nil {
 		l.server.metrics.batch(out.Batch)
-		l.backlog.handed(out.Batch, now)
+		l.backlog.handed(out.Batch.Number, out.Batch.Bytes(), now)
 		l.storage.Commit(out.Batch)
 	}
 	for i := range out.Loads {

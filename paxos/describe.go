@@ -32,8 +32,14 @@ func (r *Replica) IsSealed() bool { return r.sealed }
 // InFlight is the number of open slots.
 func (r *Replica) InFlight() int { return len(r.open) }
 
-// Leader is the member believed to lead: the owner of the highest ballot promised. It may be dead or deposed.
-func (r *Replica) Leader() NodeNumber { return r.promised.Node }
+// Leader is the member believed to lead: the owner of the highest ballot that was promised here, or elsewhere as far as
+// somebody said so. It may be dead or deposed.
+func (r *Replica) Leader() NodeNumber {
+	if r.promised.Less(r.rival) {
+		return r.rival.Node
+	}
+	return r.promised.Node
+}
 
 // Remembers reports whether this member still knows that it accepted something at slot s in ballot b: it holds a record of
 // that ballot or a higher one, or the slot is covered by a snapshot.

@@ -12,27 +12,31 @@ import (
 // on a majority.
 func TestEverySchedule(t *testing.T) {
 	for _, s := range []space{
-		{name: "one rival", least: 3, rivals: []NodeNumber{2}, offers: []string{1: "a", 2: "b"}},
-		{name: "the owner crashes and comes back", least: 1, rivals: []NodeNumber{1}, offers: []string{1: "a"}, crashes: []NodeNumber{1}},
-		{name: "a rival, and an acceptor crashes", least: 1, rivals: []NodeNumber{2}, offers: []string{1: "a"}, crashes: []NodeNumber{3}},
-		{name: "a rival, and the owner crashes", least: 1, rivals: []NodeNumber{2}, offers: []string{1: "a"}, crashes: []NodeNumber{1}},
-		{name: "two rivals", least: 3, rivals: []NodeNumber{2, 3}, offers: []string{1: "a", 2: "b"}},
-		{name: "a seal and a rival", least: 2, rivals: []NodeNumber{2}, offers: []string{1: "seal", 2: "b"}},
+		{name: "one rival", bound: 40, least: 3, rivals: []NodeNumber{2}, offers: []string{1: "a", 2: "b"}},
+		{name: "the owner crashes and comes back", bound: 40, least: 2, rivals: []NodeNumber{1}, offers: []string{1: "a"}, crashes: []NodeNumber{1}},
+		{name: "a rival, and an acceptor crashes", bound: 40, least: 1, rivals: []NodeNumber{2}, offers: []string{1: "a"}, crashes: []NodeNumber{3}},
+		{name: "a rival, and everybody crashes", bound: 13, least: 1, rivals: []NodeNumber{2}, offers: []string{1: "a"}, crashes: []NodeNumber{1, 2, 3}},
+		{name: "a rival with an offer, and the owner crashes", bound: 15, least: 2, rivals: []NodeNumber{2}, offers: []string{1: "a", 2: "b"}, crashes: []NodeNumber{1}},
+		{name: "two rivals", bound: 11, least: 2, rivals: []NodeNumber{2, 3}, offers: []string{1: "a", 2: "b"}},
+		{name: "a seal and a rival", bound: 40, least: 2, rivals: []NodeNumber{2}, offers: []string{1: "seal", 2: "b"}},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			start := s.found()
 			s.visited = map[state]bool{start: true}
-			for todo := []state{start}; len(todo) > 0; {
-				from := todo[len(todo)-1]
-				todo = todo[:len(todo)-1]
-				for _, to := range s.successors(t, from) {
-					if !s.visited[to] {
-						s.visited[to] = true
-						todo = append(todo, to)
+			depth := 0
+			for level := []state{start}; len(level) > 0 && depth < s.bound; depth++ {
+				var next []state
+				for _, from := range level {
+					for _, to := range s.successors(t, from) {
+						if !s.visited[to] {
+							s.visited[to] = true
+							next = append(next, to)
+						}
 					}
 				}
+				level = next
 			}
-			t.Logf("%d states of %d member states and %d messages", len(s.visited), len(s.members), len(s.messages))
+			t.Logf("%d steps deep: %d states of %d member states and %d messages", depth, len(s.visited), len(s.members), len(s.messages))
 			if len(s.delivered) < s.least {
 				t.Errorf("only %v was ever delivered: the space is empty", s.delivered)
 			}
@@ -44,6 +48,7 @@ func TestEverySchedule(t *testing.T) {
 // state is computed once, so that a step costs a look into a map.
 type space struct {
 	name    string
+	bound   int          // steps; a space that ends before is visited whole
 	least   int          // so many different deliveries at least must be met, or the space is empty
 	rivals  []NodeNumber // each campaigns at most once
 	offers  []string     // the command that a member proposes when it leads, by node number
@@ -132,8 +137,11 @@ func (s *space) successors(t *testing.T, from state) (all []state) {
 		for _, what := range s.initiatives(m, from.used[i]) {
 			to := s.after(t, from, i, what)
 			to.used[i] |= 1 << -what
-			if what == stepSync {
+			switch what {
+			case stepSync: // any number of times
 				to.used[i] = from.used[i]
+			case stepCrash: // and then it may offer something else
+				to.used[i] &^= 1 << -stepOffer
 			}
 			all = append(all, to)
 		}
@@ -188,7 +196,7 @@ func (s *space) take(m *member, what int) (o outcome) {
 		if command := s.offers[m.cfg.Self]; command == "seal" {
 			m.replica.ProposeSeal()
 		} else {
-			m.replica.Propose([]byte(command), 1)
+			m.replica.Propose(fmt.Append(nil, command, m.replica.ballot.Round), 1)
 		}
 	case stepSync:
 		m.disk.sync(min(1, len(m.disk.tail)))
@@ -233,7 +241,10 @@ func (s *space) obey(m *member, o *outcome) {
 			s.send(message, o)
 		}
 		for _, message := range e.SendDurable {
-			m.held = append(m.held, heldMessage{m.disk.handed(), message})
+			again := func(h heldMessage) bool { return h.message.Describe() == message.Describe() && h.after == m.disk.handed() }
+			if !slices.ContainsFunc(m.held, again) { // sending it twice at the same moment tells nothing new
+				m.held = append(m.held, heldMessage{m.disk.handed(), message})
+			}
 		}
 		if !m.slow {
 			m.disk.sync(len(m.disk.tail))

@@ -217,6 +217,9 @@ func (r *Replica) advance() {
 
 // onNack hears of a higher ballot. It is a hint, and leaves before that promise is durable: stepping down is always safe.
 func (r *Replica) onNack(m *Message) {
+	if r.rival.Less(m.Ballot) {
+		r.rival = m.Ballot
+	}
 	if r.role != Follower && r.ballot.Less(m.Ballot) {
 		r.stepDown()
 	}

@@ -53,6 +53,7 @@ type Replica struct {
 	known    Slot       // highest slot that somebody said is chosen
 	teacher  NodeNumber // who said so
 	asked    Slot       // a Learn for this slot is out; zero when none
+	rival    Ballot     // highest that somebody said it promised; a hint for Leader, nothing else
 
 	// Proposer and candidate.
 	role     Role

@@ -17,7 +17,7 @@ type Config struct {
 	Boot   uint64
 	// Window is the number of ring positions per node, paxos.WindowMin to paxos.WindowMax. A state snapshot is written
 	// about once per Window slots of a cell: cost per slot = state bytes / Window. It may differ between servers. In one
-	// data directory it must not change: a slot's ring position depends on it.
+	// data directory it may grow but not shrink: a smaller ring lacks slots that were applied, and no node would load.
 	Window        int
 	BatchCommands int // commands per slot at most
 	BatchBytes    int // bytes per slot at most

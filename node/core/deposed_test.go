@@ -59,3 +59,28 @@ func TestStuckProposerSendsClientsOn(t *testing.T) {
 		t.Fatalf("got %+v, want not the proposer", r.Err)
 	}
 }
+
+// An idle proposer that gets more than its pipeline takes within one turn is busy, not useless.
+func TestBurstAfterIdlenessIsOverload(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.mustCount(0, "vol-1", 1, 1)
+	c.wait(10 * time.Second)
+	var all []Origin
+	for n := range uint64(3000) {
+		all = append(all, c.submit(0, wire.MethodTxn, &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(n + 2), Txn: increment("n")}))
+	}
+	c.settle()
+	refused := 0
+	for _, to := range all {
+		if r := c.answer(to); r.Err != nil {
+			refused++
+			if r.Err.Kind != cell.Overloaded {
+				t.Fatalf("got %v, want overloaded", r.Err)
+			}
+		}
+	}
+	if refused == 0 || refused == len(all) {
+		t.Fatalf("%d of %d requests were refused", refused, len(all))
+	}
+}

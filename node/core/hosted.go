@@ -9,6 +9,7 @@ import (
 	"physalia/internal/must"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
+	"physalia/node/storage"
 	"physalia/paxos"
 )
 
@@ -43,7 +44,8 @@ type hot struct {
 	progress time.Duration // something was last chosen or confirmed here
 	quiet    time.Duration // last progress, or last nudge
 	backoff  time.Duration
-	led      bool // as last counted in Core.led
+	batch    storage.BatchNumber // the newest when it last wrote or promised something
+	led      bool                // as last counted in Core.led
 }
 
 // input is what a node may have to wait for being hot. Exactly one field is set.
@@ -72,7 +74,7 @@ func (c *Core) touch(h *hosted) {
 func (c *Core) activate(h *hosted) {
 	if !h.isActive && h.hot != nil {
 		h.isActive = true
-		h.hot.quiet, h.hot.backoff = c.now, c.cfg.NudgeAfter
+		h.hot.progress, h.hot.quiet, h.hot.backoff = c.now, c.now, c.cfg.NudgeAfter
 		c.active = append(c.active, h)
 	}
 }

@@ -171,3 +171,43 @@ func TestTakeover(t *testing.T) {
 		t.Errorf("who came back names %q, want s2", e.Leader)
 	}
 }
+
+// What other nodes write does not keep a node hot, only what it wrote itself and what is not durable yet.
+func TestBusyNeighbourKeepsNobodyHot(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.create("vol-2")
+	c.mustCount(0, "vol-1", 1, 1)
+	c.mustCount(0, "vol-2", 1, 1)
+	c.wait(time.Second)
+	c.servers[5].slow = true
+	c.mustCount(0, "vol-2", 2, 2)
+	c.wait(2 * Default().IdleAfter)
+	b := c.servers[5].core
+	if one, _ := b.Inspect("vol-1"); one != nil {
+		t.Error("vol-1 is hot after a long idle time")
+	}
+	if two, _ := b.Inspect("vol-2"); two == nil {
+		t.Error("vol-2 went cold while its writes are not durable")
+	}
+}
+
+// A proposer that was deposed behind its back hears so from those whom it asks, and names its successor, not itself: it
+// would only depose the other in turn.
+func TestDeposedProposerNamesItsSuccessor(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.mustCount(0, "vol-1", 1, 1)
+	c.only(1, 2, 3, 4, 5, 6)
+	m := &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(2), Txn: increment("n")}
+	m.Header.Attempt = attemptsBeforeTakeover
+	if r := c.answer(c.send(1, wire.MethodTxn, m)); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	c.lost = nil
+	if e := c.mustFail(c.count(0, "vol-1", 3), cell.UnknownResult); e.Leader != "s2" {
+		t.Errorf("it names %q, want s2", e.Leader)
+	}
+	c.mustFail(c.count(0, "vol-1", 3), cell.NotProposer)
+	c.mustCount(1, "vol-1", 3, 3)
+}

@@ -37,6 +37,9 @@ func (c *Core) obey(h *hosted) {
 // carryOut stores, sends and answers, in this order, so that a panic on the way has promised nothing.
 func (c *Core) carryOut(h *hosted, e *paxos.Effects) {
 	c.persist(h, &e.Persist)
+	if h.hot.batch = c.handed; c.batch != nil {
+		h.hot.batch++
+	}
 	for i := range e.SendNow {
 		c.emit(h, &e.SendNow[i])
 	}

@@ -62,10 +62,10 @@ func (c *Core) coolDown() {
 	}
 }
 
-// isIdle reports whether dropping a node from memory is no different from a restart of it alone. All batches are durable,
-// so no message of it is held back that would step or be sent without it, and loading finds everything that it ever said.
+// isIdle reports whether dropping a node from memory is no different from a restart of it alone. What it wrote is
+// durable, so loading finds everything that it ever said; what others wrote since then does not concern it.
 func (c *Core) isIdle(h *hosted) bool {
 	s := h.hot
 	return c.now-s.touched >= c.cfg.IdleAfter && !h.isActive && !h.isDirty && s.waiters.empty() &&
-		s.replica.Role() == paxos.Follower && s.replica.IsIdle() && c.handed == c.durable
+		s.replica.Role() == paxos.Follower && s.replica.IsIdle() && s.batch <= c.durable
 }

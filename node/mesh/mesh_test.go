@@ -193,11 +193,13 @@ func TestReconnectsAfterThePeerRestarts(t *testing.T) {
 	again := stationOn(t, ln, "s2", func(c *Config) { c.Hello.Boot = 2 })
 	a.sendsUntil(t, again)
 	eventually(t, "heartbeats are back", func() bool { return again.heardOf("s1") > 0 })
-	for _, m := range again.messages {
-		if m.Envelope.Cell == "lost" {
-			t.Error("a frame from before the restart was kept and sent")
+	again.locked(func() {
+		for _, m := range again.messages {
+			if m.Envelope.Cell == "lost" {
+				t.Error("a frame from before the restart was kept and sent")
+			}
 		}
-	}
+	})
 }
 
 // TestNewAddressIsUsedAtOnce: whoever learns an address says so, and the lanes do not wait for their turn.

@@ -1,0 +1,199 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/rpc"
+	"physalia/internal/wire"
+)
+
+// patience is how long a test waits for what must happen; it is never how long something takes.
+const patience = 20 * time.Second
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for !holds() {
+		select {
+		case <-look.C:
+		case <-deadline:
+			t.Fatalf("waited %v in vain: %s", patience, what)
+		}
+	}
+}
+
+// goodConfig is a configuration that Validate accepts, on loopback.
+func goodConfig(dir string) Config {
+	return Config{DataDir: dir, Colony: "test", Name: "s1", Brick: "b1", Rack: "r1", Power: "p1", Color: "red", ListenPeer: "127.0.0.1:0",
+		ListenClient: "127.0.0.1:0", ListenGossip: "127.0.0.1:0", MemTableBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// startAlone starts one server.
+func startAlone(t testing.TB, change ...func(*Config)) *Server {
+	t.Helper()
+	cfg := goodConfig(t.TempDir())
+	for _, f := range change {
+		f(&cfg)
+	}
+	s, err := Start(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// controlPlane is a control process that does as it is told.
+type controlPlane struct {
+	t      *testing.T
+	server *rpc.Server
+
+	mu            sync.Mutex
+	registrations []wire.Registration
+	conn          *rpc.Conn // the newest session
+	pushed        map[cell.ID]wire.Route
+	largest       int // routes in one push
+	attempts      int // pushes that arrived
+	onPush        func(c *rpc.Conn, q rpc.Request, push *wire.RoutePush)
+	mute          bool // answers no registration
+}
+
+func newControlPlane(t *testing.T) *controlPlane {
+	t.Helper()
+	c := &controlPlane{t: t, pushed: make(map[cell.ID]wire.Route)}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.server = rpc.NewServer(ln, rpc.Config{FrameMax: wire.ControlFrameMax, Handler: rpc.HandlerFunc(c.handle)})
+	t.Cleanup(func() { c.server.Close() }) // some tests have closed it
+	return c
+}
+
+func (c *controlPlane) addr() string { return c.server.Addr().String() }
+
+func (c *controlPlane) locked(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+}
+
+func (c *controlPlane) handle(conn *rpc.Conn, q rpc.Request) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch q.Method {
+	case wire.MethodRegister:
+		var r wire.Registration
+		if err := wire.Unmarshal(q.Params, &r); err != nil {
+			c.t.Errorf("registration: %v", err)
+		}
+		c.registrations = append(c.registrations, r)
+		if c.mute {
+			return
+		}
+		c.conn = conn
+		conn.Reply(q.ID, &wire.Registered{Control: "test"}, nil)
+	case wire.MethodPush:
+		var push wire.RoutePush
+		if err := wire.Unmarshal(q.Params, &push); err != nil {
+			c.t.Errorf("push: %v", err)
+		}
+		c.attempts++
+		c.largest = max(c.largest, len(push.Routes))
+		if c.onPush != nil {
+			c.onPush(conn, q, &push)
+			return
+		}
+		c.accept(conn, q, &push)
+	default:
+		c.t.Errorf("a server asks the control plane for %s", q.Method)
+	}
+}
+
+// accept takes a push; the lock is held.
+func (c *controlPlane) accept(conn *rpc.Conn, q rpc.Request, push *wire.RoutePush) {
+	for _, r := range push.Routes {
+		c.pushed[r.Cell] = r
+	}
+	conn.Reply(q.ID, nil, nil)
+}
+
+// sessions counts registrations.
+func (c *controlPlane) sessions() (n int) {
+	c.locked(func() { n = len(c.registrations) })
+	return n
+}
+
+func (c *controlPlane) routes() (n int) {
+	c.locked(func() { n = len(c.pushed) })
+	return n
+}
+
+// session waits for the first session, and returns the newest.
+func (c *controlPlane) session() (conn *rpc.Conn) {
+	c.t.Helper()
+	eventually(c.t, "the server registers", func() bool {
+		c.locked(func() { conn = c.conn })
+		return conn != nil
+	})
+	return conn
+}
+
+// founding puts a server into a jury with six others that do not exist.
+func founding(s *Server, id cell.ID) wire.Founding {
+	f := wire.Founding{Cell: id, Incarnation: 1, Owner: 1, Alpha: 8}
+	f.Members = append(f.Members, wire.Founder{Node: 1, Server: s.Identity().Server, PeerAddr: s.PeerAddr(), ClientAddr: s.ClientAddr()})
+	for n := uint64(2); n <= 7; n++ {
+		f.Members = append(f.Members, wire.Founder{Node: n, Server: cell.ServerID(fmt.Sprintf("absent-%d", n)), PeerAddr: "127.0.0.1:1", ClientAddr: "127.0.0.1:2"})
+	}
+	return f
+}
+
+// create has the control plane create nodes on a server.
+func (c *controlPlane) create(s *Server, ids ...cell.ID) {
+	c.t.Helper()
+	m := &wire.CreateNodes{}
+	for _, id := range ids {
+		m.Foundings = append(m.Foundings, founding(s, id))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	for {
+		var out wire.Outcomes
+		if err := c.session().Call(ctx, wire.MethodCreateNodes, m, &out); err != nil {
+			c.t.Fatal(err)
+		}
+		if len(out.Outcomes) != len(ids) {
+			c.t.Fatalf("%d outcomes for %d foundings", len(out.Outcomes), len(ids))
+		}
+		err := out.Outcomes[0].Err
+		if err == nil {
+			return
+		}
+		if err.Kind != cell.Unavailable { // the restart scan
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func cellIDs(n int) []cell.ID {
+	ids := make([]cell.ID, n)
+	for i := range ids {
+		ids[i] = cell.ID(fmt.Sprintf("vol-%d", i))
+	}
+	return ids
+}

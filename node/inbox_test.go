@@ -1,0 +1,170 @@
+package node
+
+import (
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+	"physalia/node/core"
+	"physalia/node/mesh"
+	"physalia/node/storage"
+)
+
+func batchOf(messages, bytes int) *mesh.Batch {
+	return &mesh.Batch{Messages: make([]core.PeerMessage, messages), Bytes: bytes}
+}
+
+func TestInboxIsBounded(t *testing.T) {
+	b := newInbox(10)
+	request := func(bytes int) *cell.Error {
+		return b.request(&core.Request{Header: wire.Header{Cell: "vol-1"}}, wire.MethodTxn, bytes)
+	}
+	full := func() {
+		t.Helper()
+		if e := request(1); e == nil || e.Kind != cell.Overloaded || e.RetryAfter <= 0 || e.Cell != "vol-1" || e.Op != wire.MethodTxn {
+			t.Errorf("request beyond the bound: %v", e)
+		}
+	}
+	if !b.peerMessages(batchOf(6, 1)) || !b.peerMessages(batchOf(4, 1)) {
+		t.Error("messages within the bound were refused")
+	}
+	if b.peerMessages(batchOf(1, 1)) {
+		t.Error("an eleventh message was taken")
+	}
+	for range 10 {
+		if err := request(1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	full()
+	in := b.swap(newIntake())
+	if len(in.peers) != 2 || in.messages != 10 || len(in.requests) != 10 {
+		t.Errorf("taken are %d frames of %d messages and %d requests", len(in.peers), in.messages, len(in.requests))
+	}
+	if !b.peerMessages(batchOf(1, inboxPeerBytesMax)) || b.peerMessages(batchOf(1, 1)) {
+		t.Error("frames are not bounded in bytes")
+	}
+	if err := request(inboxRequestBytesMax); err != nil {
+		t.Error(err)
+	}
+	full()
+	for range inboxAsksMax {
+		if err := b.ask("m", func(*core.Core) {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := b.ask("m", func(*core.Core) {}); e == nil || e.Kind != cell.Overloaded {
+		t.Errorf("question beyond the bound: %v", e)
+	}
+}
+
+// TestInboxKeepsTheNewestSign: a peer that restarts is gone and then heard, and must not be gone in the end.
+func TestInboxKeepsTheNewestSign(t *testing.T) {
+	b := newInbox(10)
+	for range 1000 {
+		b.heard("a")
+		b.gone("a")
+		b.gone("b")
+		b.heard("b")
+		b.address("c", "old")
+		b.address("c", "new")
+	}
+	in := b.swap(newIntake())
+	if want := map[cell.ServerID]bool{"a": false, "b": true}; !maps.Equal(in.signs, want) {
+		t.Errorf("signs are %v, want %v", in.signs, want)
+	}
+	if want := map[cell.ServerID]string{"c": "new"}; !maps.Equal(in.addresses, want) {
+		t.Errorf("addresses are %v, want %v", in.addresses, want)
+	}
+}
+
+func TestClosedInboxRefusesButTakesReports(t *testing.T) {
+	b := newInbox(10)
+	b.close()
+	if e := b.request(&core.Request{}, wire.MethodTxn, 1); e == nil || e.Kind != cell.Unavailable {
+		t.Errorf("request: %v", e)
+	}
+	if e := b.ask("m", func(*core.Core) {}); e == nil || e.Kind != cell.Unavailable {
+		t.Errorf("question: %v", e)
+	}
+	if b.peerMessages(batchOf(1, 1)) {
+		t.Error("a message was taken")
+	}
+	sink := &storageSink{inbox: b}
+	sink.Durable(7)
+	sink.Durable(5)
+	sink.ReadDone(3, nil, nil)
+	if in := b.swap(newIntake()); in.durable != 7 || len(in.loaded) != 1 || in.loaded[0].id != 3 {
+		t.Errorf("reports are %d and %+v", in.durable, in.loaded)
+	}
+}
+
+func TestIntakeIsEmptyAfterReset(t *testing.T) {
+	b := newInbox(10)
+	b.peerMessages(batchOf(2, 100))
+	b.request(&core.Request{}, wire.MethodTxn, 50)
+	b.ask("m", func(*core.Core) {})
+	b.heard("a")
+	b.address("a", "x")
+	(&storageSink{inbox: b}).Durable(1)
+	(&storageSink{inbox: b}).ReadDone(1, []storage.Pair{{}}, nil)
+	in := b.swap(newIntake())
+	peers, requests, asks, loads := in.peers, in.requests, in.asks, in.loaded
+	in.reset()
+	if in.messages+in.peerBytes+in.requestBytes+int(in.durable)+len(in.peers)+len(in.requests)+len(in.asks)+len(in.loaded)+len(in.signs)+len(in.addresses) != 0 {
+		t.Errorf("left over is %+v", in)
+	}
+	if peers[0] != nil || requests[0] != nil || asks[0] != nil || loads[0].pairs != nil {
+		t.Error("a reset intake keeps what it held alive")
+	}
+}
+
+// TestInboxWakesTheLoop: whatever comes from wherever, one look after the wake finds it.
+func TestInboxWakesTheLoop(t *testing.T) {
+	b := newInbox(1 << 20)
+	const posters, each = 8, 500
+	var wg sync.WaitGroup
+	for range posters {
+		wg.Go(func() {
+			for range each {
+				if err := b.ask("m", func(*core.Core) {}); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	deadline := time.After(patience)
+	for got := 0; got < posters*each; {
+		select {
+		case <-b.wake:
+			got += len(b.swap(newIntake()).asks)
+		case <-deadline:
+			t.Fatalf("%d of %d questions arrived, and nobody wakes the loop", got, posters*each)
+		}
+	}
+	wg.Wait()
+}
+
+func TestBacklog(t *testing.T) {
+	var b backlog
+	b.handed(4, 100, 0)
+	b.handed(5, 200, 10)
+	b.handed(6, backlogBytesMax, 20)
+	if b.oldest() == 0 || !b.full() {
+		t.Errorf("oldest is %v, full is %v", b.oldest(), b.full())
+	}
+	var took []time.Duration
+	note := func(d time.Duration) { took = append(took, d) }
+	b.reached(3, 25, note)
+	b.reached(5, 30, note)
+	if len(took) != 2 || took[0] != 30 || took[1] != 20 || b.oldest() != 20 || b.bytes != backlogBytesMax {
+		t.Errorf("took %v, oldest is %v, %d bytes are left", took, b.oldest(), b.bytes)
+	}
+	b.reached(6, 40, note)
+	if b.oldest() != 0 || b.full() || b.bytes != 0 || len(took) != 3 {
+		t.Errorf("with all durable: oldest %v, %d bytes", b.oldest(), b.bytes)
+	}
+}
