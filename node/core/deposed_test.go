@@ -68,7 +68,9 @@ func TestBurstAfterIdlenessIsOverload(t *testing.T) {
 	c.wait(10 * time.Second)
 	var all []Origin
 	for n := range uint64(3000) {
-		all = append(all, c.submit(0, wire.MethodTxn, &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(n + 2), Txn: increment("n")}))
+		m := &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(n + 2), Txn: increment("n")}
+		m.Request.Since = 1 << 40 // however many others are chosen first
+		all = append(all, c.submit(0, wire.MethodTxn, m))
 	}
 	c.settle()
 	refused := 0
