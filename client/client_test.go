@@ -193,7 +193,7 @@ func TestVolume(t *testing.T) {
 func TestGates(t *testing.T) {
 	f := newColony(t)
 	c := f.client(t)
-	if c.Cell("vol-1") != c.Cell("vol-1") {
+	if first, second := c.Cell("vol-1"), c.Cell("vol-1"); first != second {
 		t.Error("two handles for one cell")
 	}
 	for _, err := range []error{

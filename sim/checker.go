@@ -16,7 +16,8 @@ type checker struct {
 	finish  func()                                          // the run is over, and World.cells have a history
 }
 
-// newCheckers makes one of each.
+// newCheckers makes one of each; what they remember is theirs alone. The order is that of the questions to ask first: a
+// world without agreement fails everything else, too.
 func newCheckers(w *World) []*checker {
 	return []*checker{agreement(w), memory(w), state(w), durability(w), once(w), order(w), linearizability(w)}
 }
@@ -30,7 +31,7 @@ type Failure struct {
 // Error describes the failure in one line.
 func (f *Failure) Error() string { return f.Checker + ": " + f.Text }
 
-// fail ends the run; the first failure counts.
+// fail ends the run; the first failure counts. Beside the checkers the world itself says "health" and "answered".
 func (w *World) fail(checker, format string, args ...any) {
 	if w.failure == nil {
 		w.failure = &Failure{checker, fmt.Sprintf("at %v: ", w.now) + fmt.Sprintf(format, args...)}
@@ -38,6 +39,7 @@ func (w *World) fail(checker, format string, args ...any) {
 	}
 }
 
+// watchApplied sees every delivery, before the state machine does.
 func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 	w.trace.note(w.now, "%s applies %s slot %d: %d commands", s.id, v.id, d.Slot, len(d.Entry.Commands))
 	for _, c := range w.checkers {
@@ -47,6 +49,7 @@ func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 	}
 }
 
+// watchSent sees every message that leaves a server, whatever the network does with it then.
 func (w *World) watchSent(from, to *server, m *core.PeerMessage) {
 	w.report.Messages[m.Message.Kind]++
 	w.trace.note(w.now, "%s to %s, %s: %s", from.id, to.id, m.Envelope.Cell, description{&m.Message})
@@ -63,6 +66,7 @@ type description struct{ *paxos.Message }
 
 func (d description) String() string { return d.Describe() }
 
+// watchTurn follows every turn that the server survived.
 func (w *World) watchTurn(s *server) {
 	for _, v := range w.cells {
 		w.noteLeader(s, v)
@@ -74,7 +78,7 @@ func (w *World) watchTurn(s *server) {
 	}
 }
 
-// noteLeader counts the ballots in which somebody led a cell.
+// noteLeader counts the ballots in which somebody led a cell. A ballot has one owner, so it is counted once.
 func (w *World) noteLeader(s *server, v *volume) {
 	r, _ := s.core.Inspect(v.id)
 	if r != nil && r.Role() == paxos.Proposer && v.led.Less(r.Promised()) {

@@ -18,7 +18,8 @@ type observed struct {
 	value     int64
 }
 
-// register is one key to porcupine: the state is its value, zero is absent.
+// register is one key to porcupine: the state is its value, zero is absent. Clients write distinct values, so a search
+// seldom has a choice.
 var register = porcupine.Model{
 	Init: func() any { return int64(0) },
 	Step: func(state, input, output any) (bool, any) {

@@ -16,6 +16,7 @@ type said struct {
 	floor    paxos.Slot     // of that replica
 }
 
+// vote is one Accepted that left its server.
 type vote struct {
 	slot   paxos.Slot
 	ballot paxos.Ballot
@@ -49,7 +50,7 @@ func memory(w *World) *checker {
 		}}
 }
 
-// compare looks at a member's replica. Votes are compared when it was loaded, and forgotten once a snapshot covers them.
+// compare looks at a member's replica. A promise is compared every time, it costs nothing. Votes are compared when it was loaded, and forgotten once a snapshot covers them.
 func (t *said) compare(w *World, s *server, v *volume, r *paxos.Replica) {
 	switch {
 	case r.Promised().Less(t.promised):

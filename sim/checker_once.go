@@ -26,6 +26,7 @@ func once(w *World) *checker {
 	}}
 }
 
+// count adds one increment to what the counter must have, and to what it may have.
 func count(o *op, least, most *int64) {
 	switch o.fate {
 	case answered:

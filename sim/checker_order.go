@@ -18,6 +18,7 @@ func order(w *World) *checker {
 	}}
 }
 
+// checkOrder walks over the operations in order of their beginnings, with the highest revision that had been seen by then.
 func checkOrder(w *World, v *volume) {
 	var ended []*op // answered and fresh, in order of their ends
 	for _, o := range w.ops {
@@ -45,6 +46,8 @@ func checkOrder(w *World, v *volume) {
 	}
 }
 
+// checkRead compares what a read saw with the log's state at its revision. The log is the agreed one, replayed by the naive
+// twin, so a member that answers from anything else is found, be the answer old or wrong.
 func checkRead(w *World, v *volume, o *op) {
 	r := o.result.Revision
 	if r < o.least || int(r) >= len(v.history.past) {

@@ -42,8 +42,8 @@ type op struct {
 	fate      fate
 	result    cell.TxnResult
 	attempts  uint32
-	dirty     bool // an attempt may have been taken by somebody
-	resolving bool // the client asks for the fate only
+	dirty     bool // an attempt may have been taken by somebody, and nobody said that it was not applied
+	resolving bool // the client asks for the fate only (rule 14): the empty transaction with the same identity
 }
 
 // opKind is what an operation does.
@@ -84,10 +84,11 @@ func (f fate) String() string { return fateNames[f] }
 // keys are all keys of a cell; only increments touch the first.
 var keys = [...]string{"n", "a", "b"}
 
-// attempt is one sending of an operation.
+// attempt is one sending of an operation, as the kind that the operation had then.
 type attempt struct {
-	op *op
-	to *server
+	op   *op
+	kind opKind
+	to   *server
 }
 
 // Times of clients: how long an attempt waits, and the way to a server and back.
@@ -127,7 +128,8 @@ func (c *client) start() {
 	c.send()
 }
 
-// choose makes up what an operation does.
+// choose makes up what an operation does. Values that are written are unique; swaps expect what the client saw last, so
+// that many succeed and some do not.
 func (c *client) choose(o *op) {
 	if c.audit {
 		o.kind = opAudit
@@ -184,7 +186,7 @@ func (o *op) message() (string, []byte) {
 // send makes one attempt.
 func (c *client) send() {
 	o := c.current
-	a := &attempt{op: o, to: c.target()}
+	a := &attempt{o, o.kind, c.target()}
 	c.waiting = a
 	method, params := o.message()
 	o.attempts++
@@ -209,7 +211,7 @@ func (c *client) wait(a *attempt) {
 	}
 }
 
-// target chooses whom to ask.
+// target chooses whom to ask: who is believed to lead, else anybody. Stale reads may go to everybody.
 func (c *client) target() *server {
 	if c.hint != nil && c.current.kind != opStale {
 		return c.hint
@@ -224,11 +226,11 @@ func (c *client) comeBack(a *attempt, result []byte, err *cell.Error) {
 	}
 }
 
-// hear takes an answer. An answer to an earlier attempt counts as well, if it is final.
+// hear takes an answer. Kinds that are final end the operation, everything else leads to another attempt. An answer to an earlier attempt counts as well, if it is final.
 func (c *client) hear(a *attempt, result []byte, err *cell.Error) {
 	o := a.op
-	if o != c.current {
-		return
+	if o != c.current || a.kind != o.kind {
+		return // too late, or a stale read that is not wanted any more
 	}
 	if err == nil {
 		c.take(a, result)
@@ -313,7 +315,8 @@ func (c *client) again(pause time.Duration) {
 	})
 }
 
-// surrender is the fate of an operation without a final answer.
+// surrender is the fate of an operation without a final answer. If every attempt was answered with "not applied", or never
+// reached anybody, the operation was certainly not applied, and checker once holds the colony to that.
 func (o *op) surrender() fate {
 	switch {
 	case !o.writes():
@@ -335,7 +338,7 @@ func (c *client) finish(f fate) {
 	c.world.after(c.pause(), c.start)
 }
 
-// provoke makes a member campaign, as a client does that was sent around often.
+// provoke is how a duel begins: it makes a member campaign, as a client does that was sent around often.
 func (w *World) provoke(v *volume, s *server) {
 	if s.core == nil {
 		return

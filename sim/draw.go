@@ -3,8 +3,11 @@ package sim
 import "time"
 
 // Draw makes a schedule. Small numbers mean calm, so that whoever shrinks them gets the simplest world that still fails.
+//
+// Whole classes of trouble are switched on or off per schedule (swarm testing): bad weather all the time, nodes that go cold
+// quickly, dead servers. A world with a bit of everything every time would hide what needs one thing undisturbed.
 func Draw(s Source) Schedule {
-	p := Schedule{Seed: uint64(s.Draw("seed", 1<<31)), Servers: jurySize + s.Draw("spare servers", 3), Cells: 1 + s.Draw("more cells", 3)/2,
+	p := Schedule{Seed: uint64(s.Draw("seed", 1<<31)), Servers: jurySize + s.Draw("spare servers", 3), Cells: [...]int{1, 1, 1, 2, 2, 3}[s.Draw("cells", 6)],
 		Alpha: 1 + s.Draw("alpha-1", 8), Batch: 1 + s.Draw("batch-1", 3), Clients: 2 + s.Draw("more clients", 3), Ops: 8 + s.Draw("more ops", 18),
 		Span: time.Second, Idle: 10 * time.Second, Sync: time.Millisecond, Turn: 100 * time.Microsecond}
 	if s.Draw("weather", 2) == 1 {
@@ -27,7 +30,7 @@ func Draw(s Source) Schedule {
 	return p
 }
 
-// drawServers draws a set of at most most servers.
+// drawServers draws a set of at most most servers; small ones and the empty one are as likely as large ones.
 func drawServers(s Source, servers, most int) (set Servers) {
 	for range s.Draw("how many", most+1) {
 		set |= 1 << s.Draw("server", servers)
@@ -106,7 +109,7 @@ func sealInTrouble(s Source, p *Schedule) []Fault {
 	return faults
 }
 
-// loneFault draws one fault of any kind.
+// loneFault draws one fault of any kind but Seal, which has a pattern of its own.
 func loneFault(s Source, p *Schedule) []Fault {
 	f := Fault{Kind: FaultKind(s.Draw("kind", int(Seal))), Cell: s.Draw("cell", p.Cells), At: ms(s, "at", 1000),
 		For: 10*time.Millisecond + ms(s, "for", 500), Proposer: s.Draw("at the proposer", 2) == 1, Who: drawServers(s, p.Servers, 3)}

@@ -1,6 +1,7 @@
 package sim
 
-// strike makes a fault happen, and plans its end.
+// strike makes a fault happen, and plans its end. Faults overlap: what they do is counted or added, and taken back by the
+// same amount.
 func (w *World) strike(f *Fault) {
 	if w.healed {
 		return
@@ -91,7 +92,7 @@ func (w *World) revive(s *server) {
 	}
 }
 
-// heal ends all faults; the dead of the schedule stay down, the others start again.
+// heal ends all faults at once, which is why none of them ends later by itself (see until); the dead of the schedule stay down, the others start again.
 func (w *World) heal() {
 	w.trace.note(w.now, "healed, but %09b stay dead", w.plan.Dead)
 	w.healed = true
@@ -107,7 +108,8 @@ func (w *World) heal() {
 	}
 }
 
-// powerCut crashes everybody at once, without mercy for what was not synced, and starts whoever is not dead.
+// powerCut crashes everybody at once, without mercy for what was not synced, and starts whoever is not dead. Whatever was
+// acknowledged must be read by those who are left, from their disks alone.
 func (w *World) powerCut() {
 	for _, s := range w.servers {
 		s.crash(0)

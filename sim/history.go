@@ -48,7 +48,8 @@ func replay(log []paxos.Entry) *history {
 	return h
 }
 
-// apply does a command, unless a copy of its request came before.
+// apply does a command, unless a copy of its request came before. The first copy takes one revision, as in the state machine;
+// nothing expires here, and opsMax sees to it that nothing does there.
 func (h *history) apply(c *wire.Command) {
 	id := identity{c.Request.Client, c.Request.Sequence}
 	if h.effects[id] != nil {
@@ -66,6 +67,7 @@ func (h *history) apply(c *wire.Command) {
 	h.past = append(h.past, h.values)
 }
 
+// holds reports whether all conditions are true; there are two kinds, as function is makes them.
 func (h *history) holds(conditions []cell.Condition) bool {
 	for _, c := range conditions {
 		want, _ := c.Value.AsInt64() // zero, the absent value, for a condition that wants the key absent
@@ -76,6 +78,7 @@ func (h *history) holds(conditions []cell.Condition) bool {
 	return true
 }
 
+// run does one operation and returns the value that its key has then.
 func (h *history) run(o *cell.Op) int64 {
 	value, n := &h.values[keyIndex(o.Key)], int64(0)
 	if o.Kind != cell.OpGet {
@@ -90,6 +93,7 @@ func (h *history) run(o *cell.Op) int64 {
 	return *value
 }
 
+// keyIndex is the position of a key in keys.
 func keyIndex(key string) int {
 	for i, k := range keys {
 		if k == key {

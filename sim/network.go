@@ -28,6 +28,8 @@ const (
 	packetMax = 250 * time.Microsecond
 )
 
+// delay draws the time that a packet takes. Three of four are fast even in a storm: messages overtake each other best when
+// only some are late.
 func (n *network) delay() time.Duration {
 	d := packetMin + between(n.dice, packetMax-packetMin)
 	if n.spread > 0 && n.dice.IntN(4) == 0 {
@@ -74,7 +76,7 @@ func (w *World) carry(from *server, out *core.PeerOut) {
 	}
 }
 
-// post delivers a packet never, once or twice.
+// post delivers a packet never, once or twice. A cut stops what is sent while it lasts; what was on its way arrives.
 func (w *World) post(from, to *server, packet []core.PeerMessage) {
 	times := 1
 	if percent(w.net.dice, w.net.twice) {
@@ -102,7 +104,7 @@ func (s *server) receive(packet []core.PeerMessage) {
 	s.wake()
 }
 
-// heartbeats lets everybody hear of everybody whom the network lets through.
+// heartbeats stands for the heartbeat lane: it lets everybody hear of everybody whom the network lets through.
 func (w *World) heartbeats() {
 	for _, from := range w.servers {
 		for _, to := range w.servers {

@@ -10,16 +10,18 @@ import (
 
 // Report is what a run came to.
 type Report struct {
-	Schedule    Schedule
-	Failure     *Failure // nil: every property held
-	Trace       uint64   // fingerprint of everything that happened
-	Simulated   time.Duration
-	Events      int                      // of the simulation
-	Messages    [paxos.MsgBehind + 1]int // between servers, by kind
-	Attempts    int                      // of clients
-	Slots       int                      // chosen
-	Takeovers   int                      // a server began to lead a cell
-	Crashes     int
+	Schedule  Schedule
+	Failure   *Failure      // nil: every property held
+	Trace     uint64        // fingerprint of everything that happened
+	Simulated time.Duration // how long the run was for those in it
+	Events    int           // of the simulation
+	Messages  [paxos.MsgBehind + 1]int
+	Attempts  int // requests that clients sent
+	Slots     int // chosen
+	// Takeovers counts the ballots in which somebody led a cell. The first is among them, and, since nobody leads after a
+	// restart, one for each cell after the last power cut.
+	Takeovers   int
+	Crashes     int // the last power cut included
 	BatchesLost int // by crashes
 	Fates       [useless + 1]int
 	Faults      [faultKinds]int
@@ -42,7 +44,7 @@ func (r *Report) Describe() string {
 	return fmt.Sprintf("FAIL %v\n%v\nreplay: go test ./sim -v -run TestReplay -schedule='%v'", r.Failure, r, r.Schedule)
 }
 
-// Add sums the figures of runs.
+// Add adds the figures of another run; schedule, failure and trace stay.
 func (r *Report) Add(other *Report) {
 	r.Simulated += other.Simulated
 	for _, sum := range []struct{ to, from *int }{{&r.Events, &other.Events}, {&r.Attempts, &other.Attempts}, {&r.Slots, &other.Slots},
@@ -81,7 +83,7 @@ func RunLogged(p Schedule, log io.Writer) *Report {
 	return &w.report
 }
 
-// play runs the three phases and asks the checkers.
+// play runs the three phases of the package comment and asks the checkers. It stops at the first failure.
 func (w *World) play() {
 	w.runUntil(w.plan.Span, never)
 	if w.failure != nil {
@@ -115,7 +117,8 @@ func (w *World) judge() {
 	}
 }
 
-// converge lets time pass until every client has all its answers.
+// converge lets time pass until every client has all its answers. Liveness is all that is asked for, within a generous bound:
+// how fast is the business of the benchmarks.
 func (w *World) converge(when string) bool {
 	if w.runUntil(w.now+convergeTime, w.quiet) {
 		return true
@@ -129,6 +132,7 @@ func (w *World) converge(when string) bool {
 	return false
 }
 
+// quiet reports whether no client has anything to do or to wait for.
 func (w *World) quiet() bool {
 	for _, c := range w.clients {
 		if c.current != nil || c.left > 0 {
@@ -138,7 +142,7 @@ func (w *World) quiet() bool {
 	return true
 }
 
-// audit sends a client to every cell that reads all keys.
+// audit sends a client to every cell that reads all keys. A sealed cell answers nothing any more.
 func (w *World) audit() {
 	for _, v := range w.cells {
 		if v.sealed {

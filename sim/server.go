@@ -33,7 +33,7 @@ type server struct {
 	ambush  *ambush       // crashes it at a bad moment
 }
 
-// inbox is what waits for a turn.
+// inbox is what waits for a turn. It is unbounded here; what a full one does is the business of package node.
 type inbox struct {
 	durable  storage.BatchNumber
 	loaded   []loaded
@@ -85,7 +85,7 @@ func (s *server) config() core.Config {
 	return cfg
 }
 
-// start boots the server from its image.
+// start boots the server from its image. Its clock starts anywhere, so that a time that survived a restart would show.
 func (s *server) start() {
 	s.life++
 	s.inbox = inbox{}
@@ -120,7 +120,7 @@ func (s *server) crash(keep int) {
 	s.life++
 }
 
-// whileAlive plans something that happens only if the server has not crashed by then.
+// whileAlive is World.after for what a crash undoes (timers, syncs, turns): it plans something that happens only if the server has not crashed by then.
 func (s *server) whileAlive(after time.Duration, do func()) {
 	life := s.life
 	s.world.after(after, func() {
@@ -130,6 +130,7 @@ func (s *server) whileAlive(after time.Duration, do func()) {
 	})
 }
 
+// tick is the shell's ticker.
 func (s *server) tick() {
 	s.inbox.tick = true
 	s.wake()
@@ -145,7 +146,8 @@ func (s *server) wake() {
 	s.whileAlive(between(s.dice, s.world.plan.Turn), s.turn)
 }
 
-// turn takes everything from the inbox, steps the core, and does what it decided.
+// turn takes everything from the inbox, steps the core, and does what it decided: the batch first, then loads, frames and
+// replies, as the loop in package node does.
 func (s *server) turn() {
 	s.turning = false
 	if s.paused > 0 {
@@ -222,7 +224,7 @@ func (s *server) send(out *core.Output) bool {
 	return false
 }
 
-// sync makes what is committed by now durable after a while; what is committed meanwhile waits for the next sync.
+// sync is a group commit: it makes what is committed by now durable after a while; what is committed meanwhile waits for the next sync.
 func (s *server) sync() {
 	if s.syncing {
 		return

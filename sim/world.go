@@ -98,13 +98,15 @@ func (w *World) stream(purpose string) *rand.Rand {
 	return rand.New(rand.NewPCG(w.plan.Seed, h.Sum64()))
 }
 
+// after plans something; it happens whatever becomes of those who planned it.
 func (w *World) after(d time.Duration, do func()) { w.queue.add(w.now+d, do) }
 
 func (w *World) serverNamed(id cell.ServerID) *server { return w.servers[int(id[1]-'1')] }
 
 func (w *World) cellNamed(id cell.ID) *volume { return w.cells[int(id[len(id)-1]-'1')] }
 
-// runUntil lets time pass until done says so or the time is over; it reports whether done said so. A failure ends it.
+// runUntil lets time pass until done says so or the time is over; it reports whether done said so. A failure ends it. The
+// world is its queue of events: whoever wants to be asked again plans another one.
 func (w *World) runUntil(end time.Duration, done func() bool) bool {
 	for w.failure == nil && !done() {
 		if at, ok := w.queue.peek(); !ok || at > end {
@@ -121,7 +123,7 @@ func (w *World) runUntil(end time.Duration, done func() bool) bool {
 
 func never() bool { return false }
 
-// create asks a server to create its node of a cell, again and again until it says that it did.
+// create is the control plane of this world: it asks a server to create its node of a cell, again and again until it says that it did.
 func (w *World) create(v *volume, s *server) {
 	if v.created[s.at] {
 		return

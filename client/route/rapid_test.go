@@ -23,7 +23,6 @@ type drive struct {
 	deadline time.Duration
 
 	quiet    map[string]bool // asked since the last pause
-	pausedAt time.Duration   // when the last pause was decided
 	asks     int             // since the last pause
 	sent     cell.Incarnation
 	possible bool // the Write may have been applied, as the world sees it
