@@ -294,7 +294,8 @@ func (s *Server) fail(err error) {
 }
 
 // Close stops serving, waits for all goroutines, and releases the data directory. It may be called more than once. It
-// waits for the disk, and up to a few seconds for an attempt to join gossip that is under way.
+// waits for the disk, and up to a few seconds for an attempt to join gossip that is under way. Only memberlist may keep a
+// goroutine for another second, which touches nothing of this server.
 func (s *Server) Close() error {
 	s.closeOnce.Do(func() { s.closeErr = s.close() })
 	return s.closeErr

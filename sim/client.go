@@ -98,6 +98,7 @@ const (
 	wayMax      = 300 * time.Microsecond
 )
 
+// newClient makes a client that begins its work after a pause.
 func (w *World) newClient(v *volume, i int) *client {
 	c := &client{world: w, volume: v, left: w.plan.Ops, dice: w.stream(fmt.Sprintf("client %d of %s", i, v.id))}
 	binary.BigEndian.PutUint64(c.id[:], uint64(v.at)<<32|uint64(i+1))
@@ -168,6 +169,7 @@ func is(key string, value int64) cell.Condition {
 	return cell.Condition{Key: key, Target: cell.OnValue, Compare: cell.Equal, Value: cell.Int(value)}
 }
 
+// writes reports whether the operation goes through the log.
 func (o *op) writes() bool { return o.kind <= opSwap }
 
 // message is what is sent for an operation: its method and params.

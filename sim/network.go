@@ -38,6 +38,7 @@ func (n *network) delay() time.Duration {
 	return d
 }
 
+// open reports whether a packet that is sent now may arrive.
 func (n *network) open(from, to int) bool { return n.cut[from][to] == 0 }
 
 // between draws a duration from 0 to d.
@@ -45,6 +46,7 @@ func between(dice *rand.Rand, d time.Duration) time.Duration {
 	return time.Duration(dice.Int64N(int64(d) + 1))
 }
 
+// percent is true p times out of a hundred.
 func percent(dice *rand.Rand, p int) bool { return p > 0 && dice.IntN(100) < p }
 
 // carry takes a frame apart as node/mesh does and sends its messages on their way.

@@ -2,7 +2,9 @@ package sim
 
 import (
 	"flag"
+	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -37,16 +39,34 @@ func TestProperty(t *testing.T) {
 	})
 }
 
-// TestReplay plays the schedule that it was given, with a log of every event.
+// TestReplay plays one schedule with a log of every event, or those in testdata: each of them once found a mistake.
 func TestReplay(t *testing.T) {
-	if *scheduleFlag == "" {
-		t.Skip("no schedule was given")
+	if *scheduleFlag != "" {
+		replayed(t, *scheduleFlag, t.Output())
+		return
 	}
-	p, err := Parse(*scheduleFlag)
+	text, err := os.ReadFile("testdata/schedules.txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := RunLogged(p, t.Output()); r.Failure != nil {
+	played := 0
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "#") {
+			replayed(t, line, nil)
+			played++
+		}
+	}
+	if played == 0 {
+		t.Error("no schedule in testdata")
+	}
+}
+
+func replayed(t *testing.T, text string, log io.Writer) {
+	p, err := Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := RunLogged(p, log); r.Failure != nil {
 		t.Error(r.Describe())
 	}
 }

@@ -9,10 +9,11 @@ type event struct {
 	do  func()
 }
 
+// before orders events; no two are equal.
 func (e *event) before(f *event) bool { return e.at < f.at || e.at == f.at && e.seq < f.seq }
 
-// queue is a binary heap of events. The zero queue is empty. It is written out, since a heap over an interface takes half of
-// a run's time.
+// queue is a binary heap of events. The zero queue is empty. It is written out to keep events
+// out of interfaces: a run has thousands of them.
 type queue struct {
 	heap []event
 	seq  uint64

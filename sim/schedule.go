@@ -25,8 +25,8 @@ type Schedule struct {
 	Sync    time.Duration // a sync of a disk takes up to that long
 	Turn    time.Duration // a server lets inputs gather for up to that long
 	Idle    time.Duration // nodes go cold after
-	Faults  []Fault
-	Dead    Servers // stay down when the rest is healed; at most three of any cell
+	Faults  []Fault       // in any order
+	Dead    Servers       // stay down when the rest is healed; at most three of any cell
 }
 
 // FaultKind says what happens.
@@ -114,6 +114,7 @@ func Parse(text string) (Schedule, error) {
 	return p, p.check()
 }
 
+// check bounds a schedule from outside.
 func (p *Schedule) check() error {
 	switch {
 	case p.Servers < jurySize || p.Servers > serversMax:

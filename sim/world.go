@@ -101,6 +101,7 @@ func (w *World) stream(purpose string) *rand.Rand {
 // after plans something; it happens whatever becomes of those who planned it.
 func (w *World) after(d time.Duration, do func()) { w.queue.add(w.now+d, do) }
 
+// Servers and cells are found by the digit in their names.
 func (w *World) serverNamed(id cell.ServerID) *server { return w.servers[int(id[1]-'1')] }
 
 func (w *World) cellNamed(id cell.ID) *volume { return w.cells[int(id[len(id)-1]-'1')] }
