@@ -168,3 +168,28 @@ func TestBacklog(t *testing.T) {
 		t.Errorf("with all durable: oldest %v, %d bytes", b.oldest(), b.bytes)
 	}
 }
+
+// TestDiskThatIsBehindTakesNothingIn: storage queues without bound, so the loop must not feed it without bound.
+func TestDiskThatIsBehindTakesNothingIn(t *testing.T) {
+	c := newTestColony(t, 7)
+	c.create("vol-1")
+	c.follow("vol-1", request(1), putTxn("k", cell.Int(1)), 0)
+	behind := func(by int) {
+		t.Helper()
+		for _, s := range c.servers {
+			done := make(chan struct{})
+			if err := s.inbox.ask("test", func(*core.Core) { s.loop.backlog.bytes += by; close(done) }); err != nil {
+				t.Fatal(err)
+			}
+			<-done
+		}
+	}
+	conn := c.connect(0)
+	behind(backlogBytesMax)
+	if _, err := txn(conn, "vol-1", request(2), putTxn("k", cell.Int(2)), 0); cell.KindOf(err) != cell.Overloaded {
+		t.Errorf("with a disk that is behind: %v", err)
+	}
+	behind(-backlogBytesMax)
+	c.follow("vol-1", request(3), putTxn("k", cell.Int(3)), 0)
+	c.mustRead("vol-1", "k", 3, 0)
+}

@@ -241,7 +241,9 @@ func (s *space) obey(m *member, o *outcome) {
 			s.send(message, o)
 		}
 		for _, message := range e.SendDurable {
-			again := func(h heldMessage) bool { return h.message.Describe() == message.Describe() && h.after == m.disk.handed() }
+			again := func(h heldMessage) bool {
+				return h.message.Describe() == message.Describe() && h.after == m.disk.handed()
+			}
 			if !slices.ContainsFunc(m.held, again) { // sending it twice at the same moment tells nothing new
 				m.held = append(m.held, heldMessage{m.disk.handed(), message})
 			}

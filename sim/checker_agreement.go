@@ -1,6 +1,12 @@
 package sim
 
-import "physalia/paxos"
+import (
+	"fmt"
+	"strings"
+
+	"physalia/internal/wire"
+	"physalia/paxos"
+)
 
 // agreement: whoever applies a slot, now or again after a restart, applies the same entry; slots are applied without
 // gaps; and nothing follows a seal (P2, P4, P7). The first to apply a slot writes it into the volume's log.
@@ -12,7 +18,7 @@ func agreement(w *World) *checker {
 			w.fail("agreement", "%s applies slot %d of %s, but nobody applied slot %d", s.id, d.Slot, v.id, len(v.log)+1)
 		case i < len(v.log):
 			if !v.log[i].Equal(d.Entry) {
-				w.fail("agreement", "%s applies %q at slot %d of %s, somebody else applied %q", s.id, d.Entry.Commands, d.Slot, v.id, v.log[i].Commands)
+				w.fail("agreement", "%s applies %s at slot %d of %s, somebody else applied %s", s.id, who(d.Entry), d.Slot, v.id, who(v.log[i]))
 			}
 		case i > 0 && v.log[i-1].Kind == paxos.Seal:
 			w.fail("agreement", "%s applies slot %d of %s behind the seal", s.id, d.Slot, v.id)
@@ -20,4 +26,20 @@ func agreement(w *World) *checker {
 			v.log = append(v.log, d.Entry)
 		}
 	}}
+}
+
+// who tells whose requests an entry holds.
+func who(e paxos.Entry) string {
+	if e.Kind != paxos.Commands {
+		return e.Describe()
+	}
+	var requests []string
+	for _, c := range e.Commands {
+		command, err := wire.DecodeCommand(c)
+		if err != nil {
+			return fmt.Sprintf("%q", c)
+		}
+		requests = append(requests, command.Request.String())
+	}
+	return strings.Join(requests, "+")
 }

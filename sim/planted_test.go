@@ -12,8 +12,8 @@ import (
 // plantedMax is within how many schedules each planted bug must be found.
 const plantedMax = 2000
 
-// TestPlanted proves that the checkers are alive: each deliberate bug is found, by all checkers together, and by those
-// alone that know only what clients and state machines see.
+// TestPlanted proves that the checkers are alive: each deliberate bug is found, by all checkers together, and by those that
+// know nothing of messages, only what is applied and what clients see.
 func TestPlanted(t *testing.T) {
 	for _, bug := range []struct {
 		name  string

@@ -167,7 +167,7 @@ func (c *Core) enqueue(s *server, lane Lane, message []byte) {
 		c.talking = append(c.talking, s)
 	}
 	o := &s.out[lane]
-	if len(o.Body) > 0 && len(o.Body)+len(message) > peerBodyBytes {
+	if o.Count == peer.FrameMessagesMax || (len(o.Body) > 0 && len(o.Body)+len(message) > peerBodyBytes) {
 		c.out.Peers = append(c.out.Peers, *o)
 		*o = PeerOut{}
 	}
