@@ -43,9 +43,11 @@ func (r *Replica) stateOnly(from Slot) Slot {
 
 // promise raises the promised ballot; a lower own ballot is given up.
 func (r *Replica) promise(b Ballot) {
-	must.That(!b.Less(r.promised), "P1: promise %v below %v", b, r.promised)
 	if b == r.promised {
 		return
+	}
+	if b.Less(r.promised) { // asked outside of the call: its arguments would be boxed, several times for every slot
+		must.That(false, "P1: promise %v below %v", b, r.promised)
 	}
 	r.promised = b
 	promised := b
@@ -118,7 +120,9 @@ func (r *Replica) accept(record Record) {
 		must.That(p.Ballot.Less(record.Ballot), "P1: slot %d accepted at %v, then at %v", record.Slot, p.Ballot, record.Ballot)
 		must.That(record.Slot > r.applied || p.Entry.Equal(record.Entry), "P2: slot %d is chosen, ballot %v offers another entry", record.Slot, record.Ballot)
 	}
-	must.That(p.Slot <= r.floor || p.Slot == record.Slot, "P5: slot %d would overwrite slot %d above the floor %d", record.Slot, p.Slot, r.floor)
+	if p.Slot > r.floor && p.Slot != record.Slot {
+		must.That(false, "P5: slot %d would overwrite slot %d above the floor %d", record.Slot, p.Slot, r.floor)
+	}
 	*p = record
 	r.persist(record)
 }

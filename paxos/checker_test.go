@@ -130,7 +130,7 @@ func (c *checker) voted(m *member, message *Message) {
 		if o.ballot != b {
 			continue
 		}
-		stored := m.disk.image.ring[int(s)%len(m.disk.image.ring)].record
+		stored := m.disk.image.find(s)
 		c.holds(m.disk.image.knows(s, o.entry) || (stored.Slot == s && b.Less(stored.Ballot)), "P1",
 			"%s leaves, durable is %s", message.Describe(), stored.Describe())
 		o.votes |= 1 << (message.From - 1)

@@ -100,6 +100,11 @@ type Recovery struct {
 	Snapshot *Snapshot // the stored state's envelope, nil when none was ever stored; State is not looked at
 	Records  []Record  // the ring, in any order
 	Applied  Slot      // the highest applied-through of any record
+
+	// Misplaced are the records that were found at another position than their slot modulo Window, since the window grew
+	// between two lives. Where they stand, the next write of another slot would destroy them, so those that are still
+	// needed are stored again by the first Effects.
+	Misplaced []Record
 }
 
 // Restore makes a member from what was durable. Its first Effects deliver what has to be replayed, exactly up to the
@@ -116,15 +121,8 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 	if s := rec.Snapshot; s != nil {
 		r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
 	}
-	for _, record := range rec.Records {
-		// Records that the snapshot covers are not read: they may be older than an installed snapshot. A slot may stand
-		// at two positions, when the window grew between two lives; its records only ever rise in ballot.
-		at := r.at(record.Slot)
-		newer := at.Slot < record.Slot || (at.Slot == record.Slot && at.Ballot.Less(record.Ballot))
-		if newer && record.Slot > r.floor {
-			*at = record
-		}
-		must.That(!r.promised.Less(record.Ballot), "P1: record %d was accepted at %v above the promise %v", record.Slot, record.Ballot, r.promised)
+	if err := r.restoreRing(rec); err != nil {
+		return nil, err
 	}
 	for s := r.applied + 1; s <= rec.Applied; s++ {
 		record, ok := r.record(s)
@@ -135,6 +133,38 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 	}
 	r.known = r.applied
 	return r, nil
+}
+
+// restoreRing puts the records back into the ring. Those that the snapshot covers are not read: they may be older than an
+// installed snapshot. A slot may stand at two positions; its records only ever rise in ballot.
+func (r *Replica) restoreRing(rec Recovery) error {
+	keep := func(record Record) (bool, error) {
+		must.That(!r.promised.Less(record.Ballot), "P1: record %d was accepted at %v above the promise %v", record.Slot, record.Ballot, r.promised)
+		if record.Slot > r.floor+Slot(len(r.ring)) {
+			return false, fmt.Errorf("paxos.Restore: slot %d was accepted, but a window of %d above the snapshot (applied %d) does not reach it: the window must not shrink", record.Slot, len(r.ring), r.floor)
+		}
+		at := r.at(record.Slot)
+		kept := record.Slot > r.floor && (at.Slot != record.Slot || at.Ballot.Less(record.Ballot))
+		if kept {
+			*at = record
+		}
+		return kept, nil
+	}
+	for _, record := range rec.Records {
+		if _, err := keep(record); err != nil {
+			return err
+		}
+	}
+	for _, record := range rec.Misplaced {
+		kept, err := keep(record)
+		if err != nil {
+			return err
+		}
+		if kept {
+			r.persist(record)
+		}
+	}
+	return nil
 }
 
 // build checks a configuration and makes a follower that knows nothing. A window of twice alpha is what lets a proposer

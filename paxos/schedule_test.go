@@ -35,6 +35,7 @@ type eventKind uint8
 const (
 	deliverAny    eventKind = iota // which message: it overtakes all others
 	deliverOldest                  // how many of the oldest messages
+	deliverTurn                    // how many messages to one member: the host steps them all in one turn
 	repeatAny                      // which message: it is delivered and stays under way
 	loseAny                        // which message
 	loseAll                        // which message: all copies of it, or all messages to a member
@@ -46,13 +47,13 @@ const (
 	campaignNow                    // nothing
 	nudgeOne                       // nothing
 	crashOne                       // how many of the batches handed over survive
-	restartOne                     // nothing
+	restartOne                     // every eighth: its window is larger from now on
 	cutOff                         // which members are on the other side; every fourth heals
 	settleAll                      // how many rounds of sync and delivery
 	eventKinds
 )
 
-var eventNames = [...]string{"deliverAny", "deliverOldest", "repeatAny", "loseAny", "loseAll", "syncSome", "syncAll", "proposeSome",
+var eventNames = [...]string{"deliverAny", "deliverOldest", "deliverTurn", "repeatAny", "loseAny", "loseAll", "syncSome", "syncAll", "proposeSome",
 	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll"}
 
 func (e event) String() string {
@@ -84,8 +85,8 @@ func seeded(seed uint64) dice {
 func drawSchedule(d dice, events int) *schedule {
 	s := &schedule{jury: []int{3, 3, 5, 5, 7}[d(5)], alpha: uint32(1 + d(4)), batch: 1 + d(3), heals: uint(d(1 << 16))}
 	s.window = max(WindowMin, 2*int(s.alpha)) + d(4)
-	base := [eventKinds]int{deliverAny: 12, deliverOldest: 24, repeatAny: 4, loseAny: 6, loseAll: 3, syncSome: 8, syncAll: 16, proposeSome: 20,
-		readSome: 5, campaignNow: 3, nudgeOne: 6, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5}
+	base := [eventKinds]int{deliverAny: 12, deliverOldest: 20, deliverTurn: 12, repeatAny: 4, loseAny: 6, loseAll: 3, syncSome: 8, syncAll: 16, proposeSome: 20,
+		readSome: 5, campaignNow: 4, nudgeOne: 10, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5}
 	rivals, unhurried := 1+d(s.jury), []int{0, 5, 5, 2}[d(4)]
 	total := 0
 	for kind := range base {
@@ -165,7 +166,7 @@ func (p *player) play(e event) {
 	switch e.kind {
 	case proposeSome, readSome, sealCell:
 		p.ask(m, e)
-	case deliverAny, repeatAny, loseAny, deliverOldest, loseAll, cutOff:
+	case deliverAny, repeatAny, loseAny, deliverOldest, deliverTurn, loseAll, cutOff:
 		p.network(m, e)
 	case syncAll:
 		for _, m := range p.w.members {
@@ -180,6 +181,10 @@ func (p *player) play(e event) {
 		}
 	case restartOne:
 		if m.replica == nil {
+			if e.pick%8 == 0 && m.cfg.Window < 3*len(p.w.members) {
+				m.cfg.Window++
+				m.disk.image.ring = append(m.disk.image.ring, storedRecord{})
+			}
 			p.w.restart(m)
 			p.obey(m, e.more)
 		}
@@ -233,6 +238,16 @@ func (p *player) network(m *member, e event) {
 		p.loseAll(m, e)
 	case deliverOldest:
 		p.deliverOldest(min(n, 1+int(e.pick)%(2*len(w.members))), e.more)
+	case deliverTurn:
+		left := 1 + int(e.pick)%16
+		for i := 0; i < len(w.network) && left > 0; {
+			if w.network[i].To == m.cfg.Self && p.deliver(i, true) {
+				left--
+			} else {
+				i++
+			}
+		}
+		p.obey(m, e.more)
 	case deliverAny:
 		if n > 0 {
 			p.deliver(int(e.pick)%n, e.more)

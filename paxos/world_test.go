@@ -119,11 +119,16 @@ func (im *image) highest() Ballot {
 // recovery reads everything durable, as Restore wants it.
 func (im *image) recovery() Recovery {
 	rec := Recovery{Promised: im.highest(), Snapshot: im.snapshot}
-	for _, stored := range im.ring {
-		if stored.record.Slot != 0 {
+	for i, stored := range im.ring {
+		switch at := int(stored.record.Slot) % len(im.ring); {
+		case stored.record.Slot == 0:
+			continue
+		case at == i:
 			rec.Records = append(rec.Records, stored.record)
-			rec.Applied = max(rec.Applied, stored.applied)
+		default:
+			rec.Misplaced = append(rec.Misplaced, stored.record)
 		}
+		rec.Applied = max(rec.Applied, stored.applied)
 	}
 	return rec
 }
@@ -133,8 +138,24 @@ func (im *image) knows(s Slot, entry Entry) bool {
 	if im.snapshot != nil && im.snapshot.Applied >= s {
 		return true
 	}
-	stored := &im.ring[int(s)%len(im.ring)].record
+	stored := im.find(s)
 	return stored.Slot == s && stored.Entry.Equal(entry)
+}
+
+// find returns the record of a slot, or an empty one. When the window grew, an older record of the slot may stand at
+// another position.
+func (im *image) find(s Slot) Record {
+	found := im.ring[int(s)%len(im.ring)].record
+	if found.Slot == s {
+		return found
+	}
+	found = Record{}
+	for i := range im.ring {
+		if r := &im.ring[i].record; r.Slot == s && found.Ballot.Less(r.Ballot) {
+			found = *r
+		}
+	}
+	return found
 }
 
 // newWorld founds a cell. Every member's founding is durable, and all of them run.

@@ -65,7 +65,8 @@ func rivals(s Source, p *Schedule) []Fault {
 	cut := Fault{Kind: Isolate, Cell: s.Draw("cell", p.Cells), At: ms(s, "at", 1000), For: 10*time.Millisecond + ms(s, "for", 500),
 		Proposer: true, Who: drawServers(s, p.Servers, 3)}
 	duel := Fault{Kind: Duel, Cell: cut.Cell, At: cut.At + ms(s, "later", 50), Who: drawServers(s, p.Servers, 3)}
-	echo := Fault{Kind: Stormy, At: max(0, cut.At-30*time.Millisecond), For: 35 * time.Millisecond, Delay: ms(s, "echo", 400)}
+	echo := Fault{Kind: Stormy, At: max(0, cut.At-60*time.Millisecond), For: 65 * time.Millisecond,
+		Share: s.Draw("twice", 100), Delay: ms(s, "echo", 400)}
 	return []Fault{cut, duel, echo}
 }
 

@@ -77,7 +77,11 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 			if err != nil {
 				return fmt.Errorf("ring record %x: %w", pair.Key[1:], err)
 			}
-			recovery.Records = append(recovery.Records, record.Record)
+			if position := int(binary.BigEndian.Uint16(pair.Key[9:])); position == int(record.Record.Slot%paxos.Slot(c.cfg.Window)) {
+				recovery.Records = append(recovery.Records, record.Record)
+			} else {
+				recovery.Misplaced = append(recovery.Misplaced, record.Record)
+			}
 			if recovery.Promised.Less(record.Promised) {
 				recovery.Promised = record.Promised
 			}
