@@ -30,11 +30,7 @@ func (x *bench) turn(r *Replica) {
 	if r.Role() == Proposer {
 		x.chosen += len(e.Deliver)
 	}
-	for _, list := range [2][]Message{e.SendNow, e.SendDurable} {
-		for i := range list {
-			x.queue = append(x.queue, list[i])
-		}
-	}
+	x.queue = append(append(x.queue, e.SendNow...), e.SendDurable...)
 }
 
 // settle delivers until nothing is under way; every member takes one turn per round, as a server does.

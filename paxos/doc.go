@@ -41,17 +41,17 @@
 //   - P4 (the ring is the truth up to applied). Before applied passes a slot, its ring record is the chosen entry, so
 //     that a record's applied-through replays exactly what was applied. A chosen-through index certifies a record only
 //     if it was accepted in the ballot of the message that carried the index; otherwise the slot is relearned. Kept by
-//     certify and learn; asserted in Restore; told in certify.txt.
+//     certify and learn; asserted in Restore; told in certify.txt and deposed.txt.
 //   - P5 (floor). At or below its floor a member neither promises nor accepts, it says how far it got; a candidate that
 //     hears so proposes nothing there before it was taught. A ring position that is still needed is never overwritten.
-//     Kept by onPrepare, onAccept and maybeLead; told in floor.txt.
+//     Kept by onPrepare, onAccept and maybeLead; told in floor.txt and behind.txt.
 //   - P6 (reads are confirmed). A read is answered only after a majority confirmed, durably and after the read arrived,
 //     that this ballot is still the highest it promised, and after everything re-proposed was applied. Kept by Read and
-//     onConfirmed; told in read.txt.
+//     onConfirmed; told in read.txt and read-early.txt.
 //   - P7 (a seal is the end). Nothing is proposed behind a seal: its proposer drains the pipeline first, and a successor
 //     that adopts a seal drops whatever was accepted behind it. That may have a majority in a slot of its own, but it was
 //     never delivered to anybody: had the seal's slot been chosen otherwise, the successor would have found that there
-//     in a higher ballot. Kept by fill and maybeLead; told in seal.txt.
+//     in a higher ballot. Kept by fill and maybeLead; told in seal.txt, seal-adopted.txt and seal-late.txt.
 //
 // # Departures from the textbook
 //

@@ -22,6 +22,17 @@ func TestPropertySchedules(t *testing.T) {
 // eventsPerSeed is how long a schedule from a seed is.
 const eventsPerSeed = 400
 
+// TestPropertySeeds plays longer schedules, each from one number: rapid prefers small numbers and short lists, a seed does
+// not.
+func TestPropertySeeds(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := drawSchedule(seeded(rapid.Uint64().Draw(t, "seed")), eventsPerSeed)
+		if err := s.run(nil); err != nil {
+			t.Fatalf("%v\n%v", err, s.shrink())
+		}
+	})
+}
+
 // TestSeededSchedules plays schedules that are drawn from small seeds: the same ones every time. It also checks that they
 // reach what they are meant to reach, since a schedule in which nothing happens finds nothing.
 func TestSeededSchedules(t *testing.T) {
@@ -31,7 +42,7 @@ func TestSeededSchedules(t *testing.T) {
 		s := drawSchedule(seeded(seed), eventsPerSeed)
 		var w *world
 		if err := s.run(func(created *world) { w = created }); err != nil {
-			t.Fatalf("seed %d: %v\n%v", seed, err, s)
+			t.Fatalf("seed %d: %v\n%v", seed, err, s.shrink())
 		}
 		for what := range w.check.seen {
 			reached[what]++
@@ -44,6 +55,42 @@ func TestSeededSchedules(t *testing.T) {
 	} {
 		if reached[what]*100 < percent*schedules {
 			t.Errorf("%q happened in %d of %d schedules, want %d %%", what, reached[what], schedules, percent)
+		}
+	}
+}
+
+// TestFoundSchedules plays what random schedules found, shrunk: each once broke something.
+func TestFoundSchedules(t *testing.T) {
+	for name, s := range map[string]schedule{
+		// The window of member 1 grew between two lives. A new record overwrote one that stood where the old window had
+		// put it, and that was still a vote.
+		"the window grew": {jury: 3, alpha: 4, window: 8, batch: 1, heals: 12875, events: []event{
+			{campaignNow, 2, 70, false},
+			{cutOff, 1, 170, false},
+			{proposeSome, 1, 163, false},
+			{settleAll, 1, 205, false},
+			{proposeSome, 1, 171, true},
+			{settleAll, 0, 109, false},
+			{crashOne, 0, 42, false},
+			{restartOne, 0, 72, false},
+		}},
+		// A candidate needed to be taught, and asked whoever spoke first, though that one knew no more than itself. The
+		// question was under way then, so the one who could teach was not asked.
+		"the wrong teacher": {jury: 5, alpha: 2, window: 5, batch: 1, heals: 58262, events: []event{
+			{crashOne, 2, 135, false},
+			{proposeSome, 3, 10, true},
+			{settleAll, 4, 126, true},
+			{proposeSome, 4, 211, false},
+			{settleAll, 2, 140, true},
+			{cutOff, 1, 38, true},
+			{proposeSome, 1, 43, true},
+			{settleAll, 4, 119, true},
+			{proposeSome, 2, 230, false},
+			{deliverOldest, 2, 9, false},
+		}},
+	} {
+		if err := s.run(nil); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

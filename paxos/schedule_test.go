@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"physalia/internal/must"
@@ -56,9 +57,9 @@ const (
 var eventNames = [...]string{"deliverAny", "deliverOldest", "deliverTurn", "repeatAny", "loseAny", "loseAll", "syncSome", "syncAll", "proposeSome",
 	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll"}
 
+// String shows an event as in Go source.
 func (e event) String() string {
-	s := fmt.Sprintf("{%s, %d, %d, %v}", eventNames[e.kind], e.who, e.pick, e.more)
-	return s
+	return fmt.Sprintf("{%s, %d, %d, %v}", eventNames[e.kind], e.who, e.pick, e.more)
 }
 
 // String shows a schedule as Go source, to be committed as a regression test.
@@ -371,11 +372,7 @@ func (p *player) survivors(pick uint) (alive []NodeNumber) {
 		alive = append(alive, NodeNumber((int(pick)+i*(1+int(pick>>8)%2))%len(w.members)+1))
 	}
 	for _, m := range w.members {
-		lives := false
-		for _, n := range alive {
-			lives = lives || n == m.cfg.Self
-		}
-		switch {
+		switch lives := slices.Contains(alive, m.cfg.Self); {
 		case !lives && m.replica != nil:
 			w.crash(m, 0)
 		case lives && m.replica == nil:
@@ -429,4 +426,21 @@ func (p *player) lead(alive []NodeNumber, round int) {
 	if !busy {
 		w.member(alive[round%len(alive)]).replica.Campaign()
 	}
+}
+
+// shrink takes out of a failing schedule what it fails without, in ever smaller pieces.
+func (s *schedule) shrink() *schedule {
+	small := *s
+	for size := len(s.events) / 2; size > 0; size /= 2 {
+		for at := 0; at+size <= len(small.events); {
+			without := small
+			without.events = slices.Delete(slices.Clone(small.events), at, at+size)
+			if without.run(nil) != nil {
+				small = without
+			} else {
+				at += size
+			}
+		}
+	}
+	return &small
 }

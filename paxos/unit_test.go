@@ -2,6 +2,7 @@ package paxos
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -163,6 +164,48 @@ func TestRestoreIgnoresCoveredRecords(t *testing.T) {
 	_, seven := r.record(7)
 	if e := r.Effects(); !e.IsEmpty() || six || !seven || r.Applied() != 6 || r.Floor() != 6 || !r.IsSealed() {
 		t.Errorf("%s: slot 6 held %v, slot 7 held %v", r.Describe(), six, seven)
+	}
+}
+
+// A record that stands where a smaller window put it is stored again before anything can overwrite it, unless it is not
+// needed any more; a window that shrank is refused, since it cannot hold everything that was accepted.
+func TestRestoreIntoAnotherWindow(t *testing.T) {
+	b := Ballot{1, 1}
+	record := func(s Slot) Record { return Record{Slot: s, Ballot: b, Entry: Entry{Kind: NoOp}} }
+	cfg := config(3)
+	cfg.Window = 6
+	rec := Recovery{Promised: b, Applied: 3, Snapshot: &Snapshot{Applied: 2, Configuration: cfg.Configuration},
+		Records: []Record{record(3)}, Misplaced: []Record{record(2), record(3), record(4), record(6)}}
+	r, err := Restore(cfg, rec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := r.Effects()
+	var again []Slot
+	for _, stored := range e.Persist.Records {
+		again = append(again, stored.Slot)
+	}
+	if !slices.Equal(again, []Slot{4, 6}) || e.Persist.Applied != 3 || r.Applied() != 3 {
+		t.Errorf("stores slots %v again, applied through %d", again, e.Persist.Applied)
+	}
+	cfg.Window = 4
+	rec.Records = append(rec.Records, record(7))
+	if _, err := Restore(cfg, rec); err == nil || !strings.Contains(err.Error(), "the window must not shrink") {
+		t.Errorf("slot 7 does not fit into a window of 4 above slot 2, got %v", err)
+	}
+}
+
+// What was delivered in a turn is not delivered again behind the state that was taught in the same turn.
+func TestTaughtInTheTurnOfADelivery(t *testing.T) {
+	r := fresh(t, 3, 3)
+	r.Step(&Message{Kind: MsgAccept, From: 1, Ballot: Ballot{1, 1}, Slot: 1, Entry: Entry{Kind: NoOp}})
+	r.Step(&Message{Kind: MsgChosen, From: 1, Ballot: Ballot{1, 1}, Through: 1})
+	r.Step(&Message{Kind: MsgTeachAll, From: 1, Through: 9, Snapshot: &Snapshot{Applied: 9, Configuration: jury(3, 2)}})
+	r.Step(&Message{Kind: MsgAccept, From: 1, Ballot: Ballot{1, 1}, Slot: 10, Entry: Entry{Kind: NoOp}})
+	r.Step(&Message{Kind: MsgChosen, From: 1, Ballot: Ballot{1, 1}, Through: 10})
+	e := r.Effects()
+	if e.Install == nil || e.Install.Applied != 9 || len(e.Deliver) != 1 || e.Deliver[0].Slot != 10 || !e.Persist.State || e.Persist.Applied != 10 {
+		t.Errorf("installs %v, delivers %v, persists %+v", e.Install, e.Deliver, e.Persist)
 	}
 }
 
