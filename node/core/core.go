@@ -141,6 +141,7 @@ type Core struct {
 	peerChanges int
 	talking     []*server // with messages of this turn
 	value       []byte    // scratch for stored values
+	state       []byte    // scratch for machines' states
 	key         []byte    // scratch for keys
 	body        []byte    // scratch for messages
 	out         Output

@@ -151,3 +151,30 @@ func TestUnsendableStopsOneNode(t *testing.T) {
 	c.mustFail(c.count(0, "vol-1", 2), cell.Quarantined)
 	c.mustCount(0, "vol-2", 1, 1)
 }
+
+// A build with a larger window finds records at other positions than it would put them; the next writes must not destroy
+// what is still needed there.
+func TestWindowMayGrow(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	n := uint64(0)
+	for _, window := range []int{16, 32, 32} { // slots 17 to 24 are held by the ring alone when the window grows
+		c.window = window
+		for i := range 7 {
+			c.restart(i)
+		}
+		for range 20 {
+			n++
+			c.mustCount(0, "vol-1", n, int64(n))
+		}
+		for i := range 7 {
+			c.restart(i)
+		}
+	}
+	c.mustRead(0, "vol-1", int64(n))
+	for i, b := range c.servers {
+		if len(b.sick) > 0 {
+			t.Errorf("server %d: %v", i, b.sick)
+		}
+	}
+}

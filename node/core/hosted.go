@@ -55,10 +55,11 @@ type input struct {
 }
 
 // snapshot is the state as of the replica's applied slot. It may be taken only when everything delivered was applied, that
-// is after the deliveries of the Effects that ask for it (rule 2).
-func (s *hot) snapshot() *paxos.Snapshot {
-	state := s.machine.Snapshot(nil)
-	return s.replica.Snapshot(state, machine.HashOf(state))
+// is after the deliveries of the Effects that ask for it (rule 2). Its State lies in scratch memory: it must be encoded
+// before the next one is taken.
+func (c *Core) snapshot(h *hosted) *paxos.Snapshot {
+	c.state = h.hot.machine.Snapshot(c.state[:0])
+	return h.hot.replica.Snapshot(c.state, machine.HashOf(c.state))
 }
 
 // touch marks a node as changed in this turn. Whoever calls the replica must call it too, or what the replica decided

@@ -148,7 +148,7 @@ func (c *Core) emit(h *hosted, m *paxos.Message) {
 		if h.hot == nil {
 			return
 		}
-		m.Snapshot = h.hot.snapshot()
+		m.Snapshot = c.snapshot(h)
 	}
 	envelope := peer.Envelope{Cell: h.id, Incarnation: h.incarnation, Configuration: h.configuration.Number}
 	c.body = peer.AppendMessage(c.body[:0], &envelope, m)
