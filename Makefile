@@ -7,7 +7,7 @@ DURATION ?= 30s
 CHECKS   ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race fmt vet lint sim bench ci clean
+.PHONY: help build demo test faults race fmt vet lint deep sim bench ci clean
 
 help: ## print this menu
 	@echo "Physalia: one tiny, highly available database per volume."
@@ -24,7 +24,10 @@ demo: build ## run a colony on this machine, kill parts of it, verify it (DURATI
 
 test: ## every test that needs no privileges, and that planted bugs are found
 	$(GO) test ./...
-	$(GO) test -tags planted -run Planted ./paxos ./sim
+	$(GO) test -tags planted -run Planted ./paxos ./sim ./sim/blockstore
+
+faults: ## real processes under real accidents: networks, disks, kills (Linux, root; docs/faults.md)
+	$(GO) test -count=1 -timeout 10m -tags privileged -v ./cmd/physalia/faults -args -require
 
 race: ## the same tests under the race detector (needs a C compiler)
 	$(GO) test -race ./...
@@ -39,8 +42,12 @@ vet: ## go vet, with and without the costly assertions
 lint: ## static analysis, at the version pinned in tools/go.mod
 	$(GO) tool -modfile=tools/go.mod staticcheck ./...
 
-sim: ## random schedules of the protocol, more of them than in `make test` (CHECKS=10000)
+deep: ## the enumerated schedules of the protocol, further than in `make test` (many minutes, gigabytes)
+	$(GO) test -run TestEverySchedule -deep -v -timeout 120m ./paxos
+
+sim: build ## random schedules of the protocol and simulated colonies, more of them than in `make test` (CHECKS=10000)
 	GO='$(GO)' bash tools/schedules.sh -rapid.checks=$(CHECKS)
+	bin/physalia sim run --seeds $(CHECKS)
 
 bench: build ## throughput and latency of seven real server processes
 	bin/physalia bench --cells 1000 --clients 224 --duration 10s

@@ -9,7 +9,7 @@ const (
 	IntBitsMax    = 4096      // magnitude of an integer, in bits
 	TxnOpsMax     = 128       // conditions and operations of one transaction, both branches together
 	TxnBytesMax   = 64 << 10  // keys and values of one transaction
-	CellBytesMax  = 256 << 10 // keys and values of one cell, each key counted with KeyOverheadBytes
+	CellBytesMax  = 256 << 10 // keys, values and leases of one cell, each counted with its overhead
 	ScanLimitMax  = 1024      // entries of one scan
 	ScanBytesMax  = 128 << 10 // keys and values of all scan results of one transaction; More tells
 )
@@ -45,6 +45,12 @@ func (t *Txn) Check() error {
 }
 
 func (c *Condition) check() error {
+	if c.Target == OnHeld {
+		if c.Key != "" || c.Number == 0 || (c.Compare != Equal && c.Compare != NotEqual) {
+			return invalid(true, "a condition on a lease names no key, a lease, and Equal (held) or NotEqual (not held)")
+		}
+		return nil
+	}
 	if err := checkKey(c.Key); err != nil {
 		return err
 	}
@@ -58,7 +64,7 @@ func (c *Condition) check() error {
 		if err := checkValue(c.Value); err != nil {
 			return err
 		}
-	case OnCreateRevision, OnModRevision, OnVersion:
+	case OnCreateRevision, OnModRevision, OnVersion, OnLease:
 	default:
 		return invalid(true, "condition target %d is not known to this version", c.Target)
 	}
@@ -69,6 +75,9 @@ func (c *Condition) check() error {
 }
 
 func (o *Op) check() error {
+	if o.Lease != 0 && o.Kind != OpPut {
+		return invalid(true, "only a put attaches its key to a lease")
+	}
 	if o.Kind == OpScan {
 		if len(o.Key) > KeyBytesMax || len(o.After) > KeyBytesMax {
 			return invalid(false, "scan prefix or position is longer than %d bytes", KeyBytesMax)

@@ -33,6 +33,8 @@ const (
 	NoRoom        Kind = 17 // not applied: placement cannot satisfy its constraints; Detail names them with numbers
 	Refused       Kind = 18 // not applied: not allowed here (wrong colony, color, brick, identity or mode)
 	Void          Kind = 19 // not applied: the request was resolved before it arrived and will never be applied (rule 14)
+	NoLease       Kind = 20 // not applied: the lease is not held (any more): revoked, expired or never granted
+	Moved         Kind = 21 // not applied: the cell's node moved away from this server; Pointer says where the cell lives now (rule 11)
 )
 
 var kindNames = map[Kind]string{
@@ -40,7 +42,7 @@ var kindNames = map[Kind]string{
 	Expired: "expired", Overloaded: "overloaded", NotProposer: "not the proposer", UnknownHere: "unknown here",
 	Deleted: "deleted", Unavailable: "unavailable", UnknownResult: "unknown result", Quarantined: "quarantined",
 	Stale: "stale", Exists: "exists already", NotFound: "not found", Conflict: "conflict", NoRoom: "no room",
-	Refused: "refused", Void: "void",
+	Refused: "refused", Void: "void", NoLease: "no such lease", Moved: "moved",
 }
 
 // Error makes a Kind usable as the target of errors.Is.
@@ -72,7 +74,22 @@ type Error struct {
 	RetryAfter time.Duration // Overloaded, Unavailable: do not come back earlier
 	Leader     ServerID      // NotProposer: who is believed to lead; empty when nobody is known
 	LeaderAddr string        // NotProposer: that server's client address
+	Pointer    *Pointer      // Moved: where the cell lives now, as far as this server knows
 	Err        error         // cause; does not cross the wire
+}
+
+// Pointer tells where a cell lives: what a server keeps of a node that moved away (rule 11). It is a hint; a reader follows
+// it only to a higher (Incarnation, Configuration) than he knows.
+type Pointer struct {
+	Incarnation   Incarnation
+	Configuration uint64
+	Servers       []Location // of the members, in the order of their node numbers
+}
+
+// Location is one server and where clients reach it.
+type Location struct {
+	Server     ServerID
+	ClientAddr string // empty when it is not known
 }
 
 // Error describes the error in one line: op, cell, kind, detail, cause, hint.

@@ -20,7 +20,8 @@ type ServerID string
 // ServerIDBytesMax bounds the length of a ServerID in bytes.
 const ServerIDBytesMax = 64
 
-// Revision is the cell's one counter: every transaction that goes through the cell's log raises it by one.
+// Revision is the cell's one counter: every transaction that goes through the cell's log raises it by one, and so does every
+// grant, revoke and expiry of a lease.
 type Revision uint64
 
 // Generation is the fencing number of a volume record, and nothing else.
@@ -46,6 +47,9 @@ func (f Fence) String() string { return fmt.Sprintf("%d.%d", f.Incarnation, f.Nu
 
 // ClientID identifies one client instance for exactly-once results; clients draw it at random, 128 bits.
 type ClientID [16]byte
+
+// LogClient is the client of what a cell's proposer logs on its own behalf, the expiry of leases. No client may use it.
+var LogClient = ClientID{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // String shows the first four bytes, enough to tell clients apart in a log.
 func (c ClientID) String() string { return fmt.Sprintf("%x", c[:4]) }

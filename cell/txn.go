@@ -19,6 +19,8 @@ const (
 	OnCreateRevision Target = 3 // comparison with Number
 	OnModRevision    Target = 4 // comparison with Number
 	OnVersion        Target = 5 // comparison with Number
+	OnLease          Target = 6 // the lease that the key is attached to, zero when none or absent: comparison with Number
+	OnHeld           Target = 7 // lease Number is held (Compare Equal) or not (Compare NotEqual); Key is empty
 )
 
 // Comparison relates what is stored (left) to the operand (right). The numbers are part of the wire format.
@@ -40,7 +42,7 @@ type Condition struct {
 	Target  Target
 	Compare Comparison
 	Value   Value  // operand of OnValue
-	Number  uint64 // operand of OnCreateRevision, OnModRevision, OnVersion
+	Number  uint64 // operand of OnCreateRevision, OnModRevision, OnVersion, OnLease, OnHeld
 }
 
 // OpKind is what an Op does. The numbers are part of the wire format and never change.
@@ -48,9 +50,9 @@ type OpKind uint8
 
 // The operations.
 const (
-	OpPut       OpKind = 1 // set Key to Value, creating it if absent
+	OpPut       OpKind = 1 // set Key to Value, creating it if absent, and attach it to Lease, or to none
 	OpDelete    OpKind = 2 // remove Key; an absent key is not an error, Found tells
-	OpIncrement OpKind = 3 // add Value (an integer) to Key; an absent key counts as 0; another type aborts the transaction
+	OpIncrement OpKind = 3 // add Value (an integer) to Key, which stays attached; an absent key counts as 0; another type aborts the transaction
 	OpGet       OpKind = 4 // read Key
 	OpScan      OpKind = 5 // read the keys with prefix Key, in order, after After, at most Limit
 )
@@ -62,6 +64,9 @@ type Op struct {
 	Value Value  // OpPut, OpIncrement
 	After string // OpScan: continue behind this key; empty starts at the prefix
 	Limit uint32 // OpScan: 1 to ScanLimitMax; zero means ScanLimitMax
+	// Lease is what an OpPut attaches its key to: the key is deleted with the lease, unless another put came between. It
+	// must be held, else the transaction aborts with NoLease. Zero attaches to none.
+	Lease LeaseID
 }
 
 // IsRead reports whether the operation changes nothing.
@@ -86,6 +91,7 @@ type Entry struct {
 	CreateRevision Revision // revision that created the key
 	ModRevision    Revision // revision that last wrote it
 	Version        uint64   // writes since it was created; the creation is 1
+	Lease          LeaseID  // the lease that it is attached to; zero when none
 }
 
 // OpResult answers one Op, in the same position.

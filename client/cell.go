@@ -49,6 +49,7 @@ type ReadOption uint8
 const (
 	Linearizable ReadOption = 0 // by the proposer: sees every transaction that ended before the read began; the default
 	Stale        ReadOption = 1 // by any member: a consistent prefix, never older than what this Client has seen of the cell
+	Confirmed    ReadOption = 2 // linearizable, and the proposer asks its jury even if it holds a read lease: rests on no clock
 )
 
 // Txn runs one transaction, atomically and exactly once; it is linearizable. A transaction without a write is a
@@ -89,7 +90,7 @@ func (h *Cell) txn(ctx context.Context, op string, txn cell.Txn, option ReadOpti
 	if txn.IsRead() {
 		err = h.read(ctx, x, txn, option)
 	} else {
-		err = h.write(ctx, x, txn)
+		err = h.write(ctx, x, &logged{txn: txn})
 	}
 	if err != nil {
 		return cell.TxnResult{}, 0, err
@@ -128,10 +129,18 @@ func (c *Client) deadline(ctx context.Context, op string, id cell.ID) (time.Dura
 	return c.now() + c.cfg.CallTimeout, nil
 }
 
-// write runs one transaction that writes, under an identity of its own.
-func (h *Cell) write(ctx context.Context, x *exchange, txn cell.Txn) error {
+// logged is what a call wants logged: a transaction, or with a method something about a lease.
+type logged struct {
+	txn    cell.Txn
+	method string
+	lease  cell.LeaseOp
+	inc    cell.Incarnation // in which; zero is the living one
+}
+
+// write runs one transaction that writes, or something about a lease, under an identity of its own.
+func (h *Cell) write(ctx context.Context, x *exchange, w *logged) error {
 	for anew := 0; ; anew++ {
-		if err := h.introduce(ctx, x, anew > 0); err != nil {
+		if err := h.introduce(ctx, x, w.inc, anew > 0); err != nil {
 			return err
 		}
 		h.mu.Lock()
@@ -140,14 +149,22 @@ func (h *Cell) write(ctx context.Context, x *exchange, txn cell.Txn) error {
 			h.mu.Unlock()
 			continue
 		}
+		if w.inc != 0 {
+			inc = w.inc
+		}
 		request := h.place.Request(h.client.id)
 		h.begin(x, route.Write, inc)
 		h.mu.Unlock()
-		x.asTxn(h.id, inc, request, txn)
+		if w.method == "" {
+			x.asTxn(h.id, inc, request, w.txn)
+		} else {
+			x.asLease(h.id, inc, request, w.method, w.lease)
+		}
+		x.sent = h.client.now()
 		err := h.run(ctx, x)
 		if err == nil {
 			if x.call.Sends() > 1 {
-				x.result.Complete(&txn)
+				x.result.Complete(&w.txn)
 			}
 			return nil
 		}
@@ -165,11 +182,15 @@ func (h *Cell) write(ctx context.Context, x *exchange, txn cell.Txn) error {
 const anewMax = 3
 
 // introduce makes sure that a revision of the living incarnation is known, as rule 14 wants it before a first send. A
-// stale one will do, so any member answers; after an Expired it takes a fresh one.
-func (h *Cell) introduce(ctx context.Context, x *exchange, fresh bool) error {
+// stale one will do, so any member answers; after an Expired it takes a fresh one. If inc is given, it must not be over.
+func (h *Cell) introduce(ctx context.Context, x *exchange, inc cell.Incarnation, fresh bool) error {
 	h.mu.Lock()
 	ready := h.place.Ready()
+	gone := inc != 0 && h.place.Gone(inc)
 	h.mu.Unlock()
+	if gone {
+		return &cell.Error{Op: x.op, Kind: cell.Deleted, Cell: h.id, Detail: fmt.Sprintf("incarnation %d is over", inc)}
+	}
 	if ready && !fresh {
 		return nil
 	}
@@ -189,7 +210,7 @@ func (h *Cell) read(ctx context.Context, x *exchange, txn cell.Txn, option ReadO
 	h.mu.Lock()
 	h.begin(x, purpose, 0)
 	h.mu.Unlock()
-	x.asRead(h.id, option == Stale, txn)
+	x.asRead(h.id, option, txn)
 	if err := h.run(ctx, x); err != nil {
 		return h.fail(x, err)
 	}
@@ -207,7 +228,9 @@ func (h *Cell) begin(x *exchange, purpose route.Purpose, inc cell.Incarnation) {
 // was applied, exactly once, with this result (Results may be empty, as with Txn). Void means that it was not and never
 // will be, whatever still is under way; WrongType and TooLarge that it was refused as a whole. An *UnknownError again
 // means that nobody could be asked, so Resolve may be repeated, or, when errors.Is(err, cell.Expired), that the cell has
-// forgotten: then read back what the transaction would have written. Resolve is linearizable.
+// forgotten, or, when errors.Is(err, cell.Stale), that its incarnation is over (deleted and created again, or recovered with
+// loss; exactly once does not reach across incarnations): then read back what the transaction would have written. Resolve is
+// linearizable.
 func (h *Cell) Resolve(ctx context.Context, unknown *UnknownError) (cell.TxnResult, error) {
 	const op = "client.resolve"
 	if h.invalid != nil {
@@ -252,8 +275,20 @@ func (x *exchange) asTxn(id cell.ID, inc cell.Incarnation, request cell.Request,
 	x.method, x.params, x.header = wire.MethodTxn, &x.txn, &x.txn.Header
 }
 
+// asLease makes the exchange ask something of a lease.
+func (x *exchange) asLease(id cell.ID, inc cell.Incarnation, request cell.Request, method string, op cell.LeaseOp) {
+	x.about = wire.LeaseRequest{Header: wire.Header{Cell: id, Incarnation: inc, Trace: x.trace}, Request: request, Lease: op}
+	x.method, x.params, x.header = method, &x.about, &x.about.Header
+}
+
+// asLeases makes the exchange ask for all leases.
+func (x *exchange) asLeases(id cell.ID) {
+	x.list = wire.LeasesRequest{Header: wire.Header{Cell: id, Trace: x.trace}}
+	x.method, x.params, x.header = wire.MethodLeases, &x.list, &x.list.Header
+}
+
 // asRead makes the exchange send a read.
-func (x *exchange) asRead(id cell.ID, stale bool, txn cell.Txn) {
-	x.read = wire.ReadRequest{Header: wire.Header{Cell: id, Trace: x.trace}, Stale: stale, Txn: txn}
+func (x *exchange) asRead(id cell.ID, option ReadOption, txn cell.Txn) {
+	x.read = wire.ReadRequest{Header: wire.Header{Cell: id, Trace: x.trace}, Stale: option == Stale, Txn: txn, Confirm: option == Confirmed}
 	x.method, x.params, x.header = wire.MethodRead, &x.read, &x.read.Header
 }

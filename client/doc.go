@@ -25,9 +25,19 @@
 //
 //   - not applied: Invalid, TooLarge (bounds), WrongType, UnknownHere (nobody knows the cell), Deleted, Stale (the cell was
 //     deleted and created again since it was last used; the next call uses the new one), Overloaded, Unavailable (not
-//     reached in time, or the Client is closed), Refused;
+//     reached in time, or the Client is closed), Refused; and whatever names a lease that is not held, NoLease;
 //   - unknown: UnknownResult. Reads have no effect and never end so.
 //
+// # Leases
+//
+// Cell.Grant makes a Lease, a time-bounded lock that is kept alive in the background; keys attached to it go with it:
+//
+//	l, err := c.Cell("vol-17").Grant(ctx, 10*time.Second, "host-1")
+//	res, err := c.Cell("vol-17").If(client.Absent("lock")).
+//		Then(client.PutLeased("lock", cell.String("host-1"), l.ID())).Commit(ctx)
+//	defer l.Revoke(ctx)
+//	work(l.Token(), l.Done()) // the token goes with whatever is done outside of the cell
+//
 // The deciding half (routes, retries, backoff, sessions) is package client/route; what is here are sockets and
-// goroutines: three per connection, and two per Client. Calls start none.
+// goroutines: three per connection, two per Client, and one per Lease. Calls start none.
 package client

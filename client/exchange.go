@@ -20,14 +20,19 @@ type exchange struct {
 
 	timer  Timer // stopped while nobody waits
 	method string
-	params wire.Message // &txn or &read
+	params wire.Message // &txn, &read, &about or &list
 	header *wire.Header // of params
 	txn    wire.TxnRequest
 	read   wire.ReadRequest
-	trace  uint64 // for the header
+	about  wire.LeaseRequest
+	list   wire.LeasesRequest
+	trace  uint64        // for the header
+	sent   time.Duration // of a write: no later than its first send
 
 	incarnation cell.Incarnation // of the reply
 	result      cell.TxnResult
+	lease       wire.LeaseReply
+	leases      []cell.LeaseStatus
 }
 
 func (c *Client) newExchange() *exchange {
@@ -39,6 +44,7 @@ func (c *Client) newExchange() *exchange {
 // put counts a call out and takes its exchange back, without what the call referred to.
 func (c *Client) put(x *exchange) {
 	x.txn, x.read, x.result = wire.TxnRequest{}, wire.ReadRequest{}, cell.TxnResult{}
+	x.about, x.lease, x.leases = wire.LeaseRequest{}, wire.LeaseReply{}, nil
 	c.exchanges.Put(x)
 	c.inFlight.Add(-1)
 }
@@ -48,9 +54,29 @@ type attempt struct {
 	link  *link
 	ready chan struct{} // capacity 1: the answer is here
 	done  func(result []byte, err error)
-	reply wire.TxnReply // has the encoding of wire.ReadReply
+	reply answer
 	err   *cell.Error
 	fate  route.Fate
+}
+
+// answer is the reply to any method; want tells which of them it is to be decoded as.
+type answer struct {
+	want   wire.Message
+	txn    wire.TxnReply // has the encoding of wire.ReadReply
+	lease  wire.LeaseReply
+	leases wire.Leases
+}
+
+// expect makes the reply one to params.
+func (r *answer) expect(params wire.Message) {
+	switch params.(type) {
+	case *wire.LeaseRequest:
+		r.want = &r.lease
+	case *wire.LeasesRequest:
+		r.want = &r.leases
+	default:
+		r.want = &r.txn
+	}
 }
 
 func newAttempt() *attempt {
@@ -67,7 +93,7 @@ func (a *attempt) end(result []byte, err error) {
 		a.err = asError(err)
 		a.fate = fate(a.err)
 	default:
-		if err := wire.Unmarshal(result, &a.reply); err != nil {
+		if err := wire.Unmarshal(result, a.reply.want); err != nil {
 			a.err = &cell.Error{Op: "client.decode", Kind: cell.UnknownResult, Detail: "the answer cannot be decoded", Err: err,
 				Hint: "compare the versions of both sides"}
 		}
@@ -176,9 +202,10 @@ func (h *Cell) ask(ctx context.Context, x *exchange, step route.Step) error {
 	before, sent := l.replies.Load(), c.now()
 	x.header.Incarnation, x.header.Attempt = step.Incarnation, step.Attempt
 	x.header.Timeout = milliseconds(step.Until - sent)
-	x.read.Least = step.Least
+	x.read.Least, x.read.Stale = step.Least, step.Stale
 	a := c.attempts.Get().(*attempt)
 	a.link = l
+	a.reply.expect(x.params)
 	conn.Go(x.method, x.params, a.done)
 	x.timer.Reset(step.Until - sent)
 	defer x.timer.Stop()
@@ -231,9 +258,23 @@ func (h *Cell) received(x *exchange, addr string, a *attempt) {
 		h.answered(x, addr, route.Answer{Fate: a.fate, Err: a.err})
 		return
 	}
-	x.incarnation, x.result = a.reply.Incarnation, a.reply.Result
-	a.reply = wire.TxnReply{}
-	h.answered(x, addr, route.Answer{Fate: route.Replied, Incarnation: x.incarnation, Revision: x.result.Revision})
+	revision := x.take(&a.reply)
+	a.reply = answer{}
+	h.answered(x, addr, route.Answer{Fate: route.Replied, Incarnation: x.incarnation, Revision: revision})
+}
+
+// take moves a reply into the exchange and returns the revision of the cell that it tells.
+func (x *exchange) take(r *answer) cell.Revision {
+	switch r.want {
+	case &r.lease:
+		x.incarnation, x.lease = r.lease.Incarnation, r.lease
+		return r.lease.Revision
+	case &r.leases:
+		x.incarnation, x.leases = r.leases.Incarnation, r.leases.Leases
+		return r.leases.Revision
+	}
+	x.incarnation, x.result = r.txn.Incarnation, r.txn.Result
+	return r.txn.Result.Revision
 }
 
 // answered reports what became of an Ask; an answer from off the route is the occasion to learn the route.

@@ -30,6 +30,7 @@ type fakeCell struct {
 	leader      *fakeServer
 	sealed      bool
 	forgetful   bool // retries get the fate without the results
+	leases      map[cell.LeaseID]cell.Lease
 }
 
 type remembered struct {
@@ -38,7 +39,33 @@ type remembered struct {
 }
 
 func newFakeCell(id cell.ID) *fakeCell {
-	return &fakeCell{id: id, incarnation: 1, entries: map[string]cell.Entry{}, remembered: map[string]remembered{}}
+	return &fakeCell{id: id, incarnation: 1, entries: map[string]cell.Entry{}, remembered: map[string]remembered{},
+		leases: map[cell.LeaseID]cell.Lease{}}
+}
+
+// lease runs what is asked of a lease; a grant under its identity, like a transaction.
+func (f *fakeCell) lease(method string, m *wire.LeaseRequest) (*wire.LeaseReply, *cell.Error) {
+	key := fmt.Sprintf("%x/%d", m.Request.Client, m.Request.Sequence)
+	if was, ok := f.remembered[key]; ok {
+		return &wire.LeaseReply{Incarnation: f.incarnation, Revision: was.result.Revision, Lease: cell.LeaseID(was.result.Revision)}, was.err
+	}
+	l, held := f.leases[m.Lease.ID]
+	switch {
+	case method == wire.MethodGrant:
+		f.revision++
+		l = cell.Lease{ID: cell.LeaseID(f.revision), TTL: m.Lease.TTL, Label: m.Lease.Label}
+		f.leases[l.ID] = l
+		f.remembered[key] = remembered{result: cell.TxnResult{Revision: f.revision}}
+	case !held:
+		return nil, &cell.Error{Op: "fake", Kind: cell.NoLease}
+	case method == wire.MethodRevoke:
+		f.revision++
+		delete(f.leases, l.ID)
+	default:
+		l.Renewals++
+		f.leases[l.ID] = l
+	}
+	return &wire.LeaseReply{Incarnation: f.incarnation, Revision: f.revision, Lease: l.ID, Renewals: l.Renewals}, nil
 }
 
 // apply runs a transaction under its identity, as rule 14 says, with a window that forgets nothing.
@@ -178,6 +205,7 @@ type seen struct {
 	method string
 	txn    wire.TxnRequest
 	read   wire.ReadRequest
+	lease  wire.LeaseRequest
 }
 
 // fakeServer is a storage server over a real socket. It serves the cells it hosts; requests take lines off its script
@@ -247,9 +275,10 @@ func (s *fakeServer) requests() (txns []wire.TxnRequest, reads []wire.ReadReques
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range s.log {
-		if l.method == wire.MethodTxn {
+		switch l.method {
+		case wire.MethodTxn:
 			txns = append(txns, l.txn)
-		} else {
+		case wire.MethodRead:
 			reads = append(reads, l.read)
 		}
 	}
@@ -268,6 +297,9 @@ func (s *fakeServer) handle(c *rpc.Conn, req rpc.Request) {
 	case wire.MethodRead:
 		err = wire.Unmarshal(req.Params, &in.read)
 		header = &in.read.Header
+	case wire.MethodGrant, wire.MethodKeepAlive, wire.MethodRevoke:
+		err = wire.Unmarshal(req.Params, &in.lease)
+		header = &in.lease.Header
 	case wire.MethodExplain:
 		s.explain(c, req)
 		return
@@ -314,7 +346,7 @@ func (s *fakeServer) handle(c *rpc.Conn, req rpc.Request) {
 }
 
 // answer serves one request as a server that hosts the cell, or does not.
-func (s *fakeServer) answer(host *fakeCell, in *seen, header *wire.Header, behind cell.Revision) (*wire.TxnReply, *cell.Error) {
+func (s *fakeServer) answer(host *fakeCell, in *seen, header *wire.Header, behind cell.Revision) (wire.Message, *cell.Error) {
 	if host == nil {
 		return nil, &cell.Error{Op: "fake", Kind: cell.UnknownHere}
 	}
@@ -340,9 +372,12 @@ func (s *fakeServer) answer(host *fakeCell, in *seen, header *wire.Header, behin
 	}
 	reply := &wire.TxnReply{Incarnation: host.incarnation}
 	var err *cell.Error
-	if in.method == wire.MethodRead {
+	switch in.method {
+	case wire.MethodGrant, wire.MethodKeepAlive, wire.MethodRevoke:
+		return host.lease(in.method, &in.lease)
+	case wire.MethodRead:
 		reply.Result, err = host.eval(&in.read.Txn, host.revision)
-	} else {
+	default:
 		reply.Result, err = host.apply(in.txn.Request, &in.txn.Txn)
 	}
 	return reply, err

@@ -63,7 +63,7 @@ func (h *Cell) CompareAndSwap(ctx context.Context, key string, old, next cell.Va
 type ScanOptions struct {
 	After string     // continue behind this key
 	Limit uint32     // 1 to cell.ScanLimitMax entries; zero means cell.ScanLimitMax
-	Read  ReadOption // Linearizable or Stale
+	Read  ReadOption // Linearizable, Stale or Confirmed
 }
 
 // Page is a part of a scan.

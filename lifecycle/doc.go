@@ -15,13 +15,15 @@
 //
 //	creating -> live -> sealing -> wiping -> deleted (a tombstone, until the next incarnation replaces it)
 //
+// A lost one goes from creating or live to wiping at once.
+//
 // The loop is closed: whatever a member has not confirmed is asked again, with pauses, for as long as its server may come
 // back; every question is idempotent, so a lost confirmation costs a message. Waiting in a CellInfo says what is missing.
 //
 // Invariants, by name:
 //
-//   - L1 (one jury). The jury of (cell, incarnation) is durable before the first server hears of it and never changes
-//     here (rule 4, hazard H13). Calls leave after Persist; a record is removed only after its end is proven.
+//   - L1 (one founding). The founding jury of (cell, incarnation) is durable before the first server hears of it, and who is
+//     told of it is told the same, whatever became of the members since (rule 4, hazard H13). Calls leave after Persist; a record is removed only after its end is proven.
 //   - L2 (proven end). Nodes are dropped, and the next incarnation is planned, only when nothing can ever be chosen in
 //     the incarnation: its seal was reported chosen, or so many members durably refuse to host it that no majority can
 //     come together (rules 15 and 16, hazard H15).
@@ -31,6 +33,22 @@
 //     (hazard H16).
 //   - L4 (names). An incarnation is planned only when every server that could receive one of its nodes has confirmed
 //     that its node of the one before is gone. What is left on servers that are down is dropped when they return.
+//   - L5 (one beginning). A recovered incarnation begins with one state, which is durable here together with its jury and with
+//     the end of the lost one, and stays until every member has it. The nodes of the lost one are dropped only when a
+//     majority of the new jury hosts it (rule 17).
+//
+// # Lossy recovery
+//
+// An incarnation that lost its majority is ended ByLoss, on an operator's word that the named servers are dead for good. That
+// is the only ending without a proof, and the only exception to L2 and L4: its successor is founded, with the survivors'
+// state, on servers that may still host its nodes, and each of them wipes the one in the batch that creates the other. What
+// the operator vouches for is narrow. A survey asks every member that is not named dead, and everybody whom their own logs
+// name; judge then refuses when a majority is left by the cell's own log, when somebody is silent, or when a seal may have
+// been chosen. The named identities are retired, durably, before the first question.
+//
+// Plan and execution are apart. PlanRecovery changes nothing and reserves nothing. Recover takes the plan back and chooses
+// nothing: a plan number of the past, a planned server that is gone, or survivors that hold less than the plan says end in
+// Stale for that cell. What it did once it finds done.
 //
 // # Creations that cannot finish
 //
@@ -48,10 +66,23 @@
 //     creation stays pending and says so, until the store is rebuilt from the servers.
 //   - A deletion of a pending incarnation first finishes its founding, since only a founded cell can be sealed.
 //
+// # Members that are replaced
+//
+// A replacement is one stored wish, Record.Move: this server out, that one in. Everything else is decided anew at each step by
+// what the cell's own log shows (nextMove): a number is issued, the new server creates its node, the cell swaps, and settles.
+// Every step may be repeated, by this manager, by its successor, or by two at a time: what is planned for an older
+// configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell;
+// what limits the pace of many, and who asks for them, is not decided here.
+//
 // # What servers must hold to
 //
 // node.create: success means that the node of this jury is durable, or was before; Deleted means a durable tombstone of
 // this or a higher incarnation, or a sealed node of it; Stale means a node of this incarnation with another jury.
+// node.recover: as node.create, with the state that the node begins with; success means that a node of an older incarnation is
+// gone and forbidden by a durable tombstone. cell.export: what the node holds as of now; Quarantined and UnknownHere
+// mean that it will never vote again.
 // node.drop: success means that the node is gone and a durable tombstone forbids it, also where there was no node.
+// node.learner: success means that the node of that number is durable, or was before.
+// cell.change: the proposer's configuration, as chosen; Stale when the change was planned for another one.
 // cell.seal: success means that the seal is applied at the answering member.
 package lifecycle

@@ -33,8 +33,10 @@ func (e *Effects) IsEmpty() bool {
 	return len(e.Persist) == 0 && len(e.Calls) == 0 && len(e.Replies) == 0 && len(e.Routes) == 0
 }
 
-// Call is one request to a server: node.create with *wire.CreateNodes, node.drop with *wire.DropNodes, both answered by
-// wire.Outcomes, or cell.seal with *wire.SealCell, answered by nothing.
+// Call is one request to a server: node.create with *wire.CreateNodes, node.recover with *wire.RecoverNodes or node.drop with
+// *wire.DropNodes, answered by wire.Outcomes; cell.seal with *wire.SealCell and node.learner with *wire.CreateLearner, answered
+// by nothing; cell.change with *wire.ChangeCell, answered by wire.Configured and reported with Manager.Configured; or
+// cell.export with *wire.ExportNode, answered by wire.NodeExport and reported with Manager.Exported.
 type Call struct {
 	ID      CallID
 	Server  cell.ServerID
@@ -43,11 +45,12 @@ type Call struct {
 	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
 }
 
-// Reply answers a request with Outcomes, List or Err; exactly one is set.
+// Reply answers a request with Outcomes, List, Plan or Err; exactly one is set.
 type Reply struct {
 	Request  RequestID
 	Outcomes *wire.Outcomes
 	List     *wire.CellList
+	Plan     *wire.RecoveryPlan
 	Err      *cell.Error
 }
 
@@ -64,12 +67,18 @@ type Config struct {
 	CallsPerServer, Calls int
 	// SealsPerServer and Seals bound the seals in flight, at one server (default 32) and at all (default 512).
 	SealsPerServer, Seals int
+	// Moves bounds the calls in flight about members that are replaced; default 64.
+	Moves int
 	// PlansPerTurn bounds the juries that one turn plans, so that a large request does not delay its own first cells;
 	// default 256.
 	PlansPerTurn int
 	// BacklogMax bounds the cells asked for and not planned yet; default 100,000. RequestsMax bounds the requests that
 	// wait for an answer; default 10,000. Beyond them the answer is Overloaded.
 	BacklogMax, RequestsMax int
+
+	// Surveys bounds the lost cells whose survivors are being asked at the same time, and with it the states held in memory
+	// before they are stored; default 32.
+	Surveys int
 
 	RetryMin, RetryMax time.Duration // first and longest pause before something is asked again; defaults 100 ms and 10 s
 	CallTimeout        time.Duration // of a batch; default 10 s
@@ -82,8 +91,8 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.Jury, 7}, {&c.Batch, 256}, {&c.CallsPerServer, 4}, {&c.Calls, 256}, {&c.SealsPerServer, 32}, {&c.Seals, 512},
-		{&c.PlansPerTurn, 256}, {&c.BacklogMax, 100_000}, {&c.RequestsMax, 10_000}} {
+	}{{&c.Jury, 7}, {&c.Batch, 256}, {&c.CallsPerServer, 4}, {&c.Calls, 256}, {&c.SealsPerServer, 32}, {&c.Seals, 512}, {&c.Moves, 64},
+		{&c.PlansPerTurn, 256}, {&c.Surveys, 32}, {&c.BacklogMax, 100_000}, {&c.RequestsMax, 10_000}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -111,8 +120,8 @@ func (c Config) Check() error {
 		return invalidConfig("jury has %d members, allowed are 1 to %d", c.Jury, wire.MembersMax)
 	case c.Batch < 1 || c.Batch > wire.BatchMax:
 		return invalidConfig("batch is %d, allowed are 1 to %d", c.Batch, wire.BatchMax)
-	case c.CallsPerServer < 1 || c.Calls < 1 || c.SealsPerServer < 1 || c.Seals < 1 || c.PlansPerTurn < 1:
-		return invalidConfig("bounds of calls, seals and plans must be at least 1")
+	case c.CallsPerServer < 1 || c.Calls < 1 || c.SealsPerServer < 1 || c.Seals < 1 || c.Moves < 1 || c.PlansPerTurn < 1 || c.Surveys < 1:
+		return invalidConfig("bounds of calls, seals, moves, plans and surveys must be at least 1")
 	case c.RetryMin <= 0 || c.RetryMax < c.RetryMin || c.CallTimeout <= 0 || c.SealTimeout < time.Millisecond:
 		return invalidConfig("pauses %v to %v, timeouts %v and %v", c.RetryMin, c.RetryMax, c.CallTimeout, c.SealTimeout)
 	}

@@ -63,21 +63,15 @@ func (p *planner) server(s topology.Server, up bool) {
 	}
 }
 
-// place chooses a founding jury. The error is a *cell.Error, of kind NoRoom when the constraints cannot be met.
-func (p *planner) place(members int, brick, color string) (placement.Placement, error) {
-	if p.view == nil {
-		list := make([]topology.Server, 0, len(p.servers))
-		for _, s := range p.servers { // the view orders them
-			list = append(list, s)
-		}
-		view, err := topology.NewView(list)
-		if err != nil {
-			return placement.Placement{}, err
-		}
-		p.view = view
+// place chooses a founding jury, with the servers to keep in it where that is possible. The error is a *cell.Error, of kind
+// NoRoom when the constraints cannot be met.
+func (p *planner) place(members int, brick, color string, keep ...cell.ServerID) (placement.Placement, error) {
+	view, err := p.viewNow()
+	if err != nil {
+		return placement.Placement{}, err
 	}
-	jury, _, err := placement.Place(placement.Input{View: p.view, Down: p.down, Book: p.book, JurySize: members,
-		Brick: topology.Brick(brick), Color: topology.Color(color)}, p.rng)
+	jury, _, err := placement.Place(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: members,
+		Brick: topology.Brick(brick), Color: topology.Color(color), Keep: keep}, p.rng)
 	return jury, err
 }
 
@@ -92,6 +86,35 @@ func (p *planner) keep(r *Record) error {
 		}
 	}
 	return p.book.Add(r.Cell, r.Incarnation, jury)
+}
+
+// substitute chooses who takes the place of a member; kind NoRoom when nobody can.
+func (p *planner) substitute(r *Record, leaves cell.ServerID) (cell.ServerID, error) {
+	view, err := p.viewNow()
+	if err != nil {
+		return "", err
+	}
+	jury := make([]cell.ServerID, len(r.Members))
+	for i, m := range r.Members {
+		jury[i] = m.Server()
+	}
+	return placement.Substitute(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury)}, jury, leaves)
+}
+
+// viewNow is the servers as placement sees them.
+func (p *planner) viewNow() (*topology.View, error) {
+	if p.view == nil {
+		list := make([]topology.Server, 0, len(p.servers))
+		for _, s := range p.servers { // the view orders them
+			list = append(list, s)
+		}
+		view, err := topology.NewView(list)
+		if err != nil {
+			return nil, err
+		}
+		p.view = view
+	}
+	return p.view, nil
 }
 
 // forget stops counting an incarnation's nodes.

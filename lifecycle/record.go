@@ -46,6 +46,7 @@ const (
 	NotEnded Ending = 0
 	BySeal   Ending = 1 // a member reported the seal chosen (rule 15)
 	ByVoid   Ending = 2 // so many members durably refuse ever to host it that no majority can come together
+	ByLoss   Ending = 3 // an operator has declared so many servers dead that no majority is left (rule 17)
 )
 
 // Member is one member of a jury, in 16 bytes: a million cells have seven million members on a few thousand servers.
@@ -106,18 +107,34 @@ type Record struct {
 	Void          memberSet // confirmed: never hosted it and never will (its own tombstone forbids it)
 	Dropped       memberSet // confirmed: wiped, and will never host it again
 	Ending        Ending
-	Retry         bool // ended ByVoid, and the creation is still wanted: the next incarnation follows
+	Retry         bool     // ended ByVoid, and the creation is still wanted: the next incarnation follows
+	Founding      []Member // who founded it, while a member is to be told of the founding although Members has changed
+	Move          Move     // the replacement under way; zero: none
 }
+
+// Move is one member that shall be replaced. Everything else about it is the cell's own log's to tell.
+type Move struct {
+	// Remove is the server whose member shall go, Add the one whose member shall come. Both stay as they were wished, whatever
+	// the cell's configuration is by now: that the wish is fulfilled is seen from the configuration, not noted here.
+	Remove, Add cell.ServerID
+	Node        uint32 // number that the cell issued for Add; zero: not known, so no server was told of it
+}
+
+// isZero reports whether nothing is to be replaced.
+func (m Move) isZero() bool { return m == Move{} }
 
 // What is stored is one frame of bytes: format, version, one positional MessagePack struct, and the CRC32C of all of
 // that, big-endian.
 const (
 	formatRecord  = 'L'
 	formatServer  = 'V'
+	formatState   = 'Z'
 	storedVersion = 1
-	recordFields  = 15
+	recordFields  = 19
 	keyRecord     = 'r' // cells sort behind the servers that they name
 	keyServer     = 'a'
+	keyRetired    = 'b'
+	keyRecovery   = 's' // behind the record that it belongs to
 )
 
 // The two reasons why something stored is refused; errors.Is tells them apart.
@@ -147,12 +164,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendString(b, r.Brick)
 	b = wire.AppendString(b, r.Color)
 	b = wire.AppendUint(b, r.Configuration)
-	b = wire.AppendArray(b, len(r.Members))
-	for _, m := range r.Members {
-		b = wire.AppendArray(b, 2)
-		b = wire.AppendUint(b, m.Node())
-		b = wire.AppendString(b, string(m.Server()))
-	}
+	b = appendMembers(b, r.Members)
 	b = wire.AppendUint(b, r.Owner)
 	b = wire.AppendUint(b, uint64(r.Alpha))
 	b = wire.AppendUint(b, uint64(r.Founded))
@@ -160,7 +172,34 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendUint(b, uint64(r.Dropped))
 	b = wire.AppendUint(b, uint64(r.Ending))
 	b = wire.AppendBool(b, r.Retry)
+	b = appendMembers(b, r.Founding)
+	b = wire.AppendString(b, string(r.Move.Remove))
+	b = wire.AppendString(b, string(r.Move.Add))
+	b = wire.AppendUint(b, uint64(r.Move.Node))
 	return appendSum(b, start)
+}
+
+// appendMembers adds [[node, server], ...].
+func appendMembers(b []byte, members []Member) []byte {
+	b = wire.AppendArray(b, len(members))
+	for _, m := range members {
+		b = wire.AppendUint(wire.AppendArray(b, 2), m.Node())
+		b = wire.AppendString(b, string(m.Server()))
+	}
+	return b
+}
+
+// decodeMembers reads what appendMembers wrote.
+func decodeMembers(r *wire.Reader, names intern) (members []Member) {
+	if n := r.Array(wire.MembersMax, "members"); n > 0 {
+		members = make([]Member, n)
+	}
+	for i := range members {
+		r.Struct(2, "member")
+		node := r.UintMax(math.MaxUint32, "node number")
+		members[i] = NewMember(uint32(node), cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server"))))
+	}
+	return members
 }
 
 // intern makes equal strings share memory: a million records name a few thousand servers.
@@ -191,21 +230,18 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 		Color:         names.text(r.Text(wire.NameBytesMax, "color")),
 		Configuration: r.Uint(),
 	}
-	if n := r.Array(wire.MembersMax, "members"); n > 0 {
-		rec.Members = make([]Member, n)
-	}
-	for i := range rec.Members {
-		r.Struct(2, "member")
-		node := r.UintMax(math.MaxUint32, "node number")
-		rec.Members[i] = NewMember(uint32(node), cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server"))))
-	}
+	rec.Members = decodeMembers(&r, names)
 	rec.Owner = r.Uint()
 	rec.Alpha = uint32(r.UintMax(1<<16, "alpha"))
 	rec.Founded = memberSet(r.UintMax(1<<wire.MembersMax-1, "founded"))
 	rec.Void = memberSet(r.UintMax(1<<wire.MembersMax-1, "void"))
 	rec.Dropped = memberSet(r.UintMax(1<<wire.MembersMax-1, "dropped"))
-	rec.Ending = Ending(r.UintMax(uint64(ByVoid), "ending"))
+	rec.Ending = Ending(r.UintMax(uint64(ByLoss), "ending"))
 	rec.Retry = r.Bool()
+	rec.Founding = decodeMembers(&r, names)
+	rec.Move.Remove = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to remove")))
+	rec.Move.Add = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to add")))
+	rec.Move.Node = uint32(r.UintMax(math.MaxUint32, "node number"))
 	if err := r.Done(); err != nil {
 		return Record{}, damaged(err.Error())
 	}
@@ -235,13 +271,15 @@ func (r *Record) check() error {
 		return fmt.Errorf("live with %d of %d founded", r.Founded.size(), len(r.Members))
 	case r.State != Deleted && (r.Configuration == 0 || r.Alpha == 0):
 		return fmt.Errorf("configuration %d, alpha %d", r.Configuration, r.Alpha)
+	case !r.Move.isZero() && (r.State != Live || r.Move.Remove == r.Move.Add || r.Move.Remove.Check() != nil || r.Move.Add.Check() != nil):
+		return fmt.Errorf("state %s, replacing %q by %q", r.State, r.Move.Remove, r.Move.Add)
 	}
 	return r.checkMembers()
 }
 
 // checkMembers holds that the members are ordered, on different servers, and that the owner of ballot 1 is one of them.
 func (r *Record) checkMembers() error {
-	owner := r.State == Deleted
+	owner := r.State == Deleted || r.Configuration > 1 // once others are members, he may have left
 	for i, m := range r.Members {
 		if err := m.Server().Check(); err != nil {
 			return err

@@ -40,6 +40,10 @@ func drawRecord(t *rapid.T) Record {
 	}
 	if r.State == Live {
 		r.Founded, r.Void = r.all(), 0
+		if rapid.Bool().Draw(t, "move") {
+			r.Move = Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number")}
+			r.Founding = slices.Clone(r.Members)
+		}
 	}
 	if r.State >= Wiping {
 		r.Ending = Ending(rapid.IntRange(int(BySeal), int(ByVoid)).Draw(t, "ending"))
@@ -211,7 +215,7 @@ func TestListPages(t *testing.T) {
 }
 
 const (
-	goldenRecord = "4c019fa5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c2523e43ce"
+	goldenRecord = "4c01dc0013a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a000f468679b"
 	goldenServer = "56019ca27331a16ea163a162a172a170a3726564a3683a31a3683a32a3683a3307cd03e8d55c1a12"
 )
 

@@ -33,6 +33,9 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 		if open = in.all() &^ in.Founded; open != 0 {
 			text = fmt.Sprintf("%d of %d nodes founded, a majority is %d", in.Founded.size(), n, in.majority())
 		}
+		if !in.Move.isZero() {
+			text += fmt.Sprintf("; %s is being replaced by %s", in.Move.Remove, in.Move.Add)
+		}
 	case Sealing:
 		text = fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
 			in.majority(), n, m.live(in))
@@ -77,6 +80,8 @@ func (m *Manager) listed(in *incarnation, set memberSet) string {
 			b.WriteString(" (has a tombstone for it)")
 		case in.work != nil && in.work.foreign.has(i):
 			b.WriteString(" (hosts it with another jury, which this store does not know)")
+		case m.retired[mem.Server()]:
+			b.WriteString(" (retired)")
 		case down.has(i):
 			b.WriteString(" (down)")
 		}
@@ -125,7 +130,7 @@ func infoBytes(c *wire.CellInfo) int {
 // info describes the newest incarnation of a name.
 func (m *Manager) info(in *incarnation) wire.CellInfo {
 	c := wire.CellInfo{Cell: in.Cell, Incarnation: in.Incarnation, State: in.State.String(), Brick: in.Brick, Color: in.Color,
-		Members: m.founders(in), Plan: in.Plan, Waiting: m.waitingFor(in)}
+		Members: m.founders(in.Members), Plan: in.Plan, Waiting: m.waitingFor(in)}
 	if in.State != Deleted {
 		c.Live = uint32(m.live(in))
 		c.Margin = int32(c.Live) - int32(in.majority())

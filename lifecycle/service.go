@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -54,6 +55,7 @@ type Service struct {
 	closed  bool  // no more inputs are taken
 	stats   Stats // after the last turn
 	failure error // why the loop stopped by itself
+	retired map[cell.ServerID]bool
 
 	// Owned by the loop:
 	m       *Manager
@@ -84,7 +86,7 @@ func Open(c ServiceConfig) (*Service, error) {
 	if err := c.Store.Scan(s.m.Restore); err != nil {
 		return nil, err
 	}
-	s.stats = s.m.Stats()
+	s.publish()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	go s.loop()
 	return s, nil
@@ -102,6 +104,13 @@ func (s *Service) Create(req wire.CreateCells, reply func(*wire.Outcomes, *cell.
 func (s *Service) Delete(req wire.DeleteCells, reply func(*wire.Outcomes, *cell.Error)) {
 	s.request("lifecycle.delete", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
 		s.m.Delete(now, id, req)
+	})
+}
+
+// Replace asks for one member of a cell to be replaced; the answer has one outcome.
+func (s *Service) Replace(req wire.ReplaceMember, reply func(*wire.Outcomes, *cell.Error)) {
+	s.request("lifecycle.replace", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.Replace(now, id, req)
 	})
 }
 
@@ -127,12 +136,20 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 				s.Delete(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
 			}
 		},
+		wire.MethodReplaceMember: func(r fleet.Request) {
+			var req wire.ReplaceMember
+			if r.Decode(&req) {
+				s.Replace(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
+			}
+		},
 		wire.MethodListCells: func(r fleet.Request) {
 			var req wire.ListCells
 			if r.Decode(&req) {
 				s.List(req, func(l *wire.CellList, err *cell.Error) { answer(&r, l, err) })
 			}
 		},
+		wire.MethodPlanRecovery: s.planRecovery,
+		wire.MethodRecoverCells: s.recoverCells,
 	}
 }
 
@@ -308,10 +325,18 @@ func (s *Service) turn() (err error) {
 	if len(e.Routes) > 0 && s.cfg.Routes != nil {
 		s.cfg.Routes(e.Routes)
 	}
-	s.mu.Lock()
-	s.stats = s.m.Stats()
-	s.mu.Unlock()
+	s.publish()
 	return nil
+}
+
+// publish makes what other goroutines may ask for that of the last turn.
+func (s *Service) publish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stats = s.m.Stats()
+	if len(s.retired) != len(s.m.retired) {
+		s.retired = maps.Clone(s.m.retired)
+	}
 }
 
 // call carries out one call and posts how it ended.
@@ -320,15 +345,30 @@ func (s *Service) call(c Call) {
 	ctx, cancel := context.WithTimeout(s.ctx, c.Timeout)
 	defer cancel()
 	var result wire.Outcomes
+	var configured wire.Configured
 	into := wire.Message(&result)
-	if c.Method == wire.MethodSeal {
+	var export wire.NodeExport
+	switch c.Method {
+	case wire.MethodSeal, wire.MethodCreateLearner:
 		into = nil
+	case wire.MethodChange:
+		into = &configured
+	case wire.MethodExport:
+		into = &export
 	}
 	err := s.cfg.Caller.Call(ctx, c.Server, c.Method, c.Params, into)
 	s.post(func(now time.Duration) {
 		var failure *cell.Error
-		if err != nil {
+		switch {
+		case err != nil:
 			failure = asError(err)
+		case c.Method == wire.MethodChange:
+			s.m.Configured(now, c.ID, &configured)
+			return
+		}
+		if c.Method == wire.MethodExport {
+			s.m.Exported(now, c.ID, &export, failure)
+			return
 		}
 		s.m.Done(now, c.ID, result.Outcomes, failure)
 	})

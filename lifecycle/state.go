@@ -17,6 +17,9 @@ type incarnation struct {
 	dirty     bool // Record differs from what was last handed out to be stored
 	forgotten bool // the store shall not hold it any more
 
+	recovery *recovery // the state to found it with, until every member has it; nil for a cell that begins empty
+	held     bool      // ended ByLoss: its nodes are not dropped before its successor lives
+
 	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
 	work  *work        // nil once nothing is to be done and nobody waits
 }
@@ -36,6 +39,8 @@ type work struct {
 	hints   int           // hints followed in a row
 	attempt uint32        // seals asked for
 	parked  int           // times in a row that nobody could be asked, or the answer was no
+
+	move *moving // nil: no member is being replaced
 
 	waiters []waiter
 }
@@ -67,6 +72,8 @@ type Manager struct {
 	telling int            // batches in flight
 	seals   []*incarnation // whose seal shall be asked for
 	sealing int            // seals in flight
+	moves   []*incarnation // whose replacement has a next step
+	moving  int            // calls about replacements in flight
 
 	wishes   map[cell.ID]*wish // at most one for a name
 	backlog  []*wish           // wishes to plan, in order of arrival
@@ -74,6 +81,11 @@ type Manager struct {
 	requests map[RequestID]*request
 	late     []*request // to be looked at by answer
 	timers   timers
+
+	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
+	surveys    []*survey               // lost cells whose survivors shall be asked, in order
+	surveying  int                     // surveys under way
+	recovering map[cell.ID]*recovering // cells that a plan is being carried out for
 
 	dirty []*incarnation // to be stored with the next Effects
 	out   Effects        // gathered since the last
@@ -86,6 +98,7 @@ func NewManager(c Config) *Manager {
 		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
+		retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
 	}
 }
 
@@ -100,6 +113,9 @@ func (m *Manager) Restore(key, value []byte) error {
 			m.planner.server(placeOf(&g), false)
 		}
 		return err
+	}
+	if len(key) > 0 && (key[0] == keyRetired || key[0] == keyRecovery) {
+		return m.restoreRecovery(key, value)
 	}
 	rec, err := decodeRecord(value, m.texts)
 	if err != nil {
@@ -131,10 +147,11 @@ func (m *Manager) insert(in *incarnation) error {
 		in.older = older.older
 	default:
 		in.older = older
+		in.holdOlder()
 	}
 	m.names[in.Cell] = in
 	m.counts[in.State]++
-	if in.State != Deleted {
+	if in.State != Deleted && in.Ending != ByLoss {
 		if err := m.planner.keep(&in.Record); err != nil {
 			return err
 		}
@@ -166,6 +183,10 @@ func (m *Manager) become(in *incarnation, s State) {
 	m.counts[in.State]--
 	m.counts[s]++
 	in.State = s
+	if s != Live {
+		m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Deleted, Cell: in.Cell,
+			Detail: fmt.Sprintf("incarnation %d is %s meanwhile", in.Incarnation, s)})
+	}
 	m.save(in)
 }
 
@@ -180,13 +201,14 @@ const (
 
 // job tells what member i is to be asked in the present state. A drop goes only to a server that has confirmed that it
 // hosts this very jury's node, or that the incarnation is dead there: a founding asks it, idempotently. So a store that
-// is wrong about who hosts a cell can never have a node dropped that it does not know (rule 16).
+// is wrong about who hosts a cell can never have a node dropped that it does not know (rule 16). The members of a lost
+// incarnation were asked by the survey that ended it.
 func (in *incarnation) job(i int) job {
 	asked := in.settled().has(i) || in.work != nil && in.work.foreign.has(i)
 	switch {
-	case in.State == Wiping && in.Dropped.has(i), in.State == Deleted:
+	case in.State == Wiping && (in.held || in.Dropped.has(i)), in.State == Deleted:
 		return nothing
-	case in.State == Wiping && in.settled().has(i):
+	case in.State == Wiping && (in.settled().has(i) || in.Ending == ByLoss):
 		return drop
 	case asked, in.State == Sealing && in.Record.founded():
 		return nothing
@@ -221,8 +243,9 @@ func (m *Manager) pursue(in *incarnation) {
 			m.seals = append(m.seals, in)
 		}
 	}
+	m.drive(in)
 	w := in.work
-	if w == nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
+	if w == nil || w.move != nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
 		return
 	}
 	if w.foreign == 0 || in.State == Deleted { // who hosts another jury is worth remembering until then
@@ -236,18 +259,23 @@ func (m *Manager) advance(in *incarnation) {
 	case Creating:
 		if in.Record.founded() {
 			m.becomeLive(in)
-		} else if in.hopeless() {
+		} else if in.hopeless() && in.recovery == nil { // the next incarnation would begin empty
 			m.becomeVoid(in, true)
 		}
 	case Live:
 		if in.settled() == in.all() {
 			m.save(in)
 		}
+		if in.recovery != nil && m.isTold(in) {
+			m.save(in)
+			m.forgetRecovery(in)
+		}
 	case Sealing:
 		if in.hopeless() {
 			m.becomeVoid(in, false)
 		}
 	case Wiping:
+		m.passRetired(in)
 		if in.Dropped == in.all() {
 			m.becomeDeleted(in)
 			return
@@ -262,6 +290,7 @@ func (m *Manager) becomeLive(in *incarnation) {
 	m.become(in, Live)
 	m.route(in)
 	m.settle(in, toCreate, nil)
+	m.releaseOlder(in)
 }
 
 // route tells discovery what is known of an incarnation.
@@ -271,15 +300,15 @@ func (m *Manager) route(in *incarnation) { m.out.Routes = append(m.out.Routes, m
 func (m *Manager) routeOf(in *incarnation) wire.Route {
 	r := wire.Route{Cell: in.Cell, Incarnation: in.Incarnation, Configuration: in.Configuration, Deleted: in.Ending != NotEnded}
 	if !r.Deleted {
-		r.Members = m.founders(in)
+		r.Members = m.founders(in.Members)
 	}
 	return r
 }
 
 // founders lists the members with the addresses known now.
-func (m *Manager) founders(in *incarnation) []wire.Founder {
-	list := make([]wire.Founder, len(in.Members))
-	for i, mem := range in.Members {
+func (m *Manager) founders(members []Member) []wire.Founder {
+	list := make([]wire.Founder, len(members))
+	for i, mem := range members {
 		list[i] = wire.Founder{Node: mem.Node(), Server: mem.Server()}
 		if s := m.servers[mem.Server()]; s != nil {
 			list[i].PeerAddr, list[i].ClientAddr = s.reg.PeerAddr, s.reg.ClientAddr
@@ -293,6 +322,9 @@ func (m *Manager) founders(in *incarnation) []wire.Founder {
 // refused, since juries were chosen by the old one: the server then counts as down.
 func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
 	m.now = now
+	if m.retired[g.Server] {
+		return Retired(g.Server)
+	}
 	if err := m.planner.check(placeOf(&g)); err != nil {
 		m.ServerDown(now, g.Server)
 		return err

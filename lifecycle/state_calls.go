@@ -30,12 +30,16 @@ type task struct {
 	member uint8
 }
 
-// call is a request in flight: a batch of one kind of job, or a seal.
+// call is a request in flight: a batch of one kind of job, a seal, or a question to a survivor.
 type call struct {
 	server *server
 	job    job
 	tasks  []task
 	seal   *incarnation
+	export *survey
+
+	move    *incarnation // whose member is being replaced
+	creates uint32       // the learner that is asked for
 }
 
 // server finds or makes the entry of a server.
@@ -93,19 +97,23 @@ func (m *Manager) tell() {
 	m.active = append(starved, served...)
 }
 
-// tellServer takes one batch off a server's queue: at most one call of foundings and one of drops.
+// tellServer takes one batch off a server's queue: at most one call of foundings, one of recoveries and one of drops.
 func (m *Manager) tellServer(s *server) {
-	var founding, dropping []task
-	for len(founding)+len(dropping) < m.config.Batch && s.head < len(s.todo) {
+	var founding, recovering, dropping []task
+	size := 0 // of the states
+	for len(founding)+len(recovering)+len(dropping) < m.config.Batch && size < recoverBytes && s.head < len(s.todo) {
 		t := s.todo[s.head]
 		s.todo[s.head] = task{}
 		s.head++
-		switch t.in.job(int(t.member)) {
-		case found:
+		switch j := t.in.job(int(t.member)); {
+		case j == found && t.in.recovery != nil:
+			recovering = append(recovering, t)
+			size += t.in.recovery.size()
+		case j == found:
 			founding = append(founding, t)
-		case drop:
+		case j == drop:
 			dropping = append(dropping, t)
-		case nothing:
+		default:
 			t.in.begin().queued.remove(int(t.member))
 			m.pursue(t.in)
 		}
@@ -120,6 +128,9 @@ func (m *Manager) tellServer(s *server) {
 		}
 		m.call(&call{server: s, job: found, tasks: founding}, wire.MethodCreateNodes, p, m.config.CallTimeout)
 	}
+	if len(recovering) > 0 {
+		m.tellRecoveries(s, recovering)
+	}
 	if len(dropping) > 0 {
 		p := &wire.DropNodes{Sealed: true, Drops: make([]wire.Drop, len(dropping))}
 		for i, t := range dropping {
@@ -131,17 +142,25 @@ func (m *Manager) tellServer(s *server) {
 
 // founding is what a server is told of an incarnation, with the addresses known now; the jury itself never changes.
 func (m *Manager) founding(in *incarnation) wire.Founding {
-	return wire.Founding{Cell: in.Cell, Incarnation: in.Incarnation, Members: m.founders(in), Owner: in.Owner, Alpha: in.Alpha}
+	members := m.founders(in.Members)
+	if in.Founding != nil {
+		members = m.founders(in.Founding)
+	}
+	return wire.Founding{Cell: in.Cell, Incarnation: in.Incarnation, Members: members, Owner: in.Owner, Alpha: in.Alpha}
 }
 
 // call registers a call and hands it out with the next Effects, behind everything that it relies on.
 func (m *Manager) call(c *call, method string, params wire.Message, timeout time.Duration) {
 	m.lastID++
 	m.calls[m.lastID] = c
-	if c.seal != nil {
+	switch {
+	case c.export != nil: // bounded by the surveys under way
+	case c.move != nil:
+		m.moving++
+	case c.seal != nil:
 		m.sealing++
 		c.server.seals++
-	} else {
+	default:
 		m.telling++
 		c.server.calls++
 	}
@@ -154,6 +173,14 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	m.now = now
 	c := m.calls[id]
 	if c == nil {
+		return
+	}
+	switch {
+	case c.export != nil:
+		m.Exported(now, id, nil, err)
+		return
+	case c.move != nil:
+		m.moveDone(id, c, err)
 		return
 	}
 	delete(m.calls, id)

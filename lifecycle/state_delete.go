@@ -170,6 +170,7 @@ func (m *Manager) becomeVoid(in *incarnation, retry bool) {
 // as a tombstone; of an older one nothing is left.
 func (m *Manager) becomeDeleted(in *incarnation) {
 	m.planner.forget(&in.Record)
+	m.forgetRecovery(in)
 	newest := m.names[in.Cell]
 	if newest != in {
 		m.unlink(newest, in)
@@ -177,7 +178,7 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 		return
 	}
 	m.become(in, Deleted)
-	in.Members, in.Founded, in.Void, in.Dropped, in.Owner = nil, 0, 0, 0, 0
+	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Owner = nil, nil, 0, 0, 0, 0
 	m.free(in.Cell)
 	m.pursue(in)
 }

@@ -17,6 +17,7 @@ type goal uint8
 const (
 	toCreate goal = iota
 	toDelete
+	toMove
 )
 
 // request is a batch that waits for its answer.
@@ -127,6 +128,9 @@ func (m *Manager) pending(r *request, i int) *cell.Error {
 		if w.blocked {
 			why = "the name is not free yet: " + m.waitingFor(m.names[name])
 		}
+	} else if under := m.recovering[name]; under != nil {
+		under.waiters = without(under.waiters, r)
+		why = "its survivors are being asked for what they hold"
 	} else if in := m.names[name]; in != nil {
 		why = fmt.Sprintf("incarnation %d is %s: %s", in.Incarnation, in.State, m.waitingFor(in))
 		if in.work != nil {
@@ -230,7 +234,7 @@ func (m *Manager) after(d time.Duration, do func()) {
 // Next tells when Effects should be called again if no input comes before, and whether there is such a time.
 func (m *Manager) Next() (at time.Duration, ok bool) {
 	switch {
-	case len(m.backlog) > 0 || len(m.late) > 0:
+	case len(m.backlog) > 0 || len(m.late) > 0 || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
 		return m.now, true
 	case m.timers.Len() > 0:
 		return m.timers.heap[0].at, true
@@ -245,8 +249,10 @@ func (m *Manager) Effects(now time.Duration) Effects {
 		heap.Pop(&m.timers).(timer).do()
 	}
 	m.plan()
+	m.survey()
 	m.tell()
 	m.seal()
+	m.move()
 	m.answer()
 	m.store()
 	out := m.out

@@ -22,8 +22,10 @@ type fakeServer struct {
 	up     bool
 	nodes  map[incKey]wire.Founding
 	tombs  map[cell.ID]cell.Incarnation
-	refuse *cell.Error // answers every founding with it
-	keep   *cell.Error // answers every drop with it
+	slots  map[incKey]uint64 // through which slot the nodes of recovered incarnations begin
+	lost   bool              // its disk is gone for good
+	refuse *cell.Error       // answers every founding with it
+	keep   *cell.Error       // answers every drop with it
 }
 
 // world is servers, a network of calls in flight, a store, and a manager that may crash. Everything it sees is checked
@@ -41,7 +43,9 @@ type world struct {
 	open    map[RequestID]asked
 	replies map[RequestID]Reply
 
+	cells  map[incKey]*fakeCell     // those that were asked to change
 	juries map[incKey]wire.Founding // the first that any server was told
+	begun  map[incKey]string        // the first state that any server was told to begin a recovered incarnation with
 	stood  map[incKey]bool          // a majority hosted it durably, at some time
 	sealed map[incKey]bool          // the seal was chosen
 	routes []wire.Route
@@ -58,9 +62,9 @@ type asked struct {
 
 func newWorld(fail func(string, ...any), c Config, servers int) *world {
 	w := &world{fail: fail, config: c, byID: map[cell.ServerID]*fakeServer{}, store: NewMemStore(),
-		open: map[RequestID]asked{}, replies: map[RequestID]Reply{}, juries: map[incKey]wire.Founding{}, stood: map[incKey]bool{}, sealed: map[incKey]bool{}}
+		cells: map[incKey]*fakeCell{}, open: map[RequestID]asked{}, replies: map[RequestID]Reply{}, juries: map[incKey]wire.Founding{}, stood: map[incKey]bool{}, sealed: map[incKey]bool{}, begun: map[incKey]string{}}
 	for i := range servers {
-		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}}
+		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}, slots: map[incKey]uint64{}}
 		w.servers = append(w.servers, s)
 		w.byID[s.reg.Server] = s
 	}
@@ -178,6 +182,18 @@ func (w *world) deliver(i int, arrives, answered bool) {
 		w.turn()
 		return
 	}
+	if q, ok := c.Params.(*wire.ExportNode); ok {
+		x, err := w.export(s, q)
+		if !answered {
+			x, err = nil, lost
+		}
+		w.m.Exported(w.now, c.ID, x, err)
+		w.turn()
+		return
+	}
+	if w.deliverMove(s, c, answered) {
+		return
+	}
 	outcomes, err := w.serve(s, c)
 	if !answered {
 		outcomes, err = nil, lost
@@ -192,6 +208,10 @@ func (w *world) serve(s *fakeServer, c Call) ([]wire.Outcome, *cell.Error) {
 	case *wire.CreateNodes:
 		for _, f := range p.Foundings {
 			outcomes = append(outcomes, wire.Outcome{Err: w.found(s, f)})
+		}
+	case *wire.RecoverNodes:
+		for i := range p.Recoveries {
+			outcomes = append(outcomes, wire.Outcome{Err: w.recoverAt(s, &p.Recoveries[i])})
 		}
 	case *wire.DropNodes:
 		for _, d := range p.Drops {
@@ -243,9 +263,27 @@ func (w *world) drop(s *fakeServer, sealed bool, d wire.Drop) *cell.Error {
 	if f, hosted := s.nodes[k]; hosted && !(sameJury(f, w.juries[k]) && w.ended(k, f)) {
 		w.fail("L2: %v is dropped at %s, but it can still choose", k, s.reg.Server)
 	}
+	// A recovered incarnation may itself be lost before a majority hosted it: then the one that was recovered from it counts.
+	begun, stood := false, false
+	for next := k.inc + 1; next <= w.newest(k.cell); next++ {
+		begun, stood = begun || w.begun[incKey{k.cell, next}] != "", stood || w.stood[incKey{k.cell, next}]
+	}
+	if begun && !stood {
+		w.fail("L5: %v is dropped at %s before what was recovered from it has a majority", k, s.reg.Server)
+	}
 	delete(s.nodes, k)
 	s.tombs[d.Cell] = max(s.tombs[d.Cell], d.Incarnation)
 	return nil
+}
+
+// newest is the highest incarnation of a cell that any server was told of.
+func (w *world) newest(id cell.ID) (inc cell.Incarnation) {
+	for k := range w.juries {
+		if k.cell == id {
+			inc = max(inc, k.inc)
+		}
+	}
+	return inc
 }
 
 // ended reports whether nothing can be chosen in an incarnation any more: sealed, or a majority forbidden by tombstones.
@@ -253,7 +291,7 @@ func (w *world) ended(k incKey, f wire.Founding) bool {
 	can := 0
 	for _, mem := range f.Members {
 		s := w.byID[mem.Server]
-		if have, hosted := s.nodes[k]; hosted && sameJury(have, f) || !hosted && s.tombs[k.cell] < k.inc {
+		if have, hosted := s.nodes[k]; !s.lost && (hosted && sameJury(have, f) || !hosted && s.tombs[k.cell] < k.inc) {
 			can++
 		}
 	}
@@ -347,7 +385,7 @@ func (w *world) hosts(k incKey, f wire.Founding) bool {
 // settle brings every server up and lets everything arrive until nothing is left to do.
 func (w *world) settle() {
 	for _, s := range w.servers {
-		w.setUp(s, true)
+		w.setUp(s, !s.lost)
 	}
 	for i := 0; ; i++ {
 		if i > 20000 {
@@ -372,17 +410,19 @@ func (w *world) checkSettled() {
 	listed := map[incKey]wire.CellInfo{}
 	for _, c := range w.list() {
 		listed[incKey{c.Cell, c.Incarnation}] = c
+		crippled := false
 		buried := 0 // members whose server's tombstone forbids the node; to replace them is a repair
 		for _, mem := range c.Members {
 			s := w.byID[mem.Server]
-			if _, ok := s.nodes[incKey{c.Cell, c.Incarnation}]; ok {
+			crippled = crippled || s.lost // to replace such a member is a repair, too
+			if _, ok := s.nodes[incKey{c.Cell, c.Incarnation}]; ok || s.lost {
 				continue
 			}
 			if buried++; s.tombs[c.Cell] < c.Incarnation {
 				w.fail("%s.%d is live, and %s does not host it", c.Cell, c.Incarnation, mem.Server)
 			}
 		}
-		if (c.Waiting != "") != (buried > 0) || c.State != "live" && c.State != "deleted" {
+		if !crippled && (c.Waiting != "") != (buried > 0) || c.State != "live" && c.State != "deleted" {
 			w.fail("%s.%d is %s and waits: %s", c.Cell, c.Incarnation, c.State, c.Waiting)
 		}
 	}

@@ -38,13 +38,5 @@ func (b *backlog) reached(n storage.BatchNumber, now time.Duration, observe func
 	b.marks = b.marks[:copy(b.marks, b.marks[i:])]
 }
 
-// oldest is when the batch that waits longest was handed over; zero when none waits.
-func (b *backlog) oldest() time.Duration {
-	if len(b.marks) == 0 {
-		return 0
-	}
-	return max(b.marks[0].at, 1)
-}
-
 // full reports whether nothing more may be taken in.
 func (b *backlog) full() bool { return b.bytes >= backlogBytesMax }

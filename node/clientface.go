@@ -20,7 +20,7 @@ func (f clientFace) Handle(c *rpc.Conn, q rpc.Request) {
 	}
 	s := f.server
 	switch q.Method {
-	case wire.MethodTxn, wire.MethodRead, wire.MethodExplain:
+	case wire.MethodTxn, wire.MethodRead, wire.MethodExplain, wire.MethodGrant, wire.MethodKeepAlive, wire.MethodRevoke, wire.MethodLeases:
 		s.submit(c, q)
 	case wire.MethodServer:
 		s.askFor(c, q, func(core *core.Core) { c.Reply(q.ID, s.info(core), nil) })

@@ -21,6 +21,7 @@ type testColony struct {
 	control *rpc.Server
 	dirs    []string
 	servers []*Server
+	change  []func(i int, cfg *Config)
 
 	mu       sync.Mutex
 	sessions map[cell.ServerID]*rpc.Conn
@@ -28,9 +29,9 @@ type testColony struct {
 	joined   chan struct{} // signalled at every registration
 }
 
-func newTestColony(t testing.TB, servers int) *testColony {
+func newTestColony(t testing.TB, servers int, change ...func(i int, cfg *Config)) *testColony {
 	t.Helper()
-	c := &testColony{t: t, sessions: make(map[cell.ServerID]*rpc.Conn), joined: make(chan struct{}, 1024)}
+	c := &testColony{t: t, change: change, sessions: make(map[cell.ServerID]*rpc.Conn), joined: make(chan struct{}, 1024)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -62,9 +63,13 @@ func newTestColony(t testing.TB, servers int) *testColony {
 // start starts server i, again if it ran before, and waits until it has registered.
 func (c *testColony) start(i int) {
 	c.t.Helper()
-	s, err := Start(Config{DataDir: c.dirs[i], Colony: "test", Name: fmt.Sprintf("s%d", i+1), Brick: "b1", Rack: fmt.Sprintf("r%d", i+1),
+	cfg := Config{DataDir: c.dirs[i], Colony: "test", Name: fmt.Sprintf("s%d", i+1), Brick: "b1", Rack: fmt.Sprintf("r%d", i+1),
 		Power: fmt.Sprintf("p%d", i+1), Color: "red", ListenPeer: "127.0.0.1:0", ListenClient: "127.0.0.1:0", ListenGossip: "127.0.0.1:0",
-		ListenOps: "127.0.0.1:0", Control: []string{c.control.Addr().String()}, MemTableBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)})
+		ListenOps: "127.0.0.1:0", Control: []string{c.control.Addr().String()}, MemTableBytes: 4 << 20, Logger: slog.New(slog.DiscardHandler)}
+	for _, f := range c.change {
+		f(i, &cfg)
+	}
+	s, err := Start(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -45,17 +46,26 @@ type Config struct {
 	// are told Overloaded. Their bytes are bounded besides. 0: 100,000.
 	InboxMax int
 
+	// SupportPeriod is how long servers support each other's proposers at a time (DESIGN.md section 7). A dead proposer's
+	// cells wait for as long; a server that is restarted waits for the longest that was ever set in its data directory. All
+	// servers of a pool should have the same. 0: 1 s.
+	SupportPeriod time.Duration
+
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
 
 	controlTimeout time.Duration // 0: controlTimeout; tests are less patient
+	// dialPeer opens lanes; nil: plain TCP. Tests put networks here that lose one lane and not the others.
+	dialPeer func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 const (
 	inboxDefault   = 100_000
+	supportDefault = time.Second
 	tickEvery      = 20 * time.Millisecond  // core.Tick; nothing in the core is finer than that
-	heartbeatEvery = 150 * time.Millisecond // several fit a liveness period, so that one may be lost
-	hostBytesMax   = 200                    // two addresses with this host fit the metadata of gossip
+	supportMin     = 200 * time.Millisecond // ten ticks
+	supportMax     = time.Minute
+	hostBytesMax   = 200 // two addresses with this host fit the metadata of gossip
 )
 
 // Validate reports the first thing that is wrong with a configuration, as a *cell.Error of kind Invalid that names the
@@ -83,6 +93,9 @@ func (c *Config) Validate() error {
 			"use 0 for the default")
 	}
 	c.setDefaults()
+	if c.SupportPeriod < supportMin || c.SupportPeriod > supportMax {
+		return invalid(fmt.Sprintf("support period is %v", c.SupportPeriod), fmt.Sprintf("use %v to %v, or 0 for the default", supportMin, supportMax))
+	}
 	return nil
 }
 
@@ -92,6 +105,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.InboxMax == 0 {
 		c.InboxMax = inboxDefault
+	}
+	if c.SupportPeriod == 0 {
+		c.SupportPeriod = supportDefault
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -219,6 +219,18 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 			}
 			s.askFor(c, q, func(core *core.Core) { core.CreateNodes(to, m) })
 		}
+	case wire.MethodRecoverNodes:
+		if m := new(wire.RecoverNodes); s.decode(c, q, m) {
+			for i := range m.Recoveries {
+				s.addresses.founders(m.Recoveries[i].Founding.Members)
+			}
+			s.askFor(c, q, func(core *core.Core) { core.RecoverNodes(to, m) })
+		}
+	case wire.MethodCreateLearner:
+		if m := new(wire.CreateLearner); s.decode(c, q, m) {
+			s.addresses.founders(m.Members)
+			s.askFor(c, q, func(core *core.Core) { core.CreateLearner(to, m) })
+		}
 	case wire.MethodDropNodes:
 		if m := new(wire.DropNodes); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { core.DropNodes(to, m) })
@@ -232,7 +244,7 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 			nodes, _, _ := core.Counts()
 			c.Reply(to.ID, &wire.Pong{Boot: s.boot, Nodes: uint64(nodes)}, nil)
 		})
-	case wire.MethodSeal:
+	case wire.MethodSeal, wire.MethodChange, wire.MethodExport:
 		s.submit(c, q)
 	default:
 		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to the control plane"})

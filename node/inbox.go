@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/wire/peer"
 	"physalia/node/core"
 	"physalia/node/mesh"
 	"physalia/node/storage"
@@ -27,9 +28,10 @@ type intake struct {
 	requests     []*core.Request
 	requestBytes int // of requests
 	asks         []func(*core.Core)
-	signs        map[cell.ServerID]bool   // the newest sign of each peer: a heartbeat, or false: nothing listens at its address
-	addresses    map[cell.ServerID]string // new client addresses; the address book bounds their number
-	durable      storage.BatchNumber      // 0: nothing new
+	beats        map[cell.ServerID]peer.Heartbeat // the newest of each peer
+	gone         map[cell.ServerID]bool           // nothing listens at their addresses
+	addresses    map[cell.ServerID]string         // new client addresses; the address book bounds their number
+	durable      storage.BatchNumber              // 0: nothing new
 	loaded       []loaded
 }
 
@@ -41,7 +43,7 @@ type loaded struct {
 }
 
 func newIntake() *intake {
-	return &intake{signs: make(map[cell.ServerID]bool), addresses: make(map[cell.ServerID]string)}
+	return &intake{beats: make(map[cell.ServerID]peer.Heartbeat), gone: make(map[cell.ServerID]bool), addresses: make(map[cell.ServerID]string)}
 }
 
 // reset empties an intake and keeps its memory.
@@ -50,14 +52,15 @@ func (in *intake) reset() {
 	clear(in.requests)
 	clear(in.asks)
 	clear(in.loaded)
-	clear(in.signs)
+	clear(in.beats)
+	clear(in.gone)
 	clear(in.addresses)
 	*in = intake{peers: in.peers[:0], requests: in.requests[:0], asks: in.asks[:0], loaded: in.loaded[:0],
-		signs: in.signs, addresses: in.addresses}
+		beats: in.beats, gone: in.gone, addresses: in.addresses}
 }
 
 // inbox collects what arrives, from any goroutine, for the loop, and never makes anybody wait. It is bounded: messages of
-// peers beyond the bounds are dropped (Paxos expects losses), requests and questions are refused; signs of life are one
+// peers beyond the bounds are dropped (Paxos expects losses), requests and questions are refused; heartbeats are one
 // per peer; storage reports always fit, since each answers something that the loop asked for.
 type inbox struct {
 	max  int           // messages, and requests
@@ -111,10 +114,11 @@ func (b *inbox) close() {
 // peerMessages queues one frame, or reports false: the caller keeps it then.
 func (b *inbox) peerMessages(batch *mesh.Batch) bool {
 	return b.put(func(in *intake) bool {
-		if b.closed || in.messages+len(batch.Messages) > b.max || in.peerBytes+batch.Bytes > inboxPeerBytesMax {
+		n := len(batch.Messages) + len(batch.Forwards)
+		if b.closed || in.messages+n > b.max || in.peerBytes+batch.Bytes > inboxPeerBytesMax {
 			return false
 		}
-		in.messages += len(batch.Messages)
+		in.messages += n
 		in.peerBytes += batch.Bytes
 		in.peers = append(in.peers, batch)
 		return true
@@ -159,14 +163,20 @@ func (b *inbox) ask(method string, f func(*core.Core)) *cell.Error {
 	return refusal
 }
 
-// heard notes a sign of life of a peer.
-func (b *inbox) heard(id cell.ServerID) {
-	b.put(func(in *intake) bool { in.signs[id] = true; return true })
+// beat notes a heartbeat of a peer; of two, the newer one says all that the older one did.
+func (b *inbox) beat(id cell.ServerID, h peer.Heartbeat) {
+	b.put(func(in *intake) bool {
+		if old, ok := in.beats[id]; !ok || old.Boot < h.Boot || old.Boot == h.Boot && old.Sequence < h.Sequence {
+			in.beats[id] = h
+		}
+		delete(in.gone, id)
+		return true
+	})
 }
 
 // gone notes that nothing listens at a peer's address; a later heartbeat takes it back.
 func (b *inbox) gone(id cell.ServerID) {
-	b.put(func(in *intake) bool { in.signs[id] = false; return true })
+	b.put(func(in *intake) bool { in.gone[id] = true; return true })
 }
 
 // address notes where clients reach a server.

@@ -8,6 +8,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/wire"
+	"physalia/internal/wire/peer"
 	"physalia/node/core"
 	"physalia/node/mesh"
 	"physalia/node/storage"
@@ -61,20 +62,26 @@ func TestInboxIsBounded(t *testing.T) {
 	}
 }
 
-// TestInboxKeepsTheNewestSign: a peer that restarts is gone and then heard, and must not be gone in the end.
+// TestInboxKeepsTheNewestSign: a peer that restarts is gone and then heard, and must not be gone in the end; of its heartbeats
+// the newest is kept, whichever connection brought it.
 func TestInboxKeepsTheNewestSign(t *testing.T) {
 	b := newInbox(10)
-	for range 1000 {
-		b.heard("a")
+	for i := range uint64(1000) {
+		b.beat("a", peer.Heartbeat{Boot: 1, Sequence: i + 1})
 		b.gone("a")
 		b.gone("b")
-		b.heard("b")
+		b.beat("b", peer.Heartbeat{Boot: 1, Sequence: i + 1})
+		b.beat("c", peer.Heartbeat{Boot: 2, Sequence: 1000 - i})
+		b.beat("c", peer.Heartbeat{Boot: 1, Sequence: 5000})
 		b.address("c", "old")
 		b.address("c", "new")
 	}
 	in := b.swap(newIntake())
-	if want := map[cell.ServerID]bool{"a": false, "b": true}; !maps.Equal(in.signs, want) {
-		t.Errorf("signs are %v, want %v", in.signs, want)
+	if want := map[cell.ServerID]bool{"a": true}; !maps.Equal(in.gone, want) {
+		t.Errorf("gone are %v, want %v", in.gone, want)
+	}
+	if want := map[cell.ServerID]peer.Heartbeat{"a": {Boot: 1, Sequence: 1000}, "b": {Boot: 1, Sequence: 1000}, "c": {Boot: 2, Sequence: 1000}}; !maps.Equal(in.beats, want) {
+		t.Errorf("heartbeats are %v, want %v", in.beats, want)
 	}
 	if want := map[cell.ServerID]string{"c": "new"}; !maps.Equal(in.addresses, want) {
 		t.Errorf("addresses are %v, want %v", in.addresses, want)
@@ -107,14 +114,14 @@ func TestIntakeIsEmptyAfterReset(t *testing.T) {
 	b.peerMessages(batchOf(2, 100))
 	b.request(&core.Request{}, wire.MethodTxn, 50)
 	b.ask("m", func(*core.Core) {})
-	b.heard("a")
+	b.beat("a", peer.Heartbeat{Boot: 1, Sequence: 1})
 	b.address("a", "x")
 	(&storageSink{inbox: b}).Durable(1)
 	(&storageSink{inbox: b}).ReadDone(1, []storage.Pair{{}}, nil)
 	in := b.swap(newIntake())
 	peers, requests, asks, loads := in.peers, in.requests, in.asks, in.loaded
 	in.reset()
-	if in.messages+in.peerBytes+in.requestBytes+int(in.durable)+len(in.peers)+len(in.requests)+len(in.asks)+len(in.loaded)+len(in.signs)+len(in.addresses) != 0 {
+	if in.messages+in.peerBytes+in.requestBytes+int(in.durable)+len(in.peers)+len(in.requests)+len(in.asks)+len(in.loaded)+len(in.beats)+len(in.gone)+len(in.addresses) != 0 {
 		t.Errorf("left over is %+v", in)
 	}
 	if peers[0] != nil || requests[0] != nil || asks[0] != nil || loads[0].pairs != nil {
@@ -153,19 +160,19 @@ func TestBacklog(t *testing.T) {
 	b.handed(4, 100, 0)
 	b.handed(5, 200, 10)
 	b.handed(6, backlogBytesMax, 20)
-	if b.oldest() == 0 || !b.full() {
-		t.Errorf("oldest is %v, full is %v", b.oldest(), b.full())
+	if !b.full() {
+		t.Error("it is not full")
 	}
 	var took []time.Duration
 	note := func(d time.Duration) { took = append(took, d) }
 	b.reached(3, 25, note)
 	b.reached(5, 30, note)
-	if len(took) != 2 || took[0] != 30 || took[1] != 20 || b.oldest() != 20 || b.bytes != backlogBytesMax {
-		t.Errorf("took %v, oldest is %v, %d bytes are left", took, b.oldest(), b.bytes)
+	if len(took) != 2 || took[0] != 30 || took[1] != 20 || b.bytes != backlogBytesMax {
+		t.Errorf("took %v, %d bytes are left", took, b.bytes)
 	}
 	b.reached(6, 40, note)
-	if b.oldest() != 0 || b.full() || b.bytes != 0 || len(took) != 3 {
-		t.Errorf("with all durable: oldest %v, %d bytes", b.oldest(), b.bytes)
+	if b.full() || b.bytes != 0 || len(took) != 3 {
+		t.Errorf("with all durable: %d bytes", b.bytes)
 	}
 }
 

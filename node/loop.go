@@ -1,7 +1,9 @@
 package node
 
 import (
+	"maps"
 	"runtime"
+	"slices"
 	"time"
 
 	"physalia/internal/rpc"
@@ -17,6 +19,7 @@ type loop struct {
 	inbox   *inbox
 	storage storage.Storage
 	vitals  *vitals
+	clock   func() time.Duration // monotonic
 	backlog backlog
 	stop    chan struct{} // closed by Close
 	spare   *intake       // what the inbox gets in exchange for what it holds
@@ -50,8 +53,7 @@ func (l *loop) run() error {
 // halves the turns and the batches, and on an idle server it costs nothing.
 func (l *loop) turn(tick bool) error {
 	runtime.Gosched()
-	in := l.inbox.swap(l.spare)
-	now := l.vitals.now()
+	in, now := l.take()
 	if err := l.feed(in, now, tick); err != nil {
 		return err
 	}
@@ -64,8 +66,14 @@ func (l *loop) turn(tick bool) error {
 	l.spare = in
 	l.server.metrics.turns.Inc()
 	l.vitals.turn.Store(int64(l.vitals.now()))
-	l.vitals.waits.Store(int64(l.backlog.oldest()))
 	return nil
+}
+
+// take empties the inbox, and reads the clock after that, never before: a request that arrived while this process was paused
+// must be judged by the time of its arrival or later, or a lapsed read lease would answer it (rule 12, hazard H3).
+func (l *loop) take() (*intake, time.Duration) {
+	in := l.inbox.swap(l.spare)
+	return in, l.clock()
 }
 
 // feed gives the core its inputs: time first, storage reports before what they release, then everything else.
@@ -84,12 +92,8 @@ func (l *loop) feed(in *intake, now time.Duration, tick bool) error {
 	for id, addr := range in.addresses {
 		c.Address(id, addr)
 	}
-	for id, alive := range in.signs {
-		if alive {
-			c.Heard(id)
-		} else {
-			c.Gone(id)
-		}
+	if err := l.feedPeers(in); err != nil {
+		return err
 	}
 	for _, ask := range in.asks {
 		ask(c)
@@ -101,6 +105,9 @@ func (l *loop) feed(in *intake, now time.Duration, tick bool) error {
 			for i := range batch.Messages {
 				c.OnPeer(&batch.Messages[i])
 			}
+			for i := range batch.Forwards {
+				c.OnForward(batch.From, &batch.Forwards[i])
+			}
 		}
 		for _, r := range in.requests {
 			c.OnRequest(r)
@@ -108,6 +115,24 @@ func (l *loop) feed(in *intake, now time.Duration, tick bool) error {
 	}
 	if tick {
 		l.tick(now)
+	}
+	return nil
+}
+
+// feedPeers tells the core what the frames and heartbeats of this turn prove of their senders, before any message in them: in
+// a fixed order, so that a turn does not depend on that of a map.
+func (l *loop) feedPeers(in *intake) error {
+	for _, batch := range in.peers {
+		l.core.OnFrame(batch.From, batch.Boot, batch.Lane, storage.BatchNumber(batch.Durable))
+	}
+	for _, id := range slices.Sorted(maps.Keys(in.beats)) {
+		h := in.beats[id]
+		if err := l.core.OnHeartbeat(id, &h); err != nil {
+			return err
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(in.gone)) {
+		l.core.Gone(id)
 	}
 	return nil
 }
@@ -139,6 +164,11 @@ func (l *loop) obey(out *core.Output, now time.Duration) {
 	for i := range out.Peers {
 		l.server.mesh.Send(&out.Peers[i], durable)
 	}
+	if l.server.Err() == nil { // a server that failed is of no use to anybody (rule 13)
+		for i := range out.Beats {
+			l.server.mesh.Beat(&out.Beats[i])
+		}
+	}
 	for i := range out.Replies {
 		l.reply(&out.Replies[i])
 	}
@@ -163,4 +193,7 @@ func (l *loop) tick(now time.Duration) {
 	l.vitals.nodes.Store(int64(nodes))
 	l.vitals.ready.Store(c.Ready())
 	s.metrics.gauges(nodes, hot, led, l.backlog.bytes)
+	s.metrics.pointers.Set(float64(c.Pointers()))
+	given, held := c.Support()
+	s.metrics.support(given, held)
 }

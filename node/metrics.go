@@ -21,11 +21,16 @@ type metrics struct {
 	labels   prometheus.Labels
 
 	slots, commands, turns, campaigns, quarantined prometheus.Counter
+	evicted, disputed, unvouched                   prometheus.Counter
+	pointers                                       prometheus.Gauge
 	batches, records, bytes                        prometheus.Counter
 	rejected                                       prometheus.Counter // client connections
-	nodes, hot, led, backlog                       prometheus.Gauge
-	dropped, replies                               *prometheus.CounterVec
+	resigned, withheld, forwarded                  prometheus.Counter
+	nodes, hot, led, backlog, given, held          prometheus.Gauge
+	dropped, replies, reads                        *prometheus.CounterVec
 	sync                                           prometheus.Histogram
+
+	localReads, confirmedReads int // not yet in reads; the loop's
 
 	ok atomic.Int64 // successful answers not yet in replies
 }
@@ -37,6 +42,13 @@ func newMetrics(brick, color string) *metrics {
 	m.turns = m.counter("loop_turns_total", "Turns of the event loop.")
 	m.campaigns = m.counter("campaigns_total", "Times a node of this server asked for its cell.")
 	m.quarantined = m.counter("quarantines_total", "Nodes taken out of service after a failed assertion or damaged data.")
+	m.resigned = m.counter("resignations_total", "Cells given up because a node of this server could do nothing for them within a support period.")
+	m.withheld = m.counter("heartbeats_withheld_total", "Ticks without heartbeats because the disk made no progress.")
+	m.forwarded = m.counter("forwards_total", "Requests passed on to the server of their proposer.")
+	m.evicted = m.counter("pointers_evicted_total", "Pointers to where a cell went that were forgotten for lack of room.")
+	m.disputed = m.counter("cells_disputed_total", "Times that no majority of a cell's members agreed on its state; it takes no writes then.")
+	m.unvouched = m.counter("lessons_unvouched_total", "Taught states that were installed without a second member's word.")
+	m.pointers = m.gauge("pointers", "Nodes that left, of which it is known where their cells live.")
 	m.batches = m.counter("storage_batches_total", "Batches handed to storage.")
 	m.records = m.counter("storage_records_total", "Records in batches handed to storage.")
 	m.bytes = m.counter("storage_bytes_total", "Bytes of keys and values handed to storage.")
@@ -45,6 +57,9 @@ func newMetrics(brick, color string) *metrics {
 	m.hot = m.gauge("nodes_hot", "Nodes with their state in memory.")
 	m.led = m.gauge("cells_led", "Cells whose proposer is on this server.")
 	m.backlog = m.gauge("storage_backlog_bytes", "Bytes handed to storage and not durable yet.")
+	m.given = m.gauge("support_given", "Peer servers that this one supports.")
+	m.held = m.gauge("support_held", "Peer servers whose support this one holds.")
+	m.reads = m.vec("reads_total", "Linearizable reads answered, under a read lease or confirmed by the jury.", "by")
 	m.dropped = m.vec("peer_messages_dropped_total", "Messages of peers that were dropped.", "reason")
 	m.replies = m.vec("replies_total", "Requests answered, by result.", "result")
 	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "physalia_storage_sync_seconds", ConstLabels: m.labels,
@@ -88,7 +103,7 @@ func (m *metrics) meshStats(stats *mesh.Stats) {
 		{"peer_frames_malformed_total", "Frames received from peers that did not decode.", &stats.Malformed},
 		{"peer_handshakes_refused_total", "Handshakes with peers that either side refused.", &stats.PeersRefused},
 		{"peer_connections_refused_total", "Connections closed at once because there were too many.", &stats.ConnectionsRefused},
-		{"peer_heartbeats_withheld_total", "Heartbeats not sent because the loop, the disk or the lane made no progress.", &stats.HeartbeatsWithheld},
+		{"peer_heartbeats_replaced_total", "Heartbeats replaced by newer ones before they left.", &stats.HeartbeatsReplaced},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "physalia_" + s.name, Help: s.help, ConstLabels: m.labels},
 			func() float64 { return float64(s.value.Load()) }))
@@ -110,6 +125,28 @@ func (m *metrics) events(s *Server) core.Events {
 		Campaign: func(id cell.ID, b paxos.Ballot) {
 			m.campaigns.Inc()
 			s.cfg.Logger.Debug("campaign", "cell", id, "ballot", b.String())
+		},
+		Resigned: func(id cell.ID, b paxos.Ballot) {
+			m.resigned.Inc()
+			s.cfg.Logger.Debug("resigned", "cell", id, "ballot", b.String())
+		},
+		Withheld:  m.withheld.Inc,
+		Forwarded: m.forwarded.Inc,
+		Read: func(local bool) {
+			if local {
+				m.localReads++
+			} else {
+				m.confirmedReads++
+			}
+		},
+		PointerEvicted: m.evicted.Inc,
+		Disputed: func(id cell.ID, why string) {
+			m.disputed.Inc()
+			s.cfg.Logger.Error("cell is disputed", "cell", id, "why", why)
+		},
+		Unvouched: func(id cell.ID) {
+			m.unvouched.Inc()
+			s.cfg.Logger.Warn("a taught state was installed that no second member could confirm", "cell", id)
 		},
 		Routes: s.agent.changed,
 	}
@@ -139,6 +176,15 @@ func (m *metrics) gauges(nodes, hot, led, backlog int) {
 	if n := m.ok.Swap(0); n > 0 {
 		m.replies.WithLabelValues("ok").Add(float64(n))
 	}
+}
+
+// support brings up to date what is known of the peers' support, and how reads were answered; called every tick.
+func (m *metrics) support(given, held int) {
+	m.given.Set(float64(given))
+	m.held.Set(float64(held))
+	m.reads.WithLabelValues("lease").Add(float64(m.localReads))
+	m.reads.WithLabelValues("jury").Add(float64(m.confirmedReads))
+	m.localReads, m.confirmedReads = 0, 0
 }
 
 // fsync observes how long one batch took.

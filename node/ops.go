@@ -15,7 +15,7 @@ import (
 const stuckAfter = 10 * time.Second
 
 // notReadyAfter is how long the loop may be silent before /readyz says no.
-const notReadyAfter = stalledAfter
+const notReadyAfter = time.Second
 
 // Bounds of the ops listener: whoever may reach it is not trusted to be gentle.
 const (

@@ -49,25 +49,7 @@ func TestProbes(t *testing.T) {
 					t.Errorf("%s: %d %q, want %d %q", path, w.Code, w.Body, want, test.says)
 				}
 			}
-			if alive := s.alive(); alive != (test.serve == 200 || test.says == "restart scan") {
-				t.Errorf("heartbeats leave: %v", alive)
-			}
 		})
-	}
-}
-
-// TestStalledDiskSilencesHeartbeats: rule 13.
-func TestStalledDiskSilencesHeartbeats(t *testing.T) {
-	s := &Server{failed: make(chan struct{})}
-	s.vitals.began = time.Now().Add(-time.Hour)
-	s.vitals.turn.Store(int64(time.Hour))
-	s.vitals.waits.Store(int64(time.Hour))
-	if !s.alive() {
-		t.Error("a batch was just handed over, and the server counts as dead")
-	}
-	s.vitals.waits.Store(int64(time.Hour - 2*stalledAfter))
-	if s.alive() {
-		t.Error("the disk hangs, and the server says that it is alive")
 	}
 }
 
@@ -91,9 +73,6 @@ func TestFailedServerTakesNoRequests(t *testing.T) {
 	}
 	if e := s.inbox.ask("m", nil); e == nil || e.Kind != cell.Unavailable {
 		t.Errorf("a question to a failed server: %v", e)
-	}
-	if s.alive() {
-		t.Error("a failed server sends heartbeats")
 	}
 }
 

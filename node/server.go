@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -141,8 +142,14 @@ func (s *Server) openLoop() error {
 	cfg := core.Default()
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
+	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
+	var seed [32]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return err
+	}
+	cfg.Dice = mathrand.New(mathrand.NewChaCha8(seed))
 	cfg.Events = s.metrics.events(s)
-	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), spare: newIntake(),
+	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), spare: newIntake(), clock: s.vitals.now,
 		core: core.New(cfg, s.vitals.now(), storage.GetBatch)}
 	s.vitals.turn.Store(int64(s.vitals.now())) // opening the disk may have taken long, and is not the loop's fault
 	return nil
@@ -155,8 +162,8 @@ func (s *Server) listenPeers() error {
 		return err
 	}
 	s.peerAddr = s.advertised(ln.Addr())
-	s.mesh = mesh.New(mesh.Config{Hello: s.hello(), Listener: ln, Resolve: s.addresses.peer, HeartbeatEvery: heartbeatEvery, Logger: s.cfg.Logger,
-		Heard: s.inbox.heard, Gone: s.inbox.gone, Alive: s.alive, Messages: s.peerMessages})
+	s.mesh = mesh.New(mesh.Config{Hello: s.hello(), Listener: ln, Resolve: s.addresses.peer, Logger: s.cfg.Logger,
+		Beat: s.inbox.beat, Gone: s.inbox.gone, Messages: s.peerMessages, Dial: s.cfg.dialPeer})
 	s.metrics.meshStats(&s.mesh.Stats)
 	return nil
 }

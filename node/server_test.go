@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -17,23 +18,25 @@ import (
 func (c *testColony) follow(id cell.ID, r cell.Request, t cell.Txn, first int) wire.TxnReply {
 	c.t.Helper()
 	conns := make(map[int]*rpc.Conn)
-	at := first
-	for attempt := range uint32(2000) {
+	at, attempt := first, uint32(0)
+	var reply wire.TxnReply
+	eventually(c.t, fmt.Sprintf("an answer to a transaction on %s", id), func() bool {
 		if conns[at] == nil {
 			conns[at] = c.connect(at)
 		}
-		reply, err := txn(conns[at], id, r, t, attempt)
-		if err == nil {
-			return reply
+		var err error
+		if reply, err = txn(conns[at], id, r, t, attempt); err == nil {
+			return true
 		}
 		var e *cell.Error
 		if !errors.As(err, &e) || (e.Kind != cell.NotProposer && e.Kind != cell.Unavailable && e.Kind != cell.UnknownResult) {
 			c.t.Fatalf("txn on %s: %v", id, err)
 		}
 		at = c.next(at, e.Leader)
-	}
-	c.t.Fatalf("txn on %s: sent around 2000 times", id)
-	return wire.TxnReply{}
+		attempt++
+		return false
+	})
+	return reply
 }
 
 // next is the server named as leader if it runs, else the next one that runs.

@@ -13,9 +13,15 @@ func (r *Replica) onPrepare(m *Message) {
 		r.send(Message{Kind: MsgNack, To: m.From, Ballot: r.promised})
 		return
 	}
+	if r.conf.Dismisses(m.From) && m.From != r.cfg.Self {
+		r.teach(m.From, m.Slot) // it does not know that it is no member any more
+		return
+	}
 	r.promise(m.Ballot)
 	reply := Message{Kind: MsgPromise, To: m.From, Ballot: m.Ballot, Slot: m.Slot, Through: r.applied}
-	reply.Floor = r.stateOnly(m.Slot)
+	if !plantedPromiseBelowFloor {
+		reply.Floor = r.stateOnly(m.Slot)
+	}
 	first := max(m.Slot, reply.Floor+1)
 	for s := first; s <= r.applied+Slot(len(r.ring)); s++ {
 		if record, ok := r.record(s); ok {
@@ -76,16 +82,34 @@ func (r *Replica) onAccept(m *Message) {
 		r.promise(m.Ballot) // accepting is also promising
 	}
 	r.accept(Record{Slot: m.Slot, Ballot: m.Ballot, Entry: m.Entry})
-	r.sendDurable(Message{Kind: MsgAccepted, To: m.From, Ballot: m.Ballot, Slot: m.Slot})
 	r.certify(m.Ballot, m.Through, m.From)
+	r.sendDurable(Message{Kind: MsgAccepted, To: m.From, Ballot: m.Ballot, Slot: m.Slot, Through: r.holds()})
+}
+
+// holds is how much a member says that it holds when it accepts, zero when nobody asks: from there on it would restart. That is
+// less than what it applied when its last batch was written before it learned that a slot is chosen. The records of such a slot
+// may be durable, but after a restart it would need the jury of that slot again to learn that they are chosen, and that jury is
+// what its word may dissolve (P9).
+func (r *Replica) holds() Slot {
+	switch {
+	case r.me >= 0 && !r.conf.Unsettled:
+		return 0
+	case r.out.Persist.tellsApplied():
+		return r.applied
+	}
+	return r.stored
+}
+
+// Refuse answers a Prepare with the ballot that keeps this member from promising, when the host has a reason to stand by that
+// ballot's owner (rule 12).
+func (r *Replica) Refuse(m *Message) {
+	r.send(Message{Kind: MsgNack, To: m.From, Ballot: r.promised})
 }
 
 // behind refuses an Accept whose ring position is still needed. The refusal is a question to be taught, and like all such
 // questions asked once: every Accept of a full pipeline would be answered with the whole state otherwise.
 func (r *Replica) behind(m *Message) {
-	if m.Through > r.known {
-		r.known, r.teacher = m.Through, m.From
-	}
+	r.believe(m.Through, m.From)
 	if r.asked != r.applied+1 {
 		r.asked = r.applied + 1
 		r.send(Message{Kind: MsgBehind, To: m.From, Ballot: m.Ballot, Slot: r.asked})

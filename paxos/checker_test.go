@@ -14,25 +14,27 @@ func (b *broken) Error() string { return b.name + ": " + b.text }
 // checker watches a world from outside. It shares no code with the replicas: it keeps the naive truth (who voted for what
 // in which ballot, as far as anybody could hear of it) and compares everything that is sent, delivered or answered.
 type checker struct {
-	w        *world
-	majority int
-	agreed   []Delivery // delivered by anybody; slot s stands at s-1
-	states   []uint64   // the host's hash after s slots
-	sealedAt Slot       // slot of the seal, zero when none was delivered
-	offers   map[Slot][]*offer
-	told     map[NodeNumber]Ballot // the highest ballot that a member said it promised
-	asked    map[ReadToken]*pendingRead
-	fates    map[Proposal]*fate
-	named    map[string]*fate
-	outside  bool           // only what a client or a message can show counts, not what a member holds
-	seen     map[string]int // how often things happened, to know that the schedules reach them
+	w         *world
+	twin      *twin
+	founding  Ballot
+	agreed    []Delivery // delivered by anybody; slot s stands at s-1
+	states    []uint64   // the host's hash after s slots
+	sealedAt  Slot       // slot of the seal, zero when none was delivered
+	offers    map[Slot][]*offer
+	told      map[NodeNumber]Ballot          // the highest ballot that a member said it promised
+	promisers map[Ballot]map[NodeNumber]bool // who said that it promised a ballot
+	asked     map[ReadToken]*pendingRead
+	fates     map[Proposal]*fate
+	named     map[string]*fate
+	outside   bool           // only what a client or a message can show counts, not what a member holds
+	seen      map[string]int // how often things happened, to know that the schedules reach them
 }
 
 // offer is the entry that a ballot's owner offered at one slot, and the votes that left their voters for good.
 type offer struct {
 	ballot Ballot
 	entry  Entry
-	votes  voters
+	votes  map[NodeNumber]bool
 	chosen bool
 }
 
@@ -52,15 +54,19 @@ type fate struct {
 }
 
 func newChecker(w *world, c *Configuration) *checker {
-	return &checker{
-		w: w, majority: c.Majority(), states: []uint64{0}, offers: map[Slot][]*offer{}, told: map[NodeNumber]Ballot{},
+	k := &checker{
+		w: w, twin: newTwin(c), founding: FoundingBallot(c), promisers: map[Ballot]map[NodeNumber]bool{}, states: []uint64{0}, offers: map[Slot][]*offer{}, told: map[NodeNumber]Ballot{},
 		asked: map[ReadToken]*pendingRead{}, fates: map[Proposal]*fate{}, named: map[string]*fate{},
 		seen: map[string]int{},
 	}
+	for _, m := range c.Members {
+		k.promised(m.Node, FoundingBallot(c)) // by being created
+	}
+	return k
 }
 
 // visible are the checks that need no look into a member or its disk.
-var visible = map[string]bool{"agreement": true, "choice": true, "order": true, "fate": true, "P2": true, "P3": true, "P6": true, "P7": true, "liveness": true}
+var visible = map[string]bool{"agreement": true, "choice": true, "order": true, "fate": true, "P2": true, "P3": true, "P6": true, "P7": true, "P8": true, "P10": true, "liveness": true}
 
 // holds panics unless ok.
 func (c *checker) holds(ok bool, name, format string, args ...any) {
@@ -76,12 +82,17 @@ func (c *checker) sent(m *member, message *Message) {
 	c.seen[message.Kind.String()]++
 	switch message.Kind {
 	case MsgPrepare:
-		c.holds(b.Node == message.From && b.Round > 1, "P3", "%s: not its own ballot", message.Describe())
+		c.holds(b.Node == message.From && (b.Round > 1 || b == c.founding), "P3", "%s: not its own ballot", message.Describe())
 		c.holds(!durable.Less(b), "P3", "%s leaves, durable is %v", message.Describe(), durable)
+	case MsgResign:
+		c.holds(b.Node == message.From && !durable.Less(b), "P3", "%s leaves, durable is %v", message.Describe(), durable)
 	case MsgAccept:
 		c.holds(!durable.Less(b), "P3", "%s leaves, durable is %v", message.Describe(), durable)
 		c.offered(message.Slot, b, message.Entry)
 	case MsgPromise, MsgConfirmed:
+		if message.Kind == MsgPromise {
+			c.promised(message.From, b)
+		}
 		c.holds(!durable.Less(b), "P1", "%s leaves, durable is %v", message.Describe(), durable)
 		c.tells(message.From, b)
 	case MsgAccepted:
@@ -109,7 +120,8 @@ func (c *checker) offered(s Slot, b Ballot, entry Entry) {
 	}
 	c.holds(c.sealedAt == 0 || s <= c.sealedAt || b.Less(c.sealedIn()), "P7",
 		"ballot %v offers slot %d behind the seal at %d, chosen at %v", b, s, c.sealedAt, c.sealedIn())
-	c.offers[s] = append(c.offers[s], &offer{ballot: b, entry: entry})
+	c.granted(s, b)
+	c.offers[s] = append(c.offers[s], &offer{ballot: b, entry: entry, votes: map[NodeNumber]bool{}})
 }
 
 // sealedIn is the lowest ballot that chose the seal; only ballots below it may know nothing of it.
@@ -133,8 +145,8 @@ func (c *checker) voted(m *member, message *Message) {
 		stored := m.disk.image.find(s)
 		c.holds(m.disk.image.knows(s, o.entry) || (stored.Slot == s && b.Less(stored.Ballot)), "P1",
 			"%s leaves, durable is %s", message.Describe(), stored.Describe())
-		o.votes |= 1 << (message.From - 1)
-		if o.votes.count() >= c.majority && !o.chosen {
+		o.votes[message.From] = true
+		if l := c.twin.juryAt(s); !o.chosen && l.count(func(n NodeNumber) bool { return o.votes[n] }) >= l.majority() {
 			o.chosen = true
 			c.chose(s, o)
 		}
@@ -161,6 +173,7 @@ func (c *checker) delivered(m *member, d Delivery) {
 	if int(d.Slot) <= len(c.agreed) {
 		was := c.agreed[d.Slot-1].Entry
 		c.holds(was.Equal(d.Entry), "agreement", "slot %d: %d delivers %s, others delivered %s", d.Slot, m.cfg.Self, d.Entry.Describe(), was.Describe())
+		c.reformed(m, d)
 		return
 	}
 	chosen := false
@@ -172,8 +185,13 @@ func (c *checker) delivered(m *member, d Delivery) {
 	if d.Entry.Kind == Seal {
 		c.sealedAt = d.Slot
 	}
-	c.seen[[...]string{NoOp: "no-op chosen", Commands: "commands chosen", Seal: "seal chosen"}[d.Entry.Kind]]++
+	c.seen[[...]string{NoOp: "no-op chosen", Commands: "commands chosen", Seal: "seal chosen", Reform: "change chosen"}[d.Entry.Kind]]++
 	c.agreed = append(c.agreed, d)
+	outcome := c.twin.append(d)
+	c.reformed(m, d)
+	if d.Entry.Kind == Reform {
+		c.changed(d, outcome)
+	}
 	c.states = append(c.states, m.host.after(d).hash)
 	c.fulfil(d)
 	c.synced()
@@ -211,6 +229,7 @@ func (c *checker) installed(m *member, s *Snapshot) {
 	c.seen["install"]++
 	c.holds(int(s.Applied) < len(c.states), "agreement", "%d installs state@%d, nobody delivered that far", m.cfg.Self, s.Applied)
 	c.holds(c.states[s.Applied] == s.Hash, "agreement", "%d installs another state@%d", m.cfg.Self, s.Applied)
+	c.holds(saidBy(&s.Configuration, s.Pending) == c.twin.said[s.Applied], "P8", "state@%d says %s, want %s", s.Applied, saidBy(&s.Configuration, s.Pending), c.twin.said[s.Applied])
 	c.holds(s.Sealed == (c.sealedAt != 0 && s.Applied == c.sealedAt), "P7", "state@%d says sealed %v, the seal is at %d", s.Applied, s.Sealed, c.sealedAt)
 }
 
@@ -228,37 +247,45 @@ func (c *checker) keepsUp(m *member) {
 		_, ok := r.record(s)
 		c.holds(ok, "P4", "%d applied slot %d, its ring does not hold it", m.cfg.Self, s)
 	}
+	c.configured(m)
 }
 
 // rests checks a member that has nothing more to do in this turn.
 func (c *checker) rests(m *member) {
 	promised := m.replica.Promised()
-	c.holds(m.replica.Role() != Follower || (m.replica.InFlight() == 0 && m.replica.queue.empty() && !m.replica.reads.pending()),
-		"follower", "%s holds on to proposals or reads", m.replica.Describe())
+	if m.replica.Role() == Follower && (m.replica.InFlight() > 0 || !m.replica.queue.empty() || m.replica.reads.pending()) {
+		c.holds(false, "follower", "%s holds on to proposals or reads", m.replica.Describe())
+	}
 	c.holds(!promised.Less(c.told[m.cfg.Self]), "P1", "%d told of promise %v, has %v", m.cfg.Self, c.told[m.cfg.Self], promised)
 	for i := range m.replica.ring {
 		b := m.replica.ring[i].Ballot
 		c.holds(!promised.Less(b), "P1", "%d accepted at %v, promised is %v", m.cfg.Self, b, promised)
 	}
+	c.localReads()
 }
 
-// synced checks that everything delivered anywhere is durable on a majority, as state or as record, so that no crash
-// can lose it.
+// synced checks that everything delivered anywhere is durable on a majority of the jury that keeps it, as state or as record, so
+// that no crash can lose it.
 func (c *checker) synced() {
-	for s := len(c.agreed); s > 0; s-- {
+	for s := Slot(len(c.agreed)); s > 0; s-- {
 		known, asState := 0, 0
-		for _, m := range c.w.members {
-			if m.disk.image.knows(Slot(s), c.agreed[s-1].Entry) {
+		l := c.twin.keepers(s)
+		for _, n := range l.jury {
+			image := &c.w.member(n).disk.image
+			if image.knows(s, c.agreed[s-1].Entry) {
 				known++
 			}
-			if snapshot := m.disk.image.snapshot; snapshot != nil && snapshot.Applied >= Slot(s) {
+			if image.snapshot != nil && image.snapshot.Applied >= s {
 				asState++
 			}
 		}
-		c.holds(known >= c.majority, "durability", "slot %d (%s) was delivered and is durable on %d members only", s, c.agreed[s-1].Entry.Describe(), known)
-		if asState >= c.majority {
-			return // and so are all the slots before
+		if known >= l.majority() {
+			if asState >= l.majority() && l.number == c.twin.settled {
+				return // and so are all the slots before
+			}
+			continue
 		}
+		c.holds(false, "durability", "slot %d (%s) was delivered and is durable on %d of %v only", s, c.agreed[s-1].Entry.Describe(), known, l.jury)
 	}
 }
 

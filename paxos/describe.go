@@ -8,8 +8,21 @@ import (
 // Self is this member's node number.
 func (r *Replica) Self() NodeNumber { return r.cfg.Self }
 
-// Configuration is the member set in force.
-func (r *Replica) Configuration() *Configuration { return &r.cfg.Configuration }
+// Configuration is the member set in force for the first slot that is not applied here. It is another pointer after every
+// change.
+func (r *Replica) Configuration() *Configuration { return r.conf }
+
+// IsUntaught reports whether this is a learner that holds no state yet.
+func (r *Replica) IsUntaught() bool { return r.untaught }
+
+// Ballot is the own ballot of a candidate or proposer; zero for a follower.
+func (r *Replica) Ballot() Ballot { return r.ballot }
+
+// IsFree reports whether the owner of the promised ballot gave it up: nobody relies on it any more. Whoever gives up a ballot
+// gave up all its earlier ones when it asked for that.
+func (r *Replica) IsFree() bool {
+	return r.freed.Node == r.promised.Node && !r.freed.Less(r.promised) && !r.freed.IsZero()
+}
 
 // Role tells what the replica currently does.
 func (r *Replica) Role() Role { return r.role }
@@ -33,12 +46,16 @@ func (r *Replica) IsSealed() bool { return r.sealed }
 func (r *Replica) InFlight() int { return len(r.open) }
 
 // Leader is the member believed to lead: the owner of the highest ballot that was promised here, or elsewhere as far as
-// somebody said so. It may be dead or deposed.
+// somebody said so. It may be dead or deposed. When that one resigned it is its heir, or zero.
 func (r *Replica) Leader() NodeNumber {
-	if r.promised.Less(r.rival) {
-		return r.rival.Node
+	b := r.promised
+	if b.Less(r.rival) {
+		b = r.rival
 	}
-	return r.promised.Node
+	if b == r.freed {
+		return r.heir
+	}
+	return b.Node
 }
 
 // Remembers reports whether this member still knows that it accepted something at slot s in ballot b: it holds a record of
@@ -59,6 +76,8 @@ func (e Entry) Describe() string {
 		return "no-op"
 	case Seal:
 		return "seal"
+	case Reform:
+		return e.Change.Describe()
 	}
 	parts := make([]string, len(e.Commands))
 	for i, c := range e.Commands {
@@ -70,11 +89,16 @@ func (e Entry) Describe() string {
 var messageNames = map[MessageKind]string{
 	MsgPrepare: "Prepare", MsgPromise: "Promise", MsgNack: "Nack", MsgAccept: "Accept", MsgAccepted: "Accepted",
 	MsgChosen: "Chosen", MsgConfirm: "Confirm", MsgConfirmed: "Confirmed", MsgLearn: "Learn", MsgTeach: "Teach",
-	MsgTeachAll: "TeachAll", MsgAhead: "Ahead", MsgBehind: "Behind",
+	MsgTeachAll: "TeachAll", MsgAhead: "Ahead", MsgBehind: "Behind", MsgResign: "Resign",
 }
 
 // String names the kind.
-func (k MessageKind) String() string { return messageNames[k] }
+func (k MessageKind) String() string {
+	if name, ok := messageNames[k]; ok {
+		return name
+	}
+	return fmt.Sprintf("host message %d", k) // between hosts; no replica sees it
+}
 
 // Describe shows a message in one line, for example `1->* Accept 1.1 slot 1 "put k=a" through 0`.
 func (m *Message) Describe() string {
@@ -85,8 +109,12 @@ func (m *Message) Describe() string {
 	}
 	fmt.Fprintf(&b, "%d->%s %s", m.From, to, m.Kind)
 	switch m.Kind {
-	case MsgPrepare, MsgAccepted, MsgBehind:
+	case MsgPrepare, MsgBehind:
 		fmt.Fprintf(&b, " %v slot %d", m.Ballot, m.Slot)
+	case MsgAccepted:
+		fmt.Fprintf(&b, " %v slot %d through %d", m.Ballot, m.Slot, m.Through)
+	case MsgResign:
+		fmt.Fprintf(&b, " %v to %d", m.Ballot, m.Number)
 	case MsgPromise:
 		fmt.Fprintf(&b, " %v from %d through %d floor %d", m.Ballot, m.Slot, m.Through, m.Floor)
 	case MsgAccept:
@@ -124,6 +152,15 @@ func (r *Replica) Describe() string {
 	}
 	if r.sealed {
 		s += " sealed"
+	}
+	if r.conf.Number > 1 || len(r.conf.Learners) > 0 || r.pending != nil {
+		s += " " + r.conf.Describe()
+	}
+	if r.pending != nil {
+		s += " then " + r.pending.Describe()
+	}
+	if r.untaught {
+		s += " untaught"
 	}
 	return s
 }

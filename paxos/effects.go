@@ -20,12 +20,14 @@ type Effects struct {
 	ReadsFailed []ReadToken // reads that this replica cannot confirm any more; not the proposer
 	Lost        bool        // this replica stopped being the proposer: proposals not yet delivered have an unknown outcome
 	Dropped     []Proposal  // proposals that were never sent to anyone: not applied, for certain
+	Released    bool        // this node is no member any more and nobody needs it: only a pointer has to stay (rule 11)
 }
 
 // Delivery is one chosen slot.
 type Delivery struct {
-	Slot  Slot
-	Entry Entry
+	Slot    Slot
+	Entry   Entry
+	Outcome ChangeOutcome // what came of Entry.Change
 }
 
 // Proposal is the host's name for a command handed to Propose; the replica never looks at it.
@@ -43,15 +45,19 @@ type Persist struct {
 	Records []Record
 	Applied Slot
 	// State asks the host to store a snapshot of its state as of Applied (after Deliver) in the same batch. It is set
-	// when Records overwrite ring positions whose slots were until now held only in the ring.
+	// when Records overwrite ring positions whose slots were until now held only in the ring, and with every change of the
+	// configuration.
 	State bool
 }
 
 // IsEmpty reports whether there is nothing to store.
 func (p *Persist) IsEmpty() bool { return p.Promised == nil && len(p.Records) == 0 && !p.State }
 
+// tellsApplied reports whether Applied becomes durable with this batch: it has no place of its own.
+func (p *Persist) tellsApplied() bool { return len(p.Records) > 0 || p.State }
+
 // IsEmpty reports whether there is nothing to do at all.
 func (e *Effects) IsEmpty() bool {
 	return len(e.Deliver) == 0 && e.Install == nil && e.Persist.IsEmpty() && len(e.SendNow) == 0 &&
-		len(e.SendDurable) == 0 && len(e.ReadsReady) == 0 && len(e.ReadsFailed) == 0 && !e.Lost && len(e.Dropped) == 0
+		len(e.SendDurable) == 0 && len(e.ReadsReady) == 0 && len(e.ReadsFailed) == 0 && !e.Lost && len(e.Dropped) == 0 && !e.Released
 }

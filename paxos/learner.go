@@ -29,11 +29,16 @@ func (r *Replica) certify(b Ballot, through Slot, from NodeNumber) {
 // hear notes that slots up to through are chosen and asks for those that are missing here. Who says no more than is known
 // here cannot teach; asking would only keep the question from one who can.
 func (r *Replica) hear(through Slot, from NodeNumber) {
-	if through > r.known {
-		r.known, r.teacher = through, from
-	}
+	r.believe(through, from)
 	if through > r.applied {
 		r.learnFrom(from)
+	}
+}
+
+// believe notes who said last how much is chosen: of those who know as much, the last one heard of is the likeliest to live.
+func (r *Replica) believe(through Slot, from NodeNumber) {
+	if through >= r.known {
+		r.known, r.source = through, from
 	}
 }
 
@@ -42,8 +47,29 @@ func (r *Replica) learnFrom(from NodeNumber) {
 	if r.asked == r.applied+1 || from == r.cfg.Self {
 		return
 	}
-	r.asked = r.applied + 1
-	r.send(Message{Kind: MsgLearn, To: from, Slot: r.asked})
+	r.asked, r.teacher = r.applied+1, from
+	lesson := r.asked
+	if r.untaught {
+		lesson = 0
+	}
+	r.send(Message{Kind: MsgLearn, To: from, Slot: lesson})
+}
+
+// hearUntaught is all that a learner does before it holds a state: whoever speaks to it is asked for one.
+func (r *Replica) hearUntaught(m *Message) {
+	r.known = max(r.known, m.Through, 1)
+	r.source = m.From
+	r.learnFrom(m.From)
+}
+
+// Heed takes the word of a server where a member used to be: the cell has moved on to that configuration. It only says whom
+// to ask; the log itself will tell.
+func (r *Replica) Heed(c *Configuration) {
+	if c.Number > r.conf.Number && (r.guide == nil || c.Number > r.guide.Number) {
+		r.guide = c
+		r.asked = 0
+		r.known = max(r.known, r.applied+1)
+	}
 }
 
 // deliver hands the next slot's chosen record to the host. The record must stand in the ring (P4).
@@ -54,16 +80,21 @@ func (r *Replica) deliver(record *Record) {
 	}
 	r.applied++
 	r.next = max(r.next, r.applied+1) // who leads and is taught a slot must not propose it again
-	r.out.Deliver = append(r.out.Deliver, Delivery{Slot: record.Slot, Entry: record.Entry})
-	if record.Entry.Kind == Seal {
+	delivery := Delivery{Slot: record.Slot, Entry: record.Entry}
+	switch record.Entry.Kind {
+	case Seal:
 		r.sealed = true
+	case Reform:
+		delivery.Outcome = r.reform(record.Slot, record.Entry.Change)
 	}
+	r.out.Deliver = append(r.out.Deliver, delivery)
 	if len(r.open) > 0 && r.open[0].slot <= r.applied {
 		r.open = r.open[1:]
 	}
 	if r.sealed && r.role != Follower {
 		r.dropQueue()
 	}
+	r.turnOver()
 }
 
 // learn takes a chosen record from a teacher or a promise. Its ring record is rewritten first if it differs (P4): the write
@@ -116,6 +147,7 @@ func (r *Replica) onTeachAll(m *Message) {
 	}
 	r.out.Install, r.out.Deliver = s, nil // what was about to be delivered is part of the snapshot
 	r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
+	r.adoptConfiguration(s)
 	r.out.Persist.State = true
 	for i := range r.ring {
 		if r.ring[i].Slot <= r.applied {
@@ -134,16 +166,19 @@ func (r *Replica) progressed(progress bool, m *Message) {
 	}
 	r.hear(m.Through, m.From)
 	if r.known > r.applied {
-		r.learnFrom(r.teacher) // somebody else knows more
+		r.learnFrom(r.source) // somebody else knows more
 	}
 }
 
 // teach sends what a pupil misses: records while the ring holds them, else the whole state, which the host attaches.
 func (r *Replica) teach(pupil NodeNumber, from Slot) {
-	if pupil == r.cfg.Self || from > r.applied || from == 0 {
+	if pupil == r.cfg.Self || from > r.applied || r.applied == 0 || r.untaught {
 		return
 	}
 	reply := Message{Kind: MsgTeach, To: pupil, Through: r.applied}
+	if from == 0 {
+		reply.Kind, from = MsgTeachAll, r.applied+1
+	}
 	size := 0
 	for s := from; s <= r.applied && len(reply.Records) < TeachRecordsMax; s++ {
 		record, ok := r.record(s)
@@ -161,5 +196,12 @@ func (r *Replica) teach(pupil NodeNumber, from Slot) {
 
 // Snapshot wraps the host's state as of Applied into the envelope that is stored and taught (rule 2).
 func (r *Replica) Snapshot(state []byte, hash uint64) *Snapshot {
-	return &Snapshot{Applied: r.applied, Sealed: r.sealed, Configuration: r.cfg.Configuration, State: state, Hash: hash}
+	return &Snapshot{Applied: r.applied, Sealed: r.sealed, Configuration: *r.conf, Pending: r.pending, State: state, Hash: hash}
+}
+
+// adoptConfiguration takes a snapshot's word for who decides from here on.
+func (r *Replica) adoptConfiguration(s *Snapshot) {
+	conf := s.Configuration
+	r.conf, r.pending, r.untaught = &conf, s.Pending, false
+	r.me = r.conf.Index(r.cfg.Self)
 }

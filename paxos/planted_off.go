@@ -6,4 +6,7 @@ package paxos
 const (
 	plantedAcceptWithoutPromising = false
 	plantedCertifyAnyBallot       = false
+	plantedCarryBallot            = false
+	plantedPromiseBelowFloor      = false
+	plantedReleaseBeforeHeld      = false
 )

@@ -1,8 +1,11 @@
 package paxos
 
+import "physalia/internal/must"
+
 // flight is one slot between proposal and decision. Its entry stands in the proposer's own ring.
 type flight struct {
 	slot   Slot
+	jury   *Configuration // fixed when it was proposed: see juryOf
 	votes  voters
 	chosen bool
 }
@@ -39,15 +42,19 @@ type Refusal uint8
 
 // The refusals.
 const (
-	Accepted     Refusal = iota // taken
-	NotProposer                 // ask Leader()
-	PipelineFull                // alpha slots are in flight and the next batch is full
-	Sealed                      // the incarnation is over
+	Accepted      Refusal = iota // taken
+	NotProposer                  // ask Leader()
+	PipelineFull                 // alpha slots are in flight and the next batch is full, or a change waits already
+	Sealed                       // the incarnation is over
+	LearnerBehind                // ProposeChange: the learner was nudged, ask again soon
+	HandOverFirst                // ProposeChange: a proposer does not remove itself
+	Malformed                    // ProposeChange: no change that a host may ask for
 )
 
-// Campaign asks the jury for a new ballot. It does nothing on a proposer, a candidate or a sealed replica.
+// Campaign asks the jury for a new ballot. It does nothing on a proposer, a candidate, a sealed replica, or one that is not a
+// member as far as it knows.
 func (r *Replica) Campaign() {
-	if r.role != Follower || r.sealed {
+	if r.role != Follower || r.sealed || r.me < 0 || r.untaught {
 		return
 	}
 	r.campaign()
@@ -58,9 +65,9 @@ func (r *Replica) Campaign() {
 // earlier ballot of ours are told by their ballot, and ignored.
 func (r *Replica) campaign() {
 	r.role = Candidate
-	r.ballot = Ballot{Round: max(r.seen, r.promised.Round) + 1, Node: r.cfg.Self}
+	r.ballot = Ballot{Round: max(r.seen, r.promised.Round, 1) + 1, Node: r.cfg.Self}
 	r.seen = r.ballot.Round
-	r.promises, r.adopted, r.owed, r.tail = 0, r.adopted[:0], 0, 0
+	r.holders, r.backing, r.canvassed, r.adopted, r.owed, r.tail = r.holders[:0], nil, r.conf, r.adopted[:0], 0, 0
 	r.from = r.applied + 1
 	r.sendDurable(Message{Kind: MsgPrepare, Ballot: r.ballot, Slot: r.from}) // durable first: P3
 	r.onPrepare(&Message{Kind: MsgPrepare, From: r.cfg.Self, Ballot: r.ballot, Slot: r.from})
@@ -68,6 +75,9 @@ func (r *Replica) campaign() {
 
 // onPromise collects promises; a majority that left nothing untaught makes this candidate the proposer.
 func (r *Replica) onPromise(m *Message) {
+	if r.role == Proposer && m.Ballot == r.ballot {
+		r.onLatePromise(m)
+	}
 	if r.role != Candidate || m.Ballot != r.ballot || m.Slot != r.from {
 		return
 	}
@@ -77,10 +87,35 @@ func (r *Replica) onPromise(m *Message) {
 	if m.Floor >= r.from && m.Floor > r.owed {
 		r.owed = m.Floor
 	}
-	r.vote(&r.promises, m.From)
+	r.notePromise(m.From, m.Through)
 	r.learnAdopted()
 	r.hear(max(m.Floor, m.Through), m.From)
 	r.maybeLead()
+}
+
+// onLatePromise takes a promise to a ballot that leads already: of a member of a jury that comes, of a learner, or of one who
+// was slow. What it accepted matters only where nothing was proposed and the jury is not known to have promised (P8).
+func (r *Replica) onLatePromise(m *Message) {
+	if m.Slot > r.applied+1 || m.Floor > r.applied {
+		r.hear(m.Floor, m.From) // asked for too little, or it knows more than this proposer; it is asked again
+		return
+	}
+	for _, record := range m.Records {
+		switch {
+		case record.Slot <= m.Through:
+			r.learn(record)
+		case record.Slot >= r.next && !r.isGranted(record.Slot):
+			r.adopt(record, false)
+		}
+	}
+	if r.role != Proposer {
+		return
+	}
+	if r.sealing != sealSent { // behind a seal there is no tail
+		r.findTail()
+	}
+	r.notePromise(m.From, m.Through)
+	r.advance()
 }
 
 // adopt keeps the record of the highest ballot per slot; a chosen one beats them all (P2). The highest accepted ballot among
@@ -122,17 +157,27 @@ func (r *Replica) maybeLead() {
 	if r.role != Candidate {
 		return
 	}
-	if r.sealed {
-		r.stepDown() // there is nothing to lead, whatever the others promise
+	if r.sealed || r.me < 0 {
+		r.resign(0) // there is nothing to lead here, whatever the others promise
 		return
 	}
-	if r.promises.count() < r.cfg.Configuration.Majority() || r.applied < r.owed {
+	if !r.backed(r.conf) {
+		r.canvassOnce(r.conf) // it was taught that another jury decides now
+		return
+	}
+	if r.applied < r.owed {
 		return
 	}
 	r.role, r.next, r.tail, r.informed = Proposer, r.applied+1, r.applied, 0
 	r.sealing, r.open = sealNone, r.open[:0]
+	r.prod = true
+	r.findTail()
+}
+
+// findTail finds the last slot to re-propose.
+func (r *Replica) findTail() {
 	for _, a := range r.adopted {
-		if a.record.Slot <= r.applied {
+		if a.record.Slot < r.next {
 			continue
 		}
 		r.tail = a.record.Slot
@@ -142,21 +187,37 @@ func (r *Replica) maybeLead() {
 	}
 }
 
-// fill proposes while the pipeline has room: first what was adopted, holes as no-ops, then the next batch.
+// fill proposes while the pipeline has room and the next slot's jury promised: first what was adopted, holes as no-ops, then
+// changes, then the next batch. Who hands over drains the pipeline first.
 func (r *Replica) fill() {
-	if r.role != Proposer {
-		return
-	}
-	for len(r.open) < int(r.cfg.Configuration.Alpha) && !r.sealed && r.sealing != sealSent {
-		switch {
-		case r.next <= r.tail:
+	for r.role == Proposer && len(r.open) < int(r.conf.Alpha) && !r.sealed && r.sealing != sealSent {
+		if r.handing != 0 && r.next > r.tail {
+			if len(r.open) == 0 {
+				r.resign(r.handing)
+			}
+			return
+		}
+		if jury := r.juryOf(r.next); !r.backed(jury) && !plantedCarryBallot {
+			r.canvassOnce(jury)
+			return
+		}
+		if r.next <= r.tail {
 			r.propose(r.adoptedEntry(r.next))
+			continue
+		}
+		if c := r.housekeeping(); c != nil {
+			r.propose(Entry{Kind: Reform, Change: c})
+			continue
+		}
+		switch {
 		case !r.queue.empty():
 			entry := Entry{Kind: Commands, Commands: r.queue.commands}
 			r.queue = batch{}
 			r.propose(entry)
 		case r.sealing == sealWanted && len(r.open) == 0:
 			r.propose(Entry{Kind: Seal})
+		case r.sealing == sealNone && r.wantsNoOp():
+			r.propose(Entry{Kind: NoOp})
 		default:
 			return
 		}
@@ -185,11 +246,15 @@ func (r *Replica) propose(entry Entry) {
 	if !room {
 		panic("paxos: alpha is at most half the window, so the proposer always has room")
 	}
-	r.open = append(r.open, flight{slot: s})
+	jury := r.juryOf(s)
+	if !r.backed(jury) && !plantedCarryBallot {
+		must.That(false, "P8: slot %d proposed in ballot %v, which jury %s did not promise", s, r.ballot, jury.Describe())
+	}
+	r.open = append(r.open, flight{slot: s, jury: jury})
 	r.accept(Record{Slot: s, Ballot: r.ballot, Entry: entry})
 	r.informed = max(r.informed, r.applied)
 	r.send(Message{Kind: MsgAccept, Ballot: r.ballot, Slot: s, Entry: entry, Through: r.applied})
-	r.sendDurable(Message{Kind: MsgAccepted, To: r.cfg.Self, Ballot: r.ballot, Slot: s})
+	r.sendDurable(Message{Kind: MsgAccepted, To: r.cfg.Self, Ballot: r.ballot, Slot: s, Through: r.holds()})
 }
 
 // onAccepted counts votes. Only those for the own ballot count, and that ballot's entry in the slot never changes, so a
@@ -198,8 +263,11 @@ func (r *Replica) onAccepted(m *Message) {
 	if r.role != Proposer || m.Ballot != r.ballot {
 		return
 	}
+	if m.Through > 0 {
+		r.noteHeld(m.From, m.Through)
+	}
 	for i := range r.open {
-		if f := &r.open[i]; f.slot == m.Slot && !f.chosen && r.vote(&f.votes, m.From) {
+		if f := &r.open[i]; f.slot == m.Slot && !f.chosen && vote(&f.votes, f.jury, m.From) {
 			f.chosen = true
 			r.advance()
 			return
@@ -232,6 +300,59 @@ func (r *Replica) stepDown() {
 	r.out.ReadsFailed = append(r.out.ReadsFailed, r.reads.clear()...)
 	r.role, r.open, r.sealing = Follower, nil, sealNone
 	r.adopted, r.ballot = nil, Ballot{}
+	r.holders, r.backing, r.canvassed = nil, nil, nil
+	r.change, r.settling, r.handing, r.prod = nil, 0, 0, false
+}
+
+// Resign gives the own ballot up for good and tells the jury, which is free of it at once: a proposer that is of no use must
+// not keep others from leading (rule 13).
+func (r *Replica) Resign() {
+	if r.role != Follower {
+		r.resign(0)
+	}
+}
+
+// HandOver makes another member the proposer: nothing new is proposed and no read is taken, what is in flight is finished,
+// then this one resigns and names the heir, which campaigns as soon as it hears of it. It does nothing unless this is the
+// proposer and the heir another member. A Nudge ends the waiting for what is in flight.
+func (r *Replica) HandOver(to NodeNumber) {
+	if r.role == Proposer && !r.sealed && to != r.cfg.Self && r.conf.Index(to) >= 0 {
+		r.handing = to
+	}
+}
+
+// resign tells everybody, then steps down: local reads have ended before anybody else can lead. A candidate's ballot may not be
+// durable yet; it could be used again after a crash if anybody heard before that it was given up (P3).
+func (r *Replica) resign(heir NodeNumber) {
+	if r.conf.Index(heir) < 0 {
+		heir = 0 // it was replaced meanwhile
+	}
+	r.freed, r.heir = r.ballot, heir
+	tell := r.send
+	if r.role == Candidate {
+		tell = r.sendDurable
+	}
+	tell(Message{Kind: MsgResign, Ballot: r.ballot, Number: uint64(heir)})
+	r.stepDown()
+}
+
+// onResign hears that a ballot's owner gave it up. The heir campaigns at once.
+func (r *Replica) onResign(m *Message) {
+	// What matters is that the promised ballot is free. A candidate that was never promised anything here may give up a higher
+	// one before that or after; if its word counted instead, this member would stand by an owner that has resigned, and
+	// candidates that come and go would keep it there (hazard H9).
+	own, free := m.Ballot.Node == r.promised.Node, r.IsFree()
+	switch {
+	case m.From != m.Ballot.Node || m.Ballot.Less(r.promised):
+		return
+	case own && !free:
+	case free && !own, !r.freed.Less(m.Ballot):
+		return
+	}
+	r.freed, r.heir = m.Ballot, NodeNumber(m.Number)
+	if r.heir == r.cfg.Self {
+		r.Campaign()
+	}
 }
 
 // dropQueue gives the waiting commands back to the host.
@@ -246,7 +367,7 @@ func (r *Replica) Propose(command []byte, p Proposal) Refusal {
 	switch {
 	case r.sealed:
 		return Sealed
-	case r.role == Follower:
+	case r.role == Follower || r.handing != 0:
 		return NotProposer
 	case r.sealing != sealNone:
 		return PipelineFull
@@ -274,7 +395,7 @@ func (r *Replica) ProposeSeal() Refusal {
 	switch {
 	case r.sealed:
 		return Sealed
-	case r.role != Proposer:
+	case r.role != Proposer || r.handing != 0:
 		return NotProposer
 	}
 	if r.sealing == sealNone {
@@ -285,15 +406,13 @@ func (r *Replica) ProposeSeal() Refusal {
 
 // resend repeats the open slots and the newest read round to those who have not answered.
 func (r *Replica) resend() {
-	for i, member := range r.cfg.Configuration.Members {
-		if i == r.me {
-			continue
-		}
-		for f := range r.open {
-			if s := r.open[f].slot; !r.open[f].votes.has(i) {
-				r.send(Message{Kind: MsgAccept, To: member.Node, Ballot: r.ballot, Slot: s, Entry: r.at(s).Entry, Through: r.applied})
+	for i := range r.open {
+		f := &r.open[i]
+		for j, member := range f.jury.Members {
+			if !f.votes.has(j) && member.Node != r.cfg.Self {
+				r.send(Message{Kind: MsgAccept, To: member.Node, Ballot: r.ballot, Slot: f.slot, Entry: r.at(f.slot).Entry, Through: r.applied})
 			}
 		}
-		r.reads.resend(r, i, member.Node)
 	}
+	r.reads.resend(r)
 }

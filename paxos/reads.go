@@ -11,7 +11,8 @@ type readState struct {
 	rounds  []readRound // oldest first
 }
 
-// readRound is one question to the jury, and the reads that it is asked for.
+// readRound is one question to the jury of the first slot that is not chosen, and the reads that it is asked for. Votes of two
+// juries are never added up: when the jury changes, all rounds start over.
 type readRound struct {
 	number uint64
 	votes  voters
@@ -21,32 +22,44 @@ type readRound struct {
 // pending reports whether a read waits for anything.
 func (s *readState) pending() bool { return len(s.waiting) > 0 || len(s.rounds) > 0 }
 
-// clear forgets all reads and returns their tokens. The number goes on, so that no old answer fits a new round.
-func (s *readState) clear() []ReadToken {
-	tokens := s.waiting
+// clear forgets all reads and returns their tokens, oldest first. The number goes on, so that no old answer fits a new round.
+func (s *readState) clear() (tokens []ReadToken) {
 	for _, round := range s.rounds {
 		tokens = append(tokens, round.tokens...)
 	}
+	tokens = append(tokens, s.waiting...)
 	s.waiting, s.rounds = nil, nil
 	return tokens
 }
+
+// startOver asks again for all reads, since another jury decides now. The old one would do as well, but it may be gone.
+func (s *readState) startOver() { s.waiting = s.clear() }
 
 // Read asks for a linearizable read: once the token is in ReadsReady, the host may answer from its applied state.
 func (r *Replica) Read(t ReadToken) Refusal {
 	switch {
 	case r.sealed:
 		return Sealed
-	case r.role == Follower:
+	case r.role == Follower || r.handing != 0:
 		return NotProposer
 	}
 	r.reads.waiting = append(r.reads.waiting, t)
 	return Accepted
 }
 
-// startReads opens a round for everything that waits, once all that was re-proposed is applied.
+// LocalReads reports whether a read may be answered from the applied state without asking anybody, provided that a majority of
+// Jury is known to keep others from leading (a read lease, rule 12): this is the proposer, everything that it re-proposed is
+// applied, and its ballot was promised by the jury of the first slot that is not chosen.
+func (r *Replica) LocalReads() bool {
+	return r.role == Proposer && r.handing == 0 && !r.sealed && r.applied >= r.tail && r.backed(r.conf)
+}
+
+// startReads opens a round for everything that waits, once all that was re-proposed is applied. The jury of the first slot
+// that is not chosen is asked: for a later write to be known to anybody, that slot must be chosen, and that takes either this
+// ballot or a majority of that jury that promised a higher one (P6).
 func (r *Replica) startReads() {
 	s := &r.reads
-	if r.role != Proposer || len(s.waiting) == 0 || r.applied < r.tail || len(s.rounds) >= roundsMax {
+	if r.role != Proposer || len(s.waiting) == 0 || r.applied < r.tail || len(s.rounds) >= roundsMax || !r.backed(r.conf) {
 		return
 	}
 	s.number++
@@ -68,7 +81,7 @@ func (r *Replica) onConfirmed(m *Message) {
 		if round.number > m.Number {
 			break
 		}
-		if r.vote(&round.votes, m.From) {
+		if vote(&round.votes, r.conf, m.From) {
 			done = i + 1
 		}
 	}
@@ -78,9 +91,15 @@ func (r *Replica) onConfirmed(m *Message) {
 	s.rounds = s.rounds[done:]
 }
 
-// resend repeats the newest round to a member that has not answered it: its answer serves the older ones, too.
-func (s *readState) resend(r *Replica, i int, to NodeNumber) {
-	if n := len(s.rounds); n > 0 && !s.rounds[n-1].votes.has(i) {
-		r.send(Message{Kind: MsgConfirm, To: to, Ballot: r.ballot, Number: s.rounds[n-1].number})
+// resend repeats the newest round to the members that have not answered it: an answer serves the older ones, too.
+func (s *readState) resend(r *Replica) {
+	if len(s.rounds) == 0 {
+		return
+	}
+	newest := &s.rounds[len(s.rounds)-1]
+	for i, member := range r.conf.Members {
+		if !newest.votes.has(i) && member.Node != r.cfg.Self {
+			r.send(Message{Kind: MsgConfirm, To: member.Node, Ballot: r.ballot, Number: newest.number})
+		}
 	}
 }

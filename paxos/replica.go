@@ -2,6 +2,7 @@ package paxos
 
 import (
 	"fmt"
+	"slices"
 
 	"physalia/internal/must"
 )
@@ -42,34 +43,51 @@ func (r Role) String() string { return [...]string{"follower", "candidate", "pro
 // Replica is one member of one cell. It has a single owner and is not safe for concurrent use.
 type Replica struct {
 	cfg Config
-	me  int // own index in the jury, -1 when not a member
+
+	// The configuration, a function of the log up to applied (P8).
+	conf     *Configuration // decides the first open slot
+	pending  *Configuration // decides from its Since on; nil when no change is under way
+	me       int            // own index in conf, -1 when not a member
+	untaught bool           // a learner that holds no state yet; conf is then only whom to ask
+	released bool           // Effects said so
+	guide    *Configuration // newer than conf, from hearsay: whom to ask; nil when there is none
 
 	// Acceptor and learner.
 	promised Ballot     // nothing below it is promised, accepted or confirmed (P1); at least every ballot in the ring
 	applied  Slot       // every slot up to here was delivered
+	stored   Slot       // a restart finds that at least these were applied; handed to storage, at least
 	floor    Slot       // every slot up to here is covered by a durable (or just handed over) snapshot
 	ring     []Record   // slot s lives at s mod Window; Slot zero is empty
 	sealed   bool       // the seal was delivered: applied is the last slot of this incarnation
 	known    Slot       // highest slot that somebody said is chosen
-	teacher  NodeNumber // who said so
+	source   NodeNumber // who said so
+	teacher  NodeNumber // who was asked last
 	asked    Slot       // a Learn for this slot is out; zero when none
 	rival    Ballot     // highest that somebody said it promised; a hint for Leader, nothing else
+	freed    Ballot     // the highest that its owner gave up
+	heir     NodeNumber // who should lead after freed; zero: anybody
 
 	// Proposer and candidate.
-	role     Role
-	ballot   Ballot    // own ballot, when not a follower
-	seen     Round     // highest round heard of; never durable, the own rounds are in promised
-	from     Slot      // candidate: promises cover slots from here on
-	promises voters    // candidate: who promised ballot
-	adopted  []adoptee // ordered by slot: what the promises brought back
-	owed     Slot      // must be applied before leading: others hold it only as state (P5)
-	tail     Slot      // last slot to re-propose; reads wait for it (P6)
-	next     Slot      // next slot to propose; above applied, also when others teach what this one would re-propose
-	open     []flight  // slots applied+1 .. next-1, in order
-	informed Slot      // chosen-through last told to the others
-	queue    batch     // the next batch
-	sealing  sealState
-	reads    readState
+	role      Role
+	ballot    Ballot         // own ballot, when not a follower
+	seen      Round          // highest round heard of; never durable, the own rounds are in promised
+	from      Slot           // candidate: promises cover slots from here on
+	holders   []holder       // who promised ballot, and what they hold
+	backing   *Configuration // a jury of which a majority is known to have promised ballot
+	canvassed *Configuration // a jury whose other members were asked to
+	change    *Change        // goes into the next slot
+	settling  Slot           // where Settle was proposed in this ballot; zero: nowhere yet
+	prod      bool           // a no-op may make the members of an unsettled jury say what they hold
+	handing   NodeNumber     // the heir, while the pipeline is drained; zero: none
+	adopted   []adoptee      // ordered by slot: what the promises brought back
+	owed      Slot           // must be applied before leading: others hold it only as state (P5)
+	tail      Slot           // last slot to re-propose; reads wait for it (P6)
+	next      Slot           // next slot to propose; above applied, also when others teach what this one would re-propose
+	open      []flight       // slots applied+1 .. next-1, in order
+	informed  Slot           // chosen-through last told to the others
+	queue     batch          // the next batch
+	sealing   sealState
+	reads     readState
 
 	out Effects // what has been decided since the last call of Effects
 }
@@ -83,11 +101,28 @@ func New(cfg Config) (*Replica, error) {
 	if cfg.Configuration.Number != 1 {
 		return nil, fmt.Errorf("paxos.New: configuration %d is not a founding one", cfg.Configuration.Number)
 	}
+	if r.me < 0 {
+		return nil, fmt.Errorf("paxos.New: node %d is not a member of %s", cfg.Self, cfg.Configuration.Describe())
+	}
 	r.promised = FoundingBallot(&cfg.Configuration)
 	r.seen = r.promised.Round
 	if cfg.Configuration.Owner == cfg.Self {
 		r.role, r.ballot, r.next = Proposer, r.promised, 1
+		for _, m := range cfg.Configuration.Members {
+			r.notePromise(m.Node, 0) // by being created; whoever comes later is asked (P8)
+		}
 	}
+	return r, nil
+}
+
+// NewLearner makes a node that the cell issued a number to and that knows nothing: the configuration only says whom to ask.
+// It answers nothing before it was taught a state, and votes in no jury before the log says so.
+func NewLearner(cfg Config) (*Replica, error) {
+	r, err := build(cfg)
+	if err != nil {
+		return nil, err
+	}
+	r.untaught, r.me, r.known = true, -1, 1
 	return r, nil
 }
 
@@ -98,6 +133,7 @@ func FoundingBallot(c *Configuration) Ballot { return Ballot{Round: 1, Node: c.O
 type Recovery struct {
 	Promised Ballot    // the highest found anywhere
 	Snapshot *Snapshot // the stored state's envelope, nil when none was ever stored; State is not looked at
+	Learner  bool      // made by NewLearner: without a Snapshot it is still untaught
 	Records  []Record  // the ring, in any order
 	Applied  Slot      // the highest applied-through of any record
 
@@ -110,6 +146,9 @@ type Recovery struct {
 // Restore makes a member from what was durable. Its first Effects deliver what has to be replayed, exactly up to the
 // recorded applied-through (P4). It starts as follower and never proposes in an earlier ballot again (P3).
 func Restore(cfg Config, rec Recovery) (*Replica, error) {
+	if rec.Learner && rec.Snapshot == nil {
+		return NewLearner(cfg)
+	}
 	if rec.Snapshot != nil {
 		cfg.Configuration = rec.Snapshot.Configuration
 	}
@@ -120,6 +159,7 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 	r.promised, r.seen = rec.Promised, rec.Promised.Round
 	if s := rec.Snapshot; s != nil {
 		r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
+		r.adoptConfiguration(s)
 	}
 	if err := r.restoreRing(rec); err != nil {
 		return nil, err
@@ -131,7 +171,7 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 		}
 		r.deliver(record)
 	}
-	r.known = r.applied
+	r.known, r.stored = r.applied, r.applied
 	return r, nil
 }
 
@@ -181,21 +221,25 @@ func build(cfg Config) (*Replica, error) {
 	case cfg.BatchBytes < 1 || cfg.BatchBytes > BatchBytesMax:
 		return nil, fmt.Errorf("paxos: batch has %d bytes, allowed are 1 to %d", cfg.BatchBytes, BatchBytesMax)
 	}
-	me := cfg.Configuration.Index(cfg.Self)
-	if me < 0 {
-		return nil, fmt.Errorf("paxos: node %d is not a member of configuration %d", cfg.Self, cfg.Configuration.Number)
+	if cfg.Self == 0 {
+		return nil, fmt.Errorf("paxos: node number is 0, the first is 1")
 	}
-	return &Replica{cfg: cfg, me: me, ring: make([]Record, cfg.Window)}, nil
+	conf := cfg.Configuration
+	return &Replica{cfg: cfg, conf: &conf, me: conf.Index(cfg.Self), ring: make([]Record, cfg.Window)}, nil
 }
 
 // Step takes one message, from another member or from itself. Any message is welcome at any time, late, repeated or out of
 // order: every fact in it is either stable (chosen, promised, accepted) or named by a ballot that is used once (P3).
 func (r *Replica) Step(m *Message) {
-	if r.cfg.Configuration.Index(m.From) < 0 || (m.To != 0 && m.To != r.cfg.Self) {
-		return // not of this jury, or not for this node (rule 10); the host counts these
+	if m.From == 0 || (m.To != 0 && m.To != r.cfg.Self) {
+		return // not for this node (rule 10); the host counts these
 	}
 	if m.Ballot.Round > r.seen {
 		r.seen = m.Ballot.Round
+	}
+	if r.untaught && m.Kind != MsgTeachAll {
+		r.hearUntaught(m)
+		return
 	}
 	switch m.Kind {
 	case MsgPrepare:
@@ -224,6 +268,8 @@ func (r *Replica) Step(m *Message) {
 		r.hear(m.Through, m.From) // a slot of ours is long chosen there
 	case MsgBehind:
 		r.teach(m.From, m.Slot)
+	case MsgResign:
+		r.onResign(m)
 	}
 }
 
@@ -238,6 +284,13 @@ func (r *Replica) Effects() Effects {
 	if e.Persist.State {
 		r.floor = r.applied // the snapshot is taken after Deliver, so it covers everything applied
 	}
+	if e.Persist.tellsApplied() {
+		r.stored = r.applied
+	}
+	if !r.released && r.isGone() {
+		must.That(r.me < 0 && (!r.conf.Unsettled || r.conf.Left.Node != r.cfg.Self), "P9: node %d is still needed by %s", r.cfg.Self, r.conf.Describe())
+		r.released, e.Released = true, true
+	}
 	return e
 }
 
@@ -245,53 +298,83 @@ func (r *Replica) Effects() Effects {
 func (r *Replica) Nudge() {
 	switch r.role {
 	case Candidate:
-		if r.promises.count() >= r.cfg.Configuration.Majority() {
+		if r.backed(r.conf) {
 			// Nobody taught what a promiser holds only as state (P5), and that promiser may be dead by now. The others
 			// may do without it, but only in a ballot in which it was not heard; their promises say who can teach.
 			r.asked = 0
 			r.campaign()
 			return
 		}
-		for i, m := range r.cfg.Configuration.Members {
-			if i != r.me && !r.promises.has(i) {
-				r.sendDurable(Message{Kind: MsgPrepare, To: m.Node, Ballot: r.ballot, Slot: r.from})
-			}
-		}
+		r.canvass(r.conf)
 	case Proposer:
+		if r.handing != 0 {
+			r.resign(r.handing)
+			return
+		}
 		r.resend()
+		if jury := r.juryOf(r.next); !r.backed(jury) {
+			r.canvass(jury)
+		}
+		if r.prod = r.conf.Unsettled; r.prod {
+			r.tell(r.conf.Left.Node)
+		}
 		if r.applied > r.informed {
 			r.informed = r.applied
 			r.send(Message{Kind: MsgChosen, Ballot: r.ballot, Through: r.applied})
 		}
 	}
-	if r.known > r.applied {
+	if r.known > r.applied || r.isOutside() {
 		r.asked = 0
-		r.teacher = r.following(r.teacher)
-		r.learnFrom(r.teacher)
+		r.learnFrom(r.following(r.teacher))
 	}
+}
+
+// isOutside reports whether this node has to ask how it stands with the cell: it left and is not released yet, or it is a
+// learner, which may become a member or be dropped without a message that reaches it.
+func (r *Replica) isOutside() bool { return r.me < 0 && !r.released && !r.sealed }
+
+// minds reports whether a proposer is busy with its jury: a change is under way, or its ballot lacks promises.
+func (r *Replica) minds() bool {
+	return !r.sealed && (r.change != nil || r.pending != nil || r.conf.Unsettled || r.handing != 0 || !r.backed(r.juryOf(r.next)))
 }
 
 // Unfinished reports whether the replica waits for something that a lost message would make it wait for forever.
 func (r *Replica) Unfinished() bool {
-	return r.role == Candidate || r.known > r.applied || (r.role == Proposer &&
-		(len(r.open) > 0 || r.applied > r.informed || r.applied < r.tail || !r.queue.empty() || r.reads.pending() || r.sealing == sealWanted))
+	return r.role == Candidate || r.known > r.applied || r.isOutside() || (r.role == Proposer &&
+		(len(r.open) > 0 || r.minds() || r.applied > r.informed || r.applied < r.tail || !r.queue.empty() || r.reads.pending() || r.sealing == sealWanted))
 }
 
 // OwesNotice reports whether all that is unfinished is that the others were not told yet what is chosen. That is usually
 // told by the next Accept, so the host may let it wait longer than what somebody waits for.
 func (r *Replica) OwesNotice() bool {
 	return r.role == Proposer && len(r.open) == 0 && r.applied > r.informed && r.applied >= r.tail && r.known <= r.applied &&
-		r.queue.empty() && !r.reads.pending() && r.sealing != sealWanted
+		r.queue.empty() && !r.reads.pending() && r.sealing != sealWanted && !r.minds()
 }
 
-// following returns the member behind n in the jury, skipping this one, so that repeated questions go round.
+// following returns who is asked after n was, so that repeated questions go round: the members of the newest configuration
+// heard of, its learners, which may be members by now, and whoever said that there is more to know.
 func (r *Replica) following(n NodeNumber) NodeNumber {
-	members := r.cfg.Configuration.Members
-	i := (r.cfg.Configuration.Index(n) + 1) % len(members)
-	if i == r.me {
-		i = (i + 1) % len(members)
+	c := r.conf
+	if r.guide != nil && r.guide.Number > c.Number {
+		c = r.guide
 	}
-	return members[i].Node
+	var others []NodeNumber
+	add := func(n NodeNumber) {
+		if n != 0 && n != r.cfg.Self && !slices.Contains(others, n) {
+			others = append(others, n)
+		}
+	}
+	for i := range c.Members {
+		add(c.Members[i].Node)
+	}
+	for i := range c.Learners {
+		add(c.Learners[i].Node)
+	}
+	add(r.source)
+	if len(others) == 0 {
+		return r.cfg.Self
+	}
+	return others[(slices.Index(others, n)+1)%len(others)]
 }
 
 // at returns the ring position of a slot.
@@ -332,9 +415,9 @@ func (v voters) count() int {
 }
 
 // vote adds a member to a set and reports whether the set is a majority of the jury.
-func (r *Replica) vote(v *voters, n NodeNumber) bool {
-	if i := r.cfg.Configuration.Index(n); i >= 0 {
+func vote(v *voters, jury *Configuration, n NodeNumber) bool {
+	if i := jury.Index(n); i >= 0 {
 		*v |= 1 << i
 	}
-	return v.count() >= r.cfg.Configuration.Majority()
+	return v.count() >= jury.Majority()
 }

@@ -17,8 +17,9 @@ type schedule struct {
 	alpha  uint32
 	window int
 	batch  int // commands per slot
+	ready  int // learners that are ready to become members when it begins
 	events []event
-	heals  uint // at the end: which majority lives on, and who of it is asked first
+	heals  uint // at the end: who dies, and who of the others is asked first
 }
 
 // event is one thing that happens. Its numbers are reduced to what is possible when it happens, so that every schedule
@@ -51,11 +52,16 @@ const (
 	restartOne                     // every eighth: its window is larger from now on
 	cutOff                         // which members are on the other side; every fourth heals
 	settleAll                      // how many rounds of sync and delivery
+	reformCell                     // which change
+	createOne                      // which of the learners that do not exist yet, or that may be created again
+	handOver                       // to whom
+	resignOne                      // nothing
+	refuseOne                      // which Prepare: its receiver stands by another ballot
 	eventKinds
 )
 
 var eventNames = [...]string{"deliverAny", "deliverOldest", "deliverTurn", "repeatAny", "loseAny", "loseAll", "syncSome", "syncAll", "proposeSome",
-	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll"}
+	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll", "reformCell", "createOne", "handOver", "resignOne", "refuseOne"}
 
 // String shows an event as in Go source.
 func (e event) String() string {
@@ -65,7 +71,7 @@ func (e event) String() string {
 // String shows a schedule as Go source, to be committed as a regression test.
 func (s *schedule) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "schedule{jury: %d, alpha: %d, window: %d, batch: %d, heals: %d, events: []event{\n", s.jury, s.alpha, s.window, s.batch, s.heals)
+	fmt.Fprintf(&b, "schedule{jury: %d, alpha: %d, window: %d, batch: %d, ready: %d, heals: %d, events: []event{\n", s.jury, s.alpha, s.window, s.batch, s.ready, s.heals)
 	for _, e := range s.events {
 		fmt.Fprintf(&b, "\t%v,\n", e)
 	}
@@ -87,13 +93,20 @@ func drawSchedule(d dice, events int) *schedule {
 	s := &schedule{jury: []int{3, 3, 5, 5, 7}[d(5)], alpha: uint32(1 + d(4)), batch: 1 + d(3), heals: uint(d(1 << 16))}
 	s.window = max(WindowMin, 2*int(s.alpha)) + d(4)
 	base := [eventKinds]int{deliverAny: 12, deliverOldest: 20, deliverTurn: 12, repeatAny: 4, loseAny: 6, loseAll: 3, syncSome: 8, syncAll: 16, proposeSome: 20,
-		readSome: 5, campaignNow: 4, nudgeOne: 10, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5}
+		readSome: 5, campaignNow: 4, nudgeOne: 10, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5, reformCell: 12, createOne: 8, handOver: 1, resignOne: 1, refuseOne: 2}
+	if d(2) == 0 { // members come and go
+		base[reformCell], base[createOne], base[settleAll] = 20, 10, 8
+		s.ready = d(4)
+	}
 	rivals, unhurried := 1+d(s.jury), []int{0, 5, 5, 2}[d(4)]
 	total := 0
 	for kind := range base {
 		base[kind] *= []int{0, 1, 1, 2, 5}[d(5)]
 		if kind == int(restartOne) && base[crashOne] > 0 {
 			base[kind] += 4 // a cell that only dies finds nothing
+		}
+		if kind == int(createOne) && base[reformCell] > 0 {
+			base[kind] += 4 // and neither does one whose learners are never born
 		}
 		total += base[kind]
 	}
@@ -112,8 +125,10 @@ func drawSchedule(d dice, events int) *schedule {
 			e.kind++
 		}
 		e.who, e.pick, e.more = uint8(d(s.jury)), uint8(d(256)), unhurried > 0 && d(unhurried) == 0
-		if e.kind == campaignNow {
+		if e.kind == campaignNow && base[reformCell] == 0 {
 			e.who = uint8(int(e.who) % rivals)
+		} else if base[reformCell] > 0 {
+			e.who += uint8(d(s.jury)) // nodes that come later have their turns, too
 		}
 		s.events = append(s.events, e)
 	}
@@ -127,6 +142,7 @@ type player struct {
 	delays   bool  // messages across it are late, not lost
 	commands int
 	markers  int
+	asked    Change // the last change that was taken
 }
 
 // run plays a schedule and returns what broke: a *broken of a checker, or a *must.Violation of the code under test. The
@@ -138,6 +154,9 @@ func (s *schedule) run(prepare func(*world)) (err error) {
 		}
 	}()
 	p := &player{w: newWorld(Config{Configuration: jury(s.jury, s.alpha), Window: s.window, BatchCommands: s.batch, BatchBytes: 64})}
+	for range s.ready {
+		p.w.raise()
+	}
 	for _, m := range p.w.members {
 		m.slow = true
 	}
@@ -165,9 +184,11 @@ func detected(panicked any) error {
 func (p *player) play(e event) {
 	m := p.w.members[int(e.who)%len(p.w.members)]
 	switch e.kind {
-	case proposeSome, readSome, sealCell:
+	case proposeSome, readSome, sealCell, reformCell, handOver, resignOne:
 		p.ask(m, e)
-	case deliverAny, repeatAny, loseAny, deliverOldest, deliverTurn, loseAll, cutOff:
+	case createOne:
+		p.create(e)
+	case deliverAny, repeatAny, loseAny, deliverOldest, deliverTurn, loseAll, cutOff, refuseOne:
 		p.network(m, e)
 	case syncAll:
 		for _, m := range p.w.members {
@@ -181,7 +202,7 @@ func (p *player) play(e event) {
 			p.deliverOldest(len(p.w.network), false)
 		}
 	case restartOne:
-		if m.replica == nil {
+		if m.replica == nil && m.isThere() {
 			if e.pick%8 == 0 && m.cfg.Window < 3*len(p.w.members) {
 				m.cfg.Window++
 				m.disk.image.ring = append(m.disk.image.ring, storedRecord{})
@@ -222,6 +243,12 @@ func (p *player) ask(m *member, e event) {
 		if e.pick%4 == 1 {
 			m.replica.ProposeSeal()
 		}
+	case reformCell:
+		p.reform(m, e)
+	case handOver:
+		m.replica.HandOver(p.w.members[int(e.pick/8)%len(p.w.members)].cfg.Self)
+	case resignOne:
+		m.replica.Resign()
 	}
 	p.obey(m, e.more)
 }
@@ -264,6 +291,8 @@ func (p *player) network(m *member, e event) {
 		if n > 0 {
 			w.take(int(e.pick) % n)
 		}
+	case refuseOne:
+		p.refuse(e)
 	}
 }
 
@@ -339,92 +368,65 @@ func (p *player) obey(m *member, more bool) {
 	}
 }
 
-// heal ends a schedule: a majority lives on, connected and with disks that work; the others are dead. Within a bounded
-// number of nudges it must choose a new command, bring all of its members there, and answer everybody who waits.
-func (p *player) heal(s *schedule) {
+// reform plays an operator with plans that are sometimes out of date.
+func (p *player) reform(m *member, e event) {
+	const nodesMax = 40
+	c, w := m.replica.Configuration(), p.w
+	change := Change{Kind: Replace, Number: c.Number, Old: c.Members[int(e.pick/8)%len(c.Members)].Node}
+	if len(c.Learners) > 0 {
+		change.New = c.Learners[int(e.who)%len(c.Learners)].Node
+	}
+	switch spare := ServerID(fmt.Sprintf("s%d", 1+int(e.pick/8)%(len(c.Members)+4))); {
+	case e.pick%16 == 1:
+		change = p.asked
+	case e.pick%16 == 2 || len(c.Learners) == 0:
+		change = Change{Kind: AddLearner, Server: spare}
+	case e.pick%16 == 3:
+		change.Kind = DropLearner
+	case e.pick%16 == 4:
+		change.Number += ConfigurationNumber(e.who%3) - 1
+	}
+	if change.Kind == 0 || (change.Kind == AddLearner && len(w.members) >= nodesMax) {
+		return
+	}
+	if w.reform(m, change) == Accepted {
+		if change.Request == 0 {
+			change.Request = w.request
+		}
+		p.asked = change
+	}
+}
+
+// create creates a learner that the log issued, or one that forgot everything because its host crashed before it had stored
+// anything, again.
+func (p *player) create(e event) {
+	var unborn []*member
+	for _, m := range p.w.members {
+		if m.unborn || (m.learner && m.replica != nil && m.replica.IsUntaught()) {
+			unborn = append(unborn, m)
+		}
+	}
+	if len(unborn) > 0 {
+		m := unborn[int(e.pick)%len(unborn)]
+		p.w.create(m)
+		m.replica.Nudge()
+		p.obey(m, e.more)
+	}
+}
+
+// refuse lets a member stand by the ballot that it promised, for once.
+func (p *player) refuse(e event) {
 	w := p.w
-	alive := p.survivors(s.heals)
-	const nudges = 16
-	for round := range nudges {
-		w.settle(alive)
-		if p.converged(alive) {
-			return
-		}
-		p.lead(alive, round)
-		for _, n := range alive {
-			if r := w.member(n).replica; r.Unfinished() {
-				r.Nudge()
-			}
-		}
-	}
-	text := ""
-	for _, n := range alive {
-		text += "\n  " + w.member(n).replica.Describe() + fmt.Sprint(" owes ", w.check.unanswered(w.member(n)))
-	}
-	w.check.holds(false, "liveness", "%v did not converge within %d nudges:%s", alive, nudges, text)
-}
-
-// survivors picks a majority, restarts those of it that are down, and crashes the others. What was under way may still
-// arrive.
-func (p *player) survivors(pick uint) (alive []NodeNumber) {
-	w := p.w
-	for i := range w.check.majority {
-		alive = append(alive, NodeNumber((int(pick)+i*(1+int(pick>>8)%2))%len(w.members)+1))
-	}
-	for _, m := range w.members {
-		switch lives := slices.Contains(alive, m.cfg.Self); {
-		case !lives && m.replica != nil:
-			w.crash(m, 0)
-		case lives && m.replica == nil:
-			w.restart(m)
-		}
-	}
-	return alive
-}
-
-// converged reports whether all survivors delivered a marker or the seal, and owe nothing.
-func (p *player) converged(alive []NodeNumber) bool {
-	for _, n := range alive {
-		m := p.w.member(n)
-		done := m.replica.IsSealed() || (p.marked() > 0 && m.replica.Applied() >= p.marked())
-		if !done || m.replica.Unfinished() || len(p.w.check.unanswered(m)) > 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// marked is the slot of a chosen marker, zero when there is none.
-func (p *player) marked() Slot {
-	for i := range p.markers {
-		if f := p.w.check.named[fmt.Sprint("marker", i+1)]; f.slot > 0 {
-			return f.slot
-		}
-	}
-	return 0
-}
-
-// lead does what hosts do: whoever leads gets a marker, and when nobody does, somebody campaigns. A marker whose outcome
-// is unknown is followed by another one.
-func (p *player) lead(alive []NodeNumber, round int) {
-	w := p.w
-	busy := false
-	for _, n := range alive {
-		m := w.member(n)
-		if w.check.sealedAt != 0 && !m.replica.IsSealed() {
-			m.replica.Campaign() // a sealed cell has nothing more to say to those who missed the seal; they have to ask
-		}
-		busy = busy || m.replica.Role() == Candidate
-		if m.replica.Role() == Proposer && !m.replica.IsSealed() {
-			if p.marked() == 0 && len(w.check.unanswered(m)) == 0 {
-				p.markers++
-				w.propose(m, fmt.Sprint("marker", p.markers))
+	for k := range w.network {
+		i := (k + int(e.pick)) % len(w.network)
+		if message := w.network[i]; message.Kind == MsgPrepare {
+			w.take(i)
+			if m := w.member(message.To); m.replica != nil && !m.replica.IsUntaught() {
+				m.replica.Refuse(&message)
+				p.obey(m, e.more)
 			}
 			return
 		}
-	}
-	if !busy {
-		w.member(alive[round%len(alive)]).replica.Campaign()
 	}
 }
 

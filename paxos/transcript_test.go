@@ -19,6 +19,11 @@ import (
 //	cell members=N [alpha=] [window=] [batch=]  founds a cell; member 1 owns ballot 1
 //	propose N command...                        hands commands to member N in one turn
 //	read N, seal N, campaign N, nudge N         ask member N for that
+//	add N server [request=]                     asks member N to add a learner
+//	replace N old new [number=], drop N learner asks member N for that change
+//	create N                                    creates the learner that the log gave number N
+//	hand-over N M, resign N                     asks member N for that
+//	refuse                                      members refuse Prepares, standing by the ballot they promised
 //	deliver [keep] [turn]                       delivers messages; keep: they stay under way; turn: in one turn
 //	lose                                        loses messages
 //	under-way                                   lists messages
@@ -47,7 +52,8 @@ type story struct {
 }
 
 // refusals are the words for what a replica answers to a request.
-var refusals = map[Refusal]string{NotProposer: "not the proposer", PipelineFull: "the pipeline is full", Sealed: "the cell is sealed"}
+var refusals = map[Refusal]string{NotProposer: "not the proposer", PipelineFull: "the pipeline is full", Sealed: "the cell is sealed",
+	LearnerBehind: "the learner is behind", HandOverFirst: "hand over first", Malformed: "no such change"}
 
 func (s *story) say(format string, args ...any) {
 	s.lines = append(s.lines, fmt.Sprintf(format, args...))
@@ -71,6 +77,13 @@ func (s *story) play(t *testing.T, d *datadriven.TestData) string {
 
 var storyCommands = map[string]func(*story, *testing.T, *datadriven.TestData){
 	"propose":   (*story).propose,
+	"add":       (*story).reform,
+	"replace":   (*story).reform,
+	"drop":      (*story).reform,
+	"hand-over": (*story).handOver,
+	"refuse":    (*story).refuse,
+	"create":    each(func(s *story, m *member) { s.w.create(m); m.replica.Nudge() }),
+	"resign":    each(func(s *story, m *member) { m.replica.Resign() }),
 	"deliver":   (*story).deliver,
 	"lose":      (*story).lose,
 	"under-way": (*story).underWay,
@@ -140,6 +153,53 @@ func (s *story) propose(t *testing.T, d *datadriven.TestData) {
 		s.answer(command, s.w.propose(s.w.member(NodeNumber(n)), command))
 	}
 	s.w.obey(s.w.member(NodeNumber(n)))
+}
+
+// numbers are the plain numbers among a command's arguments.
+func numbers(d *datadriven.TestData) (all []NodeNumber) {
+	for _, arg := range d.CmdArgs {
+		if n, err := strconv.Atoi(arg.Key); err == nil {
+			all = append(all, NodeNumber(n))
+		}
+	}
+	return append(all, 0, 0, 0)
+}
+
+// reform asks for a change.
+func (s *story) reform(t *testing.T, d *datadriven.TestData) {
+	n := numbers(d)
+	m := s.w.member(n[0])
+	change := Change{Kind: map[string]ChangeKind{"add": AddLearner, "drop": DropLearner, "replace": Replace}[d.Cmd]}
+	switch change.Kind {
+	case AddLearner:
+		change.Server = ServerID(d.CmdArgs[1].Key)
+	case DropLearner:
+		change.New = n[1]
+	case Replace:
+		change.Old, change.New, change.Number = n[1], n[2], m.replica.Configuration().Number
+	}
+	request, number := int(change.Request), int(change.Number)
+	d.MaybeScanArgs(t, "request", &request)
+	d.MaybeScanArgs(t, "number", &number)
+	change.Request, change.Number = uint64(request), ConfigurationNumber(number)
+	s.answer("the change", s.w.reform(m, change))
+	s.w.obey(m)
+}
+
+func (s *story) handOver(t *testing.T, d *datadriven.TestData) {
+	n := numbers(d)
+	m := s.w.member(n[0])
+	m.replica.HandOver(n[1])
+	s.w.obey(m)
+}
+
+// refuse lets the receivers of the chosen Prepares refuse them.
+func (s *story) refuse(t *testing.T, d *datadriven.TestData) {
+	for _, message := range s.pick(t, d) {
+		m := s.w.member(message.To)
+		m.replica.Refuse(&message)
+		s.w.obey(m)
+	}
 }
 
 // chosen makes a filter of a command's arguments.
@@ -231,7 +291,7 @@ func (s *story) stabilize(t *testing.T, d *datadriven.TestData) {
 	s.w.tell = func(format string, args ...any) {
 		line := fmt.Sprintf(format, args...)
 		words := strings.Fields(line)
-		if len(words) < 2 || !slices.Contains([]string{"delivers", "installs", "answers", "fails", "drops", "leads"}, words[1]) {
+		if len(words) < 2 || !slices.Contains([]string{"delivers", "installs", "answers", "fails", "drops", "leads", "is"}, words[1]) {
 			return
 		}
 		what := strings.Join(words[1:], " ")
@@ -262,9 +322,14 @@ func (s *story) status(t *testing.T, d *datadriven.TestData) {
 		named = s.w.members
 	}
 	for _, m := range named {
-		if m.replica == nil {
+		switch {
+		case m.pointer != nil:
+			s.say("%d is a pointer to %s", m.cfg.Self, m.pointer.Describe())
+		case m.unborn:
+			s.say("%d is not created yet", m.cfg.Self)
+		case m.replica == nil:
 			s.say("%d is down", m.cfg.Self)
-		} else {
+		default:
 			s.say("%s", m.replica.Describe())
 		}
 	}

@@ -261,7 +261,8 @@ func TestStrangers(t *testing.T) {
 	r := fresh(t, 3, 2)
 	before := r.Describe()
 	for _, m := range []Message{
-		{Kind: MsgPrepare, From: 9, To: 2, Ballot: Ballot{5, 9}, Slot: 1},
+		{Kind: MsgAccepted, From: 9, To: 2, Ballot: Ballot{1, 1}, Slot: 1},
+		{Kind: MsgResign, From: 3, To: 2, Ballot: Ballot{1, 1}},
 		{Kind: MsgPrepare, From: 3, To: 1, Ballot: Ballot{5, 3}, Slot: 1},
 		{Kind: MsgAccept, From: 0, Ballot: Ballot{5, 1}, Slot: 1, Entry: Entry{Kind: NoOp}},
 		{Kind: MessageKind(200), From: 1, To: 2, Ballot: Ballot{1, 1}},
@@ -376,7 +377,7 @@ func TestDescribe(t *testing.T) {
 		"2->1 Promise 2.1 from 1 through 3 floor 2":   {Kind: MsgPromise, From: 2, To: 1, Ballot: Ballot{2, 1}, Slot: 1, Through: 3, Floor: 2},
 		"2->1 Behind 1.1 slot 1":                      {Kind: MsgBehind, From: 2, To: 1, Ballot: Ballot{1, 1}, Slot: 1},
 		"2->1 Ahead 1.1 through 5":                    {Kind: MsgAhead, From: 2, To: 1, Ballot: Ballot{1, 1}, Through: 5},
-		"2->1 Accepted 1.1 slot 2":                    {Kind: MsgAccepted, From: 2, To: 1, Ballot: Ballot{1, 1}, Slot: 2},
+		"2->1 Accepted 1.1 slot 2 through 0":          {Kind: MsgAccepted, From: 2, To: 1, Ballot: Ballot{1, 1}, Slot: 2},
 		"1->1 Confirmed 1.1 number 7":                 {Kind: MsgConfirmed, From: 1, To: 1, Ballot: Ballot{1, 1}, Number: 7},
 		"1->3 Accept 1.1 slot 9 seal through 8":       {Kind: MsgAccept, From: 1, To: 3, Ballot: Ballot{1, 1}, Slot: 9, Through: 8, Entry: Entry{Kind: Seal}},
 	} {

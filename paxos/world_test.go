@@ -15,7 +15,9 @@ type world struct {
 	check   *checker
 	tell    func(format string, args ...any) // tells what the hosts do, for transcripts
 	asked   Proposal                         // the last proposal made
+	request uint64                           // of the last change asked for
 	reads   ReadToken                        // the last read asked
+	mute    bool                             // pointers do not answer
 }
 
 // member is one member and its host.
@@ -26,7 +28,17 @@ type member struct {
 	disk    disk
 	slow    bool // the disk syncs only when told to
 	held    []heldMessage
+	unborn  bool     // the log issued its number, its host did not create it yet
+	learner bool     // it was created as one
+	said    struct { // its configuration in words, as the checker last saw it
+		conf, pending *Configuration
+		text          string
+	}
+	pointer *Configuration // what its server keeps of it after it was released
 }
+
+// isThere reports whether its host has it, up or down.
+func (m *member) isThere() bool { return !m.unborn && m.pointer == nil }
 
 // hostState is the state machine of the tests: a hash over everything delivered.
 type hostState struct {
@@ -60,6 +72,10 @@ type disk struct {
 	image   image
 	durable int // batches in the image
 	tail    []diskBatch
+}
+
+func emptyDisk(window int) disk {
+	return disk{image: image{ring: make([]storedRecord, window)}}
 }
 
 type diskBatch struct {
@@ -133,6 +149,15 @@ func (im *image) recovery() Recovery {
 	return rec
 }
 
+// restartsAt is how many slots a restart would find applied.
+func (im *image) restartsAt() Slot {
+	rec := im.recovery()
+	if rec.Snapshot != nil {
+		return max(rec.Applied, rec.Snapshot.Applied)
+	}
+	return rec.Applied
+}
+
 // knows reports whether the image proves an entry: as state, or as a record.
 func (im *image) knows(s Slot, entry Entry) bool {
 	if im.snapshot != nil && im.snapshot.Applied >= s {
@@ -163,9 +188,8 @@ func newWorld(cfg Config) *world {
 	w := &world{tell: func(string, ...any) {}}
 	w.check = newChecker(w, &cfg.Configuration)
 	for _, each := range cfg.Configuration.Members {
-		m := &member{cfg: cfg, disk: disk{image: image{
-			promised: FoundingBallot(&cfg.Configuration), ring: make([]storedRecord, cfg.Window),
-		}}}
+		m := &member{cfg: cfg, disk: emptyDisk(cfg.Window)}
+		m.disk.image.promised = FoundingBallot(&cfg.Configuration)
 		m.cfg.Self = each.Node
 		r, err := New(m.cfg)
 		if err != nil {
@@ -219,9 +243,38 @@ func (w *world) obey(m *member) {
 			m.held = append(m.held, heldMessage{m.disk.handed(), message})
 		}
 		w.answer(m, &e)
-		if !m.slow {
+		if e.Released {
+			w.release(m)
+		} else if !m.slow {
 			w.sync(m, len(m.disk.tail))
 		}
+	}
+}
+
+// release wipes a node and leaves a pointer to the newest configuration it knew.
+func (w *world) release(m *member) {
+	w.tell("%d is released", m.cfg.Self)
+	w.check.released(m)
+	m.pointer = m.replica.Configuration()
+	m.replica, m.held, m.host, m.disk = nil, nil, hostState{}, emptyDisk(m.cfg.Window)
+	w.check.crashed(m)
+}
+
+// create makes the learner that the log issued a number to. Its host may be told again, also after it lost what it was taught.
+func (w *world) create(m *member) {
+	r, err := NewLearner(m.cfg)
+	if err != nil {
+		panic(&broken{"learner", err.Error()})
+	}
+	m.replica, m.unborn = r, false
+}
+
+// issue notes a node that the log knows of.
+func (w *world) issue(by *member, d Delivery) {
+	if n := int(d.Outcome.Node); d.Outcome.Refused == Changed && n == len(w.members)+1 {
+		m := &member{cfg: by.cfg, slow: by.slow, unborn: true, learner: true, disk: emptyDisk(by.cfg.Window)}
+		m.cfg.Self, m.cfg.Configuration = d.Outcome.Node, *by.replica.Configuration()
+		w.members = append(w.members, m)
 	}
 }
 
@@ -233,11 +286,28 @@ func (w *world) applyDeliveries(m *member, e *Effects) {
 		w.check.installed(m, e.Install)
 	}
 	for _, d := range e.Deliver {
-		w.tell("%d delivers slot %d: %s", m.cfg.Self, d.Slot, d.Entry.Describe())
+		w.tell("%d delivers slot %d: %s%s", m.cfg.Self, d.Slot, d.Entry.Describe(), d.outcome())
+		w.issue(m, d)
 		w.check.delivered(m, d)
 		m.host = m.host.after(d)
 	}
 	w.check.keepsUp(m)
+}
+
+// outcome says what came of a delivered change.
+func (d *Delivery) outcome() string {
+	o := d.Outcome
+	switch {
+	case o.Refused == ServerTaken:
+		return fmt.Sprintf(", refused: %v (%d)", o.Refused, o.Node)
+	case o.Refused != Changed:
+		return fmt.Sprintf(", refused: %v", o.Refused)
+	case o.Node != 0:
+		return fmt.Sprintf(": node %d", o.Node)
+	case o.Since != 0:
+		return fmt.Sprintf(": from slot %d on", o.Since)
+	}
+	return ""
 }
 
 // persist hands a batch to the disk.
@@ -305,15 +375,27 @@ func (w *world) send(m *member, message Message) {
 	}
 	w.tell("%s", message.Describe())
 	w.check.sent(m, &message)
-	for _, other := range w.members {
-		to := other.cfg.Self
-		if to == message.From || (message.To != 0 && message.To != to) {
-			continue
-		}
-		copied := message
-		copied.To = to
-		w.network = append(w.network, copied)
+	if message.To != 0 {
+		w.network = append(w.network, message)
+		return
 	}
+	for _, to := range audience(m.replica.Configuration()) {
+		if to != message.From {
+			message.To = to
+			w.network = append(w.network, message)
+		}
+	}
+}
+
+// audience is who gets what is addressed to nobody in particular: members and learners.
+func audience(c *Configuration) (nodes []NodeNumber) {
+	for _, m := range c.Members {
+		nodes = append(nodes, m.Node)
+	}
+	for _, l := range c.Learners {
+		nodes = append(nodes, l.Node)
+	}
+	return nodes
 }
 
 // take removes the message at index i from the network.
@@ -323,13 +405,28 @@ func (w *world) take(i int) Message {
 	return message
 }
 
-// step gives a message to its receiver; a member that is down loses it.
+// step gives a message to its receiver; a member that is down loses it. Where a pointer stands, the sender hears of it.
 func (w *world) step(message Message) *member {
 	m := w.member(message.To)
 	if m.replica != nil {
 		m.replica.Step(&message)
 	}
+	if m.pointer != nil && !w.mute {
+		if sender := w.member(message.From); sender.replica != nil {
+			w.tell("%d is told that the cell moved on to %s", message.From, m.pointer.Describe())
+			sender.replica.Heed(m.pointer)
+		}
+	}
 	return m
+}
+
+// reform asks a member for a change. A zero Request is replaced by a fresh one.
+func (w *world) reform(m *member, c Change) Refusal {
+	if c.Request == 0 {
+		w.request++
+		c.Request = w.request
+	}
+	return m.replica.ProposeChange(c)
 }
 
 // propose hands a command to a member, and notes what was answered.
@@ -362,6 +459,7 @@ func (w *world) crash(m *member, keep int) {
 // restart makes a member from what is durable.
 func (w *world) restart(m *member) {
 	rec := m.disk.image.recovery()
+	rec.Learner = m.learner
 	if s := rec.Snapshot; s != nil {
 		m.host = hostState{s.Applied, binary.BigEndian.Uint64(s.State)}
 	}
@@ -393,8 +491,27 @@ func (w *world) settle(among []NodeNumber) {
 			return
 		}
 		message := w.take(0)
-		if slices.Contains(among, message.From) && slices.Contains(among, message.To) {
+		if slices.Contains(among, message.From) && (slices.Contains(among, message.To) || w.member(message.To).pointer != nil) {
 			w.step(message)
 		}
 	}
+}
+
+// raise adds a learner and brings it so far that it may become a member, in a world where member 1 leads and nothing fails.
+func (w *world) raise() {
+	owner, n := w.member(1), NodeNumber(len(w.members)+1)
+	w.reform(owner, Change{Kind: AddLearner, Server: ServerID(fmt.Sprintf("s%d", n))})
+	w.settle(w.up())
+	w.create(w.member(n))
+	for limit := 9; !owner.replica.ready(n) || owner.replica.Unfinished(); limit-- {
+		if limit == 0 {
+			panic(&broken{"learner", fmt.Sprintf("%d does not get ready", n)})
+		}
+		w.settle(w.up())
+		if !owner.replica.ready(n) {
+			owner.replica.court(n)
+		}
+		owner.replica.Nudge()
+	}
+	w.settle(w.up())
 }

@@ -20,6 +20,9 @@ type Input struct {
 	Brick    topology.Brick         // empty: Place chooses
 	Color    topology.Color         // empty: Place chooses
 	Hints    Hints
+	// Keep are servers to be taken before all others, in this order, wherever the hard constraints allow: the survivors of a
+	// cell that is recovered.
+	Keep []cell.ServerID
 }
 
 // Hints tell where the users of a volume are; zero locations are unknown. A location that names a server of the view is

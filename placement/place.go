@@ -116,7 +116,7 @@ func (p *poolBook) load(s *topology.Server, number int32) uint64 {
 
 // placeIn chooses a jury in one pool, or says why there is none.
 func placeIn(in *Input, pool *topology.Pool, hints []hint, roll uint64) (Placement, Report, *refusal) {
-	s := &search{size: in.JurySize, pool: pool, book: in.Book.pool(pool.Key), limit: searchStepsMax}
+	s := &search{size: in.JurySize, pool: pool, book: in.Book.pool(pool.Key), keep: in.Keep, limit: searchStepsMax}
 	rep := Report{Pool: pool.Key, Servers: len(pool.Servers), Cells: s.book.len(),
 		OverlapLimit: OverlapLimit(len(pool.Servers), in.JurySize)}
 	aims := aims(hints, pool)

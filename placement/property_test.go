@@ -18,7 +18,7 @@ func (c *colony) place(t rapid.TB, size int, seed uint64) (Placement, Report, er
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Place(Input{View: v, Down: c.down, Book: c.book, JurySize: size}, seeded(seed))
+	return Place(Input{View: v, Down: c.down, Book: c.book, JurySize: size, Keep: c.keep}, seeded(seed))
 }
 
 // TestHardConstraintsHold: no placement ever violates a hard constraint, whatever the pool.

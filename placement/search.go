@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 
+	"physalia/cell"
 	"physalia/internal/topology"
 )
 
@@ -38,25 +39,47 @@ type search struct {
 	racks   []uint8 // members of the jury by rack
 	powers  []uint8
 	chosen  []int // positions in cands
-	enforce bool  // the overlap constraint is hard
-	careful bool  // look ahead and go back; without it the first dead end ends the search
-	limit   int   // of steps under the overlap constraint
-	steps   int   // candidates looked at
-	tired   bool  // gave up at the limit
+	keep    []cell.ServerID
+	enforce bool // the overlap constraint is hard
+	careful bool // look ahead and go back; without it the first dead end ends the search
+	limit   int  // of steps under the overlap constraint
+	steps   int  // candidates looked at
+	tired   bool // gave up at the limit
 }
 
 // run looks for a jury: at first greedily, which nearly always succeeds, then with look-ahead and backtracking. It
-// reports whether it found one; the jury is then in chosen and in the book's scan.
+// reports whether it found one; the jury is then in chosen and in the book's scan. When there is none with the servers to
+// keep, it looks for one without insisting on the last of them, and so on.
 func (s *search) run(enforce bool) bool {
 	s.enforce, s.tired = enforce, false
-	for _, careful := range [...]bool{false, true} {
-		s.careful = careful
-		s.restart()
-		if s.extend() {
-			return true
+	for n := len(s.keep); n >= 0; n-- {
+		for _, careful := range [...]bool{false, true} {
+			s.careful = careful
+			s.restart()
+			s.seat(s.keep[:n])
+			if s.extend() {
+				return true
+			}
 		}
 	}
 	return false
+}
+
+// seat begins the jury with the servers to keep. One that is no candidate, or that a hard constraint rules out beside those
+// before it, is passed over.
+func (s *search) seat(keep []cell.ServerID) {
+	most := uint8(domainMax(s.size))
+	for _, id := range keep {
+		for i := range s.cands {
+			c := &s.cands[i]
+			if s.pool.Servers[c.at].ID != id || c.out || len(s.chosen) == s.size || s.racks[c.rack] >= most || s.powers[c.power] >= most {
+				continue
+			}
+			if hot := c.number >= 0 && s.book.scan.heat[c.number] > 0; !s.enforce || !hot {
+				s.take(i)
+			}
+		}
+	}
 }
 
 // restart empties the jury and allows all candidates again.

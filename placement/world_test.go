@@ -41,6 +41,7 @@ type colony struct {
 	down    map[cell.ServerID]bool
 	book    *Book
 	juries  [][]cell.ServerID // in the book
+	keep    []cell.ServerID
 }
 
 // drawColony draws at least one and at most n servers. Racks, power domains and capacities are few, so that constraints bind.
@@ -58,6 +59,9 @@ func drawColony(t *rapid.T, n int, cells int, size int) *colony {
 		if rapid.IntRange(0, 9).Draw(t, "down") == 0 {
 			c.down[c.servers[i].ID] = true
 		}
+	}
+	if rapid.Bool().Draw(t, "keep") {
+		c.keep = rapid.Permutation(ids(c.servers)).Draw(t, "kept")[:rapid.IntRange(0, min(size, len(c.servers))).Draw(t, "keeps")]
 	}
 	for i := range rapid.IntRange(0, cells).Draw(t, "cells") {
 		if len(c.servers) < size {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"time"
 
 	"physalia/node/core"
 	"physalia/paxos"
@@ -19,24 +20,54 @@ type checker struct {
 // newCheckers makes one of each; what they remember is theirs alone. The order is that of the questions to ask first: a
 // world without agreement fails everything else, too.
 func newCheckers(w *World) []*checker {
-	return []*checker{agreement(w), memory(w), state(w), durability(w), once(w), order(w), linearizability(w)}
+	return []*checker{agreement(w), memory(w), state(w), durability(w), once(w), blame(w), order(w), sessions(w), fences(w), leases(w), blockStore(w), linearizability(w)}
 }
 
-// Failure is a property that does not hold.
+// Failure is a property that does not hold: which, when, where, and how.
 type Failure struct {
 	Checker string
+	At      time.Duration
+	Server  string // empty: of none in particular
+	Cell    string
+	Slot    int
 	Text    string
 }
 
 // Error describes the failure in one line.
-func (f *Failure) Error() string { return f.Checker + ": " + f.Text }
-
-// fail ends the run; the first failure counts. Beside the checkers the world itself says "health" and "answered".
-func (w *World) fail(checker, format string, args ...any) {
-	if w.failure == nil {
-		w.failure = &Failure{checker, fmt.Sprintf("at %v: ", w.now) + fmt.Sprintf(format, args...)}
-		w.trace.note(w.now, "FAILURE %v", w.failure)
+func (f *Failure) Error() string {
+	where := ""
+	for _, part := range []string{f.Server, f.Cell} {
+		if part != "" {
+			where += " " + part
+		}
 	}
+	if f.Slot > 0 {
+		where += fmt.Sprintf(" slot %d", f.Slot)
+	}
+	return fmt.Sprintf("%s at %v%s: %s", f.Checker, f.At, where, f.Text)
+}
+
+// place is where something does not hold, as far as it is anywhere.
+type place struct {
+	s    *server
+	v    *volume
+	slot int
+}
+
+// fail ends the run; the first failure counts. Beside the checkers the world itself says "health", "answered" and
+// "convergence".
+func (w *World) fail(checker string, at place, format string, args ...any) {
+	if w.failure != nil {
+		return
+	}
+	w.failure = &Failure{Checker: checker, At: w.now, Slot: at.slot, Text: fmt.Sprintf(format, args...)}
+	if at.s != nil {
+		w.failure.Server = string(at.s.id)
+	}
+	if at.v != nil {
+		w.failure.Cell = string(at.v.id)
+	}
+	w.trace.note(w.now, "FAILURE %v", w.failure)
 }
 
 // watchApplied sees every delivery, before the state machine does.
@@ -46,6 +77,13 @@ func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 		if c.applied != nil {
 			c.applied(s, v, d)
 		}
+	}
+	if v.poisoned == int(d.Slot) && v.poisonedFor.Has(s.at) {
+		if v.poisonOld && d.Entry.Kind == paxos.Commands {
+			d.Entry.Commands = [][]byte{{'C', 0xff}} // what a later version may log
+			return
+		}
+		panic("poisoned") // within the step of that node: the core must contain it
 	}
 }
 
@@ -69,6 +107,7 @@ func (d description) String() string { return d.Describe() }
 // watchTurn follows every turn that the server survived.
 func (w *World) watchTurn(s *server) {
 	for _, v := range w.cells {
+		w.watchJury(s, v)
 		w.noteLeader(s, v)
 		for _, c := range w.checkers {
 			if c.turned != nil {

@@ -12,16 +12,16 @@ import (
 // gaps; and nothing follows a seal (P2, P4, P7). The first to apply a slot writes it into the volume's log.
 func agreement(w *World) *checker {
 	return &checker{name: "agreement", applied: func(s *server, v *volume, d *paxos.Delivery) {
-		i := int(d.Slot) - 1
+		i, at := int(d.Slot)-1, place{s, v, int(d.Slot)}
 		switch {
 		case i > len(v.log):
-			w.fail("agreement", "%s applies slot %d of %s, but nobody applied slot %d", s.id, d.Slot, v.id, len(v.log)+1)
+			w.fail("agreement", at, "it applies the slot, but nobody applied slot %d", len(v.log)+1)
 		case i < len(v.log):
 			if !v.log[i].Equal(d.Entry) {
-				w.fail("agreement", "%s applies %s at slot %d of %s, somebody else applied %s", s.id, who(d.Entry), d.Slot, v.id, who(v.log[i]))
+				w.fail("agreement", at, "it applies %s, somebody else applied %s", who(d.Entry), who(v.log[i]))
 			}
 		case i > 0 && v.log[i-1].Kind == paxos.Seal:
-			w.fail("agreement", "%s applies slot %d of %s behind the seal", s.id, d.Slot, v.id)
+			w.fail("agreement", at, "it applies the slot behind the seal")
 		default:
 			v.log = append(v.log, d.Entry)
 		}

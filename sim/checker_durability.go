@@ -8,15 +8,15 @@ func durability(w *World) *checker {
 			if !o.writes() || o.fate != answered {
 				continue
 			}
-			e := o.client.volume.history.effects[o.identity()]
+			e := o.volume().history.effects[o.identity()]
 			value, told := o.seen()
 			switch {
 			case e == nil:
-				w.fail("durability", "%v was acknowledged at revision %d and is not in the log of %s", o.request, o.result.Revision, o.client.volume.id)
+				w.fail("durability", place{v: o.volume()}, "%v was acknowledged at revision %d and is not in the log", o.request, o.result.Revision)
 			case e.void || e.revision != o.result.Revision || e.succeeded != o.result.Succeeded:
-				w.fail("durability", "%v was acknowledged as %+v, the log of %s says %+v", o.request, o.result, o.client.volume.id, *e)
+				w.fail("durability", place{v: o.volume()}, "%v was acknowledged as %+v, the log says %+v", o.request, o.result, *e)
 			case o.kind == opIncrement && (!told || value != e.value), told && o.kind != opPut && value != 0 && value != e.value:
-				w.fail("durability", "%v was told %d, the log of %s says %d", o.request, value, o.client.volume.id, e.value)
+				w.fail("durability", place{v: o.volume()}, "%v was told %d, the log says %d", o.request, value, e.value)
 			}
 		}
 	}}

@@ -48,7 +48,7 @@ func linearizability(w *World) *checker {
 			for key := range keys {
 				switch h := singleKey(w, v, key); porcupine.CheckOperationsTimeout(register, h, searchTime) {
 				case porcupine.Illegal:
-					w.fail("linearizability", "%d operations on %q of %s have no order", len(h), keys[key], v.id)
+					w.fail("linearizability", place{v: v}, "%d operations on %q have no order", len(h), keys[key])
 				case porcupine.Unknown:
 					w.report.Undecided++
 				}
@@ -60,7 +60,7 @@ func linearizability(w *World) *checker {
 // singleKey is what porcupine may know of the operations on one key.
 func singleKey(w *World, v *volume, key int) (h []porcupine.Operation) {
 	for i, o := range w.ops {
-		if o.client.volume != v || o.kind == opStale || o.kind != opAudit && o.key != key {
+		if o.volume() != v || o.kind == opStale || o.kind != opAudit && o.key != key {
 			continue
 		}
 		p := porcupine.Operation{ClientId: i, Input: o, Call: int64(o.called), Return: int64(o.returned)}

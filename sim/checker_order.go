@@ -9,7 +9,7 @@ import (
 
 // order: linearizability in linear time, with the help of revisions. An operation's revision is at least that of every
 // operation of its cell that ended before it began, and above it for a write; what a read saw is the state of the log at
-// its revision. Stale reads are held to their session only.
+// its revision. Stale reads are as old as they like; how old they may be for their client is the business of session.
 func order(w *World) *checker {
 	return &checker{name: "order", finish: func() {
 		for _, v := range w.cells {
@@ -22,7 +22,7 @@ func order(w *World) *checker {
 func checkOrder(w *World, v *volume) {
 	var ended []*op // answered and fresh, in order of their ends
 	for _, o := range w.ops {
-		if o.client.volume != v || o.fate != answered {
+		if o.volume() != v || o.fate != answered {
 			continue
 		}
 		if !o.writes() {
@@ -41,7 +41,7 @@ func checkOrder(w *World, v *volume) {
 			floor = max(floor, ended[next].result.Revision)
 		}
 		if r := o.result.Revision; r < floor || o.writes() && r == floor {
-			w.fail("order", "%s %v began at %v, after revision %d of %s was seen, and has revision %d", o.kind, o.request, o.called, floor, v.id, r)
+			w.fail("order", place{v: v}, "%s %v began at %v, after revision %d was seen, and has revision %d", o.kind, o.request, o.called, floor, r)
 		}
 	}
 }
@@ -50,8 +50,8 @@ func checkOrder(w *World, v *volume) {
 // twin, so a member that answers from anything else is found, be the answer old or wrong.
 func checkRead(w *World, v *volume, o *op) {
 	r := o.result.Revision
-	if r < o.least || int(r) >= len(v.history.past) {
-		w.fail("order", "%s %v saw revision %d of %s, its session %d, the log ends at %d", o.kind, o.request, r, v.id, o.least, v.history.revision)
+	if int(r) >= len(v.history.past) {
+		w.fail("order", place{v: v}, "%s %v saw revision %d, the log ends at %d", o.kind, o.request, r, v.history.revision)
 		return
 	}
 	for i, result := range o.result.Results {
@@ -61,7 +61,7 @@ func checkRead(w *World, v *volume, o *op) {
 		}
 		got, _ := result.Entry.Value.AsInt64()
 		if want := v.history.past[r][key]; got != want {
-			w.fail("order", "%s %v saw %q = %d at revision %d of %s, the log says %d", o.kind, o.request, keys[key], got, r, v.id, want)
+			w.fail("order", place{v: v}, "%s %v saw %q = %d at revision %d, the log says %d", o.kind, o.request, keys[key], got, r, want)
 		}
 	}
 }

@@ -29,7 +29,7 @@ func state(w *World) *checker {
 		case first.by == nil:
 			*first = known{hash, s}
 		case first.hash != hash:
-			w.fail("state", "after slot %d of %s the state of %s is %x, that of %s was %x", before, v.id, s.id, hash, first.by.id, first.hash)
+			w.fail("state", place{s, v, before}, "its state after the slot is %x, that of %s was %x", hash, first.by.id, first.hash)
 		}
 	}}
 }

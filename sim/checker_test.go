@@ -43,15 +43,25 @@ func TestCheckersOfTheWhole(t *testing.T) {
 		"acknowledged, not in the log":   {"durability", func(w *World) { w.cells[0].log = w.cells[0].log[:len(w.cells[0].log)/2] }},
 		"another revision":               {"durability", func(w *World) { w.find(opPut).result.Revision++ }},
 		"another value":                  {"durability", func(w *World) { w.find(opIncrement).result.Results[0].Entry.Value = cell.Int(77) }},
-		"refused, but applied":           {"once", func(w *World) { w.find(opPut).fate = refused }},
-		"void, but applied":              {"once", func(w *World) { w.find(opIncrement).fate = void }},
+		"refused, but applied":           {"blame", func(w *World) { w.find(opPut).fate = refused }},
+		"void, but applied":              {"blame", func(w *World) { w.find(opIncrement).fate = void }},
 		"counted twice":                  {"once", func(w *World) { w.cells[0].audited[0]++ }},
 		"a foreign command":              {"once", func(w *World) { w.cells[0].log[0].Commands = [][]byte{{1}} }},
 		"a read of another value":        {"order", func(w *World) { w.find(opGet).result.Results[0].Entry.Value = cell.Int(78) }},
 		"a read from the past":           {"order", func(w *World) { past(w, w.find(opAudit)) }},
-		"a stale read below its session": {"order", func(w *World) { w.find(opStale).least = 1 << 20 }},
-		"a read that nothing explains":   {"linearizability", func(w *World) { w.find(opAudit).result.Results[1].Entry.Value = cell.Int(78) }},
-		"two increments to one value":    {"linearizability", func(w *World) { w.find(opIncrement).result.Results[0].Entry.Value = cell.Int(1) }},
+		"a stale read below its session": {"session", func(w *World) { w.find(opStale).least = 1 << 20 }},
+		"an answer from a former life":   {"session", func(w *World) { w.find(opStale).incarnation = 0 }},
+		"expired, but applied":           {"blame", func(w *World) { o := w.find(opPut); o.gone = append(o.gone, o.identity()) }},
+		"a fence twice":                  {"fences", func(w *World) { w.granted(w.cells[0], "revision", cell.Fence{Incarnation: 1, Number: 2}, 0, 0) }},
+		"a fence that goes back": {"fences", func(w *World) {
+			w.granted(w.cells[0], "revision", cell.Fence{Incarnation: 0, Number: 9}, time.Hour, time.Hour)
+		}},
+		"two holders": {"lease", func(w *World) {
+			w.held(w.cells[0], "l", w.clients[0].session, 0, 2*time.Second)
+			w.held(w.cells[0], "l", w.clients[1].session, time.Second, 3*time.Second)
+		}},
+		"a read that nothing explains": {"linearizability", func(w *World) { w.find(opAudit).result.Results[1].Entry.Value = cell.Int(78) }},
+		"two increments to one value":  {"linearizability", func(w *World) { w.find(opIncrement).result.Results[0].Entry.Value = cell.Int(1) }},
 	} {
 		w := played(t)
 		c.tamper(w)
@@ -119,7 +129,7 @@ func TestMemorySees(t *testing.T) {
 	told := core.PeerMessage{Envelope: peer.Envelope{Cell: w.cells[0].id}, Message: paxos.Message{Kind: paxos.MsgPromise, Ballot: paxos.Ballot{Round: 99, Node: 1}}}
 	w.watchSent(w.servers[1], w.servers[0], &told)
 	w.watchTurn(w.servers[1])
-	expect(t, w, "memory", "told others of ballot 99.1")
+	expect(t, w, "memory", "it told others of ballot 99.1")
 
 	w = running(t)
 	told.Message = paxos.Message{Kind: paxos.MsgAccepted, Slot: 500, Ballot: paxos.Ballot{Round: 1, Node: 1}}
@@ -139,7 +149,7 @@ func TestStateSees(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.runUntil(time.Second, never)
-	expect(t, w, "state", "the state of")
+	expect(t, w, "state", "its state after")
 }
 
 // A node that meets a contradiction goes out of service, and that is seen.
@@ -148,16 +158,31 @@ func TestHealthSees(t *testing.T) {
 	v := w.cells[0]
 	r, _ := w.servers[3].core.Inspect(v.id)
 	lie := paxos.Message{Kind: paxos.MsgAccept, From: 1, To: 4, Ballot: r.Promised(), Slot: r.Applied(), Entry: paxos.Entry{Kind: paxos.NoOp}}
-	w.servers[3].receive([]core.PeerMessage{{From: "s1", Envelope: peer.Envelope{Cell: v.id, Incarnation: 1, Configuration: 1}, Message: lie}})
+	w.servers[3].receive(packet{from: "s1", boot: w.servers[0].boot, messages: []core.PeerMessage{
+		{From: "s1", Envelope: peer.Envelope{Cell: v.id, Incarnation: 1, Configuration: 1}, Message: lie}}})
 	w.runUntil(time.Second, never)
 	expect(t, w, "health", "out of service")
 }
 
-// Four of seven stay dead: nobody gets an answer.
+// Four of seven never come back: nobody gets an answer.
 func TestAnsweredSees(t *testing.T) {
-	p := small()
-	p.Dead = Some(0, 1, 2, 3)
-	w := newWorld(p)
+	w := running(t)
+	for _, s := range w.servers[:4] {
+		s.crash(100)
+		s.stopped = true
+	}
 	w.play()
-	expect(t, w, "answered", "waits for an answer")
+	expect(t, w, "answered", "in a healed world")
+}
+
+// One sound member hears nothing, although everything is said to be repaired.
+func TestConvergenceSees(t *testing.T) {
+	w := running(t)
+	w.heal()
+	for _, s := range w.servers {
+		w.net.change(s.at, 6, allLanes, 1)
+	}
+	w.settling = true
+	w.settle()
+	expect(t, w, "convergence", "has not caught up")
 }

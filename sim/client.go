@@ -2,48 +2,44 @@ package sim
 
 import (
 	"encoding/binary"
-	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"physalia/cell"
 	"physalia/internal/wire"
+	"physalia/node/core"
 )
 
-// client works on one cell: one operation at a time, each repeated with the same identity until there is an answer, or
-// until its patience ends. It follows NotProposer.Leader, and asks somebody else when nobody answers.
+// client works on one cell: one operation at a time, each a call of the client library (session). What became of it is
+// what the checkers look at.
 type client struct {
-	world    *World
-	volume   *volume
-	id       cell.ClientID
-	dice     *rand.Rand
-	sequence uint64
-	since    cell.Revision // newest revision that it has seen
-	values   [len(keys)]int64
-	hint     *server // who is believed to lead
-	left     int     // operations to come
-	current  *op
-	waiting  *attempt
-	audit    bool // reads every key once, after everybody else is done
+	session *session
+	values  [len(keys)]int64 // as last seen
+	left    int              // operations to come
+	current *op
+	audit   bool // reads every key once, after everybody else is done
+	settler bool // writes until everybody has caught up
 }
 
 // op is one operation of a client, and what became of it.
 type op struct {
-	client    *client
-	kind      opKind
-	key       int
-	request   cell.Request
-	txn       cell.Txn
-	expected  int64 // opSwap
-	value     int64 // opPut, opSwap: to write
-	least     cell.Revision
-	called    time.Duration
-	returned  time.Duration // zero: never
-	fate      fate
-	result    cell.TxnResult
-	attempts  uint32
-	dirty     bool // an attempt may have been taken by somebody, and nobody said that it was not applied
-	resolving bool // the client asks for the fate only (rule 14): the empty transaction with the same identity
+	client      *client
+	kind        opKind
+	key         int
+	request     cell.Request // of a write that was sent; zero before
+	gone        []identity   // under which it was sent before, and expired: not applied, for certain
+	incarnation cell.Incarnation
+	txn         cell.Txn
+	expected    int64         // opSwap
+	value       int64         // opPut, opSwap: to write
+	least       cell.Revision // what the session had seen when it began
+	called      time.Duration
+	returned    time.Duration // zero: never
+	troubled    bool          // faults were in force when it began, or when it ended
+	healed      bool          // it began when everything was repaired
+	fate        fate
+	result      cell.TxnResult
+	attempts    uint32
+	resolving   bool // it ended as unknown, and its fate was asked for (rule 14)
 }
 
 // opKind is what an operation does.
@@ -84,78 +80,84 @@ func (f fate) String() string { return fateNames[f] }
 // keys are all keys of a cell; only increments touch the first.
 var keys = [...]string{"n", "a", "b"}
 
-// attempt is one sending of an operation, as the kind that the operation had then.
-type attempt struct {
-	op   *op
-	kind opKind
-	to   *server
-}
-
-// Times of clients: how long an attempt waits, and the way to a server and back.
-const (
-	attemptTime = 120 * time.Millisecond // told to the server
-	patience    = attemptTime * 5 / 4
-	wayMax      = 300 * time.Microsecond
-)
-
 // newClient makes a client that begins its work after a pause.
 func (w *World) newClient(v *volume, i int) *client {
-	c := &client{world: w, volume: v, left: w.plan.Ops, dice: w.stream(fmt.Sprintf("client %d of %s", i, v.id))}
-	binary.BigEndian.PutUint64(c.id[:], uint64(v.at)<<32|uint64(i+1))
-	w.after(c.pause(), c.start)
+	c := &client{session: w.newSession(v, i), left: w.plan.Ops}
+	w.clients = append(w.clients, c)
 	return c
 }
 
+// begin lets a client work.
+func (c *client) begin() { c.session.after(c.pause(), c.start) }
+
 // pause is the time that a client thinks between operations.
 func (c *client) pause() time.Duration {
-	if c.world.healed {
-		return between(c.dice, 2*time.Millisecond)
+	w := c.session.world
+	if w.healed {
+		return between(c.session.dice, 2*time.Millisecond)
 	}
-	return between(c.dice, 2*c.world.plan.Span/time.Duration(c.world.plan.Ops))
+	return between(c.session.dice, 2*w.plan.Span/time.Duration(w.plan.Ops))
 }
 
 // start begins the next operation, if one is left.
 func (c *client) start() {
-	if c.left == 0 {
+	if c.left == 0 || c.current != nil {
 		return
 	}
 	c.left--
-	c.sequence++
-	o := &op{client: c, called: c.world.now, least: c.since,
-		request: cell.Request{Client: c.id, Sequence: c.sequence, Since: c.since}}
+	o := c.newOp()
 	c.choose(o)
-	c.current = o
-	c.world.ops = append(c.world.ops, o)
-	c.send()
+	c.run(o)
+}
+
+// newOp makes an operation that begins now.
+func (c *client) newOp() *op {
+	w := c.session.world
+	return &op{client: c, called: w.now, least: c.session.place.Revision(), incarnation: c.session.place.Incarnation(),
+		troubled: w.troubled(), healed: w.healed}
 }
 
 // choose makes up what an operation does. Values that are written are unique; swaps expect what the client saw last, so
 // that many succeed and some do not.
 func (c *client) choose(o *op) {
-	if c.audit {
-		o.kind = opAudit
-		for _, k := range keys {
-			o.txn.Then = append(o.txn.Then, cell.Op{Kind: cell.OpGet, Key: k})
+	dice := c.session.dice
+	switch {
+	case c.audit:
+		c.shape(o, opAudit, 0)
+	case c.settler:
+		c.shape(o, opIncrement, 0)
+	default:
+		kind, key := opKind(dice.IntN(int(opAudit))), 0
+		if percent(dice, c.session.world.plan.Reads) {
+			kind = opGet
 		}
-		return
+		if kind != opIncrement {
+			key = 1 + dice.IntN(len(keys)-1)
+		}
+		if kind >= opGet {
+			key = dice.IntN(len(keys))
+		}
+		c.shape(o, kind, key)
 	}
-	o.kind = opKind(c.dice.IntN(int(opAudit)))
-	if o.kind != opIncrement {
-		o.key = 1 + c.dice.IntN(len(keys)-1)
-	}
-	if o.kind >= opGet {
-		o.key = c.dice.IntN(len(keys))
-	}
-	key := keys[o.key]
-	o.value, o.expected = int64(binary.BigEndian.Uint64(c.id[:])<<16|c.sequence), c.values[o.key]
+}
+
+// shape makes the transaction of an operation.
+func (c *client) shape(o *op, kind opKind, at int) {
+	o.kind, o.key = kind, at
+	key := keys[at]
+	o.value, o.expected = int64(binary.BigEndian.Uint64(c.session.id[:])<<16|uint64(len(c.session.world.ops)+1)), c.values[at]
 	get, put := cell.Op{Kind: cell.OpGet, Key: key}, cell.Op{Kind: cell.OpPut, Key: key, Value: cell.Int(o.value)}
-	switch o.kind {
+	switch kind {
 	case opIncrement:
 		o.txn.Then = []cell.Op{{Kind: cell.OpIncrement, Key: key, Value: cell.Int(1)}}
 	case opPut:
 		o.txn.Then = []cell.Op{put}
 	case opSwap:
 		o.txn = cell.Txn{If: []cell.Condition{is(key, o.expected)}, Then: []cell.Op{put}, Else: []cell.Op{get}}
+	case opAudit:
+		for _, k := range keys {
+			o.txn.Then = append(o.txn.Then, cell.Op{Kind: cell.OpGet, Key: k})
+		}
 	default:
 		o.txn.Then = []cell.Op{get}
 	}
@@ -172,172 +174,140 @@ func is(key string, value int64) cell.Condition {
 // writes reports whether the operation goes through the log.
 func (o *op) writes() bool { return o.kind <= opSwap }
 
-// message is what is sent for an operation: its method and params.
-func (o *op) message() (string, []byte) {
-	h := wire.Header{Cell: o.client.volume.id, Timeout: uint32(attemptTime / time.Millisecond), Attempt: o.attempts}
-	switch {
-	case o.resolving:
-		return wire.MethodTxn, (&wire.TxnRequest{Header: h, Request: o.request}).Append(nil)
-	case o.writes():
-		return wire.MethodTxn, (&wire.TxnRequest{Header: h, Request: o.request, Txn: o.txn}).Append(nil)
+// run begins an operation: a write through the log, a read as it was chosen, each under the deadline of its time.
+func (c *client) run(o *op) {
+	c.current = o
+	c.session.world.ops = append(c.session.world.ops, o)
+	deadline := c.session.deadline()
+	if o.writes() {
+		c.write(o, deadline)
+		return
 	}
-	m := wire.ReadRequest{Header: h, Txn: o.txn, Stale: o.kind == opStale, Least: o.least}
-	return wire.MethodRead, m.Append(nil)
+	c.read(o, deadline)
 }
 
-// send makes one attempt.
-func (c *client) send() {
-	o := c.current
-	a := &attempt{o, o.kind, c.target()}
-	c.waiting = a
-	method, params := o.message()
-	o.attempts++
-	w := c.world
-	w.report.Attempts++
-	w.after(between(c.dice, wayMax), func() {
-		if a.to.core == nil { // nobody listens: this attempt was not taken
-			w.after(between(c.dice, wayMax), func() { c.hear(a, nil, &cell.Error{Kind: cell.Unavailable}) })
-			return
+// read runs a read.
+func (c *client) read(o *op, deadline time.Duration) {
+	s := c.session
+	s.read(&o.txn, o.kind == opStale, deadline, func(x *exchange, err *cell.Error) {
+		o.attempts += x.call.Sends()
+		switch {
+		case err == nil:
+			c.take(o, x)
+		default:
+			c.finish(o, useless, err)
 		}
-		w.after(patience, func() { c.wait(a) })
-		a.to.submit(&call{method, func(result []byte, err *cell.Error) { c.comeBack(a, result, err) }}, params)
 	})
 }
 
-// wait ends an attempt that was not answered in time.
-func (c *client) wait(a *attempt) {
-	if c.waiting == a {
-		a.op.dirty = true
-		c.hint = nil
-		c.again(0)
-	}
+// write runs a write as package client does: introduced first, and, when it expired before it was applied, anew as another
+// request.
+func (c *client) write(o *op, deadline time.Duration) {
+	s := c.session
+	s.introduce(deadline, func(err *cell.Error) {
+		if err != nil {
+			c.finish(o, refused, err)
+			return
+		}
+		o.request, o.incarnation = s.place.Request(s.id), s.place.Incarnation()
+		s.send(o.request, o.incarnation, &o.txn, deadline, func(x *exchange, err *cell.Error) {
+			o.attempts += x.call.Sends()
+			switch {
+			case err == nil:
+				c.take(o, x)
+			case err.Kind == cell.Expired:
+				o.gone = append(o.gone, o.identity())
+				c.afresh(o, deadline)
+			case err.Kind == cell.UnknownResult:
+				c.doubt(o, err)
+			default:
+				c.finish(o, refused, err)
+			}
+		})
+	})
 }
 
-// target chooses whom to ask: who is believed to lead, else anybody. Stale reads may go to everybody.
-func (c *client) target() *server {
-	if c.hint != nil && c.current.kind != opStale {
-		return c.hint
+// anewMax is how often a write that expired starts anew.
+const anewMax = 3
+
+// afresh reads the newest revision, and sends the write anew.
+func (c *client) afresh(o *op, deadline time.Duration) {
+	if len(o.gone) > anewMax {
+		c.finish(o, refused, &cell.Error{Kind: cell.Expired})
+		return
 	}
-	return c.volume.members[c.dice.IntN(jurySize)]
+	txn := cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: keys[0]}}}
+	c.session.read(&txn, false, deadline, func(_ *exchange, err *cell.Error) {
+		if err != nil {
+			c.finish(o, refused, err)
+			return
+		}
+		c.write(o, deadline)
+	})
 }
 
-// comeBack is the way of a reply, on which it may get lost.
-func (c *client) comeBack(a *attempt, result []byte, err *cell.Error) {
-	if !percent(c.dice, c.world.lostReplies) {
-		c.world.after(between(c.dice, wayMax), func() { c.hear(a, result, err) })
+// doubt ends a write of unknown outcome, or first asks the cell for its fate, once or more often. Fates are not asked for
+// in a healed world without end: what began before may stay unknown, what began in it must not be.
+func (c *client) doubt(o *op, err *cell.Error) {
+	s := c.session
+	if s.dice.IntN(3) == 0 {
+		c.finish(o, unknown, err)
+		return
 	}
+	o.resolving = true
+	s.after(between(s.dice, s.world.plan.Attempt), func() {
+		s.send(o.request, o.incarnation, &cell.Txn{}, s.deadline(), func(x *exchange, err *cell.Error) {
+			o.attempts += x.call.Sends()
+			switch {
+			case err == nil:
+				c.take(o, x)
+			case err.Kind == cell.Void:
+				c.finish(o, void, err)
+			case err.Kind == cell.UnknownResult:
+				c.doubt(o, err)
+			default:
+				c.finish(o, unknown, err)
+			}
+		})
+	})
 }
 
-// hear takes an answer. Kinds that are final end the operation, everything else leads to another attempt. An answer to an earlier attempt counts as well, if it is final.
-func (c *client) hear(a *attempt, result []byte, err *cell.Error) {
-	o := a.op
-	if o != c.current || a.kind != o.kind {
-		return // too late, or a stale read that is not wanted any more
-	}
-	if err == nil {
-		c.take(a, result)
-		return
-	}
-	c.world.trace.add(uint64(c.world.now), uint64(err.Kind))
-	switch err.Kind {
-	case cell.Void:
-		c.finish(void)
-		return
-	case cell.Expired:
-		c.finish(unknown)
-		return
-	case cell.Deleted:
-		c.volume.sealed = true
-		c.finish(o.surrender())
-		return
-	}
-	o.dirty = o.dirty || err.Kind.MaybeApplied()
-	if a != c.waiting {
-		return // something newer is on its way
-	}
-	c.hint = nil
-	if err.Leader != "" && err.Leader != a.to.id {
-		c.hint = c.world.serverNamed(err.Leader)
-	}
-	c.again(err.RetryAfter + time.Millisecond)
-}
-
-// take finishes an operation that was applied.
-func (c *client) take(a *attempt, result []byte) {
-	var err error
-	o := a.op
-	if o.writes() {
-		var m wire.TxnReply
-		err = wire.Unmarshal(result, &m)
-		o.result = m.Result
-	} else {
-		var m wire.ReadReply
-		err = wire.Unmarshal(result, &m)
-		o.result = m.Result
-	}
-	if err != nil {
-		c.world.fail("health", "reply to %v cannot be read: %v", o.request, err)
-		return
-	}
-	if o.kind != opStale {
-		c.hint = a.to
-	}
-	c.since = max(c.since, o.result.Revision)
-	if c.audit {
-		c.volume.audited = new([len(keys)]int64)
+// take finishes an operation that was answered.
+func (c *client) take(o *op, x *exchange) {
+	o.result, o.incarnation = x.result, x.incarnation
+	if o.kind == opAudit {
+		v := c.session.volume
+		v.audited = new([len(keys)]int64)
 		for i := range keys {
-			c.volume.audited[i], _ = o.result.Results[i].Entry.Value.AsInt64()
+			v.audited[i], _ = o.result.Results[i].Entry.Value.AsInt64()
 		}
 	} else if n := len(o.result.Results); n > 0 && !o.writes() {
 		c.values[o.key], _ = o.result.Results[n-1].Entry.Value.AsInt64()
 	} else if o.kind == opPut || o.kind == opSwap && o.result.Succeeded {
 		c.values[o.key] = o.value
 	}
-	c.finish(answered)
+	c.finish(o, answered, nil)
 }
 
-// again repeats the operation after a pause, unless the client has had enough of it.
-func (c *client) again(pause time.Duration) {
-	o := c.current
-	c.waiting = nil
-	if o.kind == opStale && o.attempts == jurySize {
-		o.kind = opGet // nobody who is up has seen as much as this session
+// finish ends the operation and plans the next. What begins in a healed world must be answered.
+func (c *client) finish(o *op, f fate, err *cell.Error) {
+	w, v := c.session.world, c.session.volume
+	o.fate, o.returned, o.troubled = f, w.now, o.troubled || w.troubled()
+	c.current = nil
+	w.trace.add(uint64(w.now), uint64(f), uint64(o.result.Revision))
+	w.report.Fates[f]++
+	if o.troubled && f == answered && !o.writes() {
+		w.report.ReadsInTrouble++
 	}
-	if !c.world.healed && !o.resolving && o.attempts > 3 && c.dice.IntN(8) == 0 {
-		if !o.writes() || !o.dirty || c.dice.IntN(2) == 0 {
-			c.finish(o.surrender())
-			return
-		}
-		o.resolving = true
+	w.trace.note(w.now, "client %d: %v %s %v after %d attempts, revision %d %v", c.session.at, o.request, o.kind, f, o.attempts, o.result.Revision, err)
+	if err != nil && (err.Kind == cell.Deleted || err.Kind == cell.Stale) {
+		v.sealed = true
+		c.left = 0
 	}
-	c.world.after(pause+between(c.dice, 5*time.Millisecond), func() {
-		if c.current == o && c.waiting == nil {
-			c.send()
-		}
-	})
-}
-
-// surrender is the fate of an operation without a final answer. If every attempt was answered with "not applied", or never
-// reached anybody, the operation was certainly not applied, and checker once holds the colony to that.
-func (o *op) surrender() fate {
-	switch {
-	case !o.writes():
-		return useless
-	case o.dirty:
-		return unknown
+	if o.healed && f != answered && !v.sealed && !v.sealing {
+		w.fail("answered", place{v: v}, "%s %v began at %v in a healed world and ended as %v: %v", o.kind, o.request, o.called, f, err)
 	}
-	return refused
-}
-
-// finish ends the operation and plans the next.
-func (c *client) finish(f fate) {
-	o := c.current
-	o.fate, o.returned = f, c.world.now
-	c.current, c.waiting = nil, nil
-	c.world.trace.add(uint64(c.world.now), uint64(f), uint64(o.result.Revision))
-	c.world.report.Fates[f]++
-	c.world.trace.note(c.world.now, "client %v: %v %s %v after %d attempts, revision %d", c.id, o.request, o.kind, f, o.attempts, o.result.Revision)
-	c.world.after(c.pause(), c.start)
+	c.session.after(c.pause(), c.start)
 }
 
 // provoke is how a duel begins: it makes a member campaign, as a client does that was sent around often.
@@ -349,9 +319,18 @@ func (w *World) provoke(v *volume, s *server) {
 	s.submit(&call{wire.MethodRead, func([]byte, *cell.Error) {}}, m.Append(nil))
 }
 
+// handOver asks the proposer of a cell to hand over to another server, as draining and balancing do.
+func (w *World) handOver(v *volume, to *server) {
+	if p := w.proposer(v); p != nil && p != to {
+		p.inbox.calls = append(p.inbox.calls, func(c *core.Core) { c.HandOver(v.id, to.id) })
+		p.wake()
+	}
+}
+
 // seal asks one member after the other to have a cell sealed, until one says that it is.
 func (w *World) seal(v *volume, attempt uint32) {
-	s := v.members[int(attempt)%jurySize]
+	v.sealing = true
+	s := v.members[int(attempt)%len(v.members)]
 	done := false
 	if s.core != nil {
 		m := wire.SealCell{Cell: v.id, Incarnation: 1, Timeout: 50, Attempt: attempt}

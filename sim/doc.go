@@ -8,8 +8,8 @@
 // A Schedule says how large the world is, what the weather is like, and which faults happen when. Run plays it:
 //
 //  1. Faults. Cells are created, clients work, faults come and go, for Span of simulated time.
-//  2. Healing. Everything is repaired, except that the servers in Dead stay down (any four of seven must suffice). Every
-//     client must get its answers.
+//  2. Healing. Everything is repaired, except that the servers in Dead stay down and damaged ones stay damaged (any four of
+//     seven must suffice). Every call that begins now is answered, and every sound member catches up.
 //  3. The last power cut. All servers lose what they had not synced, start again, and every key is read once more.
 //
 // # Who watches
@@ -20,15 +20,50 @@
 //   - memory: what a member promised or accepted in a message that left is not forgotten by a crash (P1, P3, rule 1);
 //   - state: members that applied the same slots have the same state (rule 19);
 //   - health: no node goes out of service by an assertion, and no server stops;
+//   - convergence: once the world is healed, every sound member catches up;
 //   - durability: what was acknowledged is in the log and in what is read at the end, with the same outcome;
-//   - once: every request took effect at most once, and not at all if that was the answer (rule 14);
+//   - once: every request took effect at most once (rule 14);
+//   - blame: what was told to be not applied never takes effect (rule 14);
+//   - session: what a client has seen it does not unsee;
+//   - fences: fences never repeat or go back (rule 17);
+//   - lease: no two clients rely on one lease at the same time (rule 18);
+//   - useful: a cell whose proposer hears nobody takes writes again within three seconds (rule 13);
+//   - block store: no two copies acknowledge under one fence, nothing acknowledged is lost, no read shows what was overwritten;
 //   - order: replies carry revisions that agree with real time and with the log (linearizability in linear time);
 //   - linearizability: porcupine's independent search over the histories of single keys, knowing nothing of revisions;
 //   - answered: once the world is healed, everybody gets an answer.
 //
+// # Who works
+//
+// Plain clients (client.go) are in every world. A schedule may add people (people.go), each with sessions and clocks of
+// their own, so that they meet the faults of clients:
+//
+//   - lockers compete for a lock, a key that is attached to a lease. route.Hold decides when they keep the lease alive and
+//     for how long they believe in it. Some hold it and write nothing, some write under it, some give it back, some just stop,
+//     and some send a keep-alive when nobody believes in the lease any more;
+//   - recorders attach, promote and replace in one partition of the volume record, against each other;
+//   - a crowd writes so much that the cell forgets the outcomes of everybody else;
+//   - the block store of package sim/blockstore runs on the machines of the first servers, with crashes of its own.
+//
+// When everything is healed they have ends to reach, too: each locker takes the lock once more, which it can only when the
+// leases of those who stopped have expired; the users of the block store get their answers and read every block.
+//
+// The naive twin (history.go) follows all of their commands; what it says became of each is what the machine must have told.
+//
+// # Baits
+//
+// A bait (bait.go) is a pattern for a kind of mistake that takes several things at once: who reaches whom, who pauses, what
+// heals first. Every deliberate mistake behind the build tag planted must be found within a few hundred schedules.
+//
 // # What is not modelled
 //
-// The shell around a core (TCP, Pebble, MessagePack-RPC connections, gossip) has tests of its own. The client here is a
-// simple one of this package's own, the control plane is somebody who repeats creations until they succeed, and all
-// clocks run at one rate.
+// The shell around a core (TCP, Pebble, MessagePack-RPC connections, gossip) and that of the client have tests of their own.
+// The control plane is somebody who repeats creations until they succeed, managers that replace members and die over it, and
+// two discovery copies that know what those tell them.
+//
+// # What goes where
+//
+// A fault is a FaultKind, a line in strike, and a pattern that draws it. A property is a checker in a file of its own. An
+// operation is an opKind of client, or another user of session, which is the client library's deciding code on the clock and
+// network of the world.
 package sim

@@ -1,12 +1,18 @@
 package sim
 
-import "time"
+import (
+	"math/bits"
+	"time"
+)
 
 // Draw makes a schedule. Small numbers mean calm, so that whoever shrinks them gets the simplest world that still fails.
 //
-// Whole classes of trouble are switched on or off per schedule (swarm testing): bad weather all the time, nodes that go cold
-// quickly, dead servers. A world with a bit of everything every time would hide what needs one thing undisturbed.
-func Draw(s Source) Schedule {
+// Whole classes of trouble are switched on or off per schedule (swarm testing): patterns of faults, bad weather all the
+// time, nodes that go cold quickly, dead servers, knobs. A world with a bit of everything every time would hide what needs
+// one thing undisturbed.
+func Draw(s Source) Schedule { return drawFrom(s, patterns) }
+
+func drawFrom(s Source, all []pattern) Schedule {
 	p := Schedule{Seed: uint64(s.Draw("seed", 1<<31)), Servers: jurySize + s.Draw("spare servers", 3), Cells: [...]int{1, 1, 1, 2, 2, 3}[s.Draw("cells", 6)],
 		Alpha: 1 + s.Draw("alpha-1", 8), Batch: 1 + s.Draw("batch-1", 3), Clients: 2 + s.Draw("more clients", 3), Ops: 8 + s.Draw("more ops", 18),
 		Span: time.Second, Idle: 10 * time.Second, Sync: time.Millisecond, Turn: 100 * time.Microsecond}
@@ -21,14 +27,63 @@ func Draw(s Source) Schedule {
 	if s.Draw("forgetful", 3) == 1 {
 		p.Idle = 30*time.Millisecond + ms(s, "idle", 300)
 	}
-	if s.Draw("with dead", 2) == 1 {
+	drawKnobs(s, &p)
+	drawPeople(s, &p)
+	switch s.Draw("dead", 4) {
+	case 1:
 		p.Dead = drawServers(s, p.Servers, 3)
+	case 2, 3: // any four of seven must do
+		for p.Dead.count() < 3 {
+			p.Dead |= 1 << s.Draw("dead server", p.Servers)
+		}
 	}
-	for range s.Draw("faults", 9) {
-		p.Faults = append(p.Faults, patterns[s.Draw("pattern", len(patterns))](s, &p)...)
+	var on []pattern
+	for _, pattern := range all {
+		if s.Draw("with "+pattern.name, 2) == 1 {
+			for range pattern.weight {
+				on = append(on, pattern)
+			}
+		}
+	}
+	if len(on) == 0 {
+		return p
+	}
+	for range s.Draw("faults", 10) {
+		p.Faults = append(p.Faults, on[s.Draw("pattern", len(on))].draw(s, &p)...)
 	}
 	return p
 }
+
+// drawKnobs turns some knobs; the others stay at their defaults.
+func drawKnobs(s Source, p *Schedule) {
+	knob := func(what string) bool { return s.Draw("turn "+what, 4) == 1 }
+	if knob("window") {
+		p.Window = max(4, 2*p.Alpha) + s.Draw("window", 64-2*max(2, p.Alpha)+1)
+	}
+	if knob("skew") {
+		p.Skew = 1 + s.Draw("skew-1", 100)
+	}
+	if knob("heartbeat") {
+		p.Heartbeat = 10*time.Millisecond + ms(s, "heartbeat", 60)
+	}
+	if knob("liveness") {
+		p.Liveness = 100*time.Millisecond + ms(s, "liveness", 300)
+	}
+	if knob("nudge") {
+		p.Nudge = 5*time.Millisecond + ms(s, "nudge", 60)
+	}
+	if knob("notice") {
+		p.Notice = 5*time.Millisecond + ms(s, "notice", 200)
+	}
+	if knob("client") {
+		p.Attempt = 20*time.Millisecond + ms(s, "attempt", 200)
+		p.Backoff = time.Millisecond + ms(s, "backoff", 10)
+		p.Patience = 100*time.Millisecond + ms(s, "patience", 1500)
+	}
+}
+
+// count is how many servers are in the set.
+func (s Servers) count() int { return bits.OnesCount16(uint16(s)) }
 
 // drawServers draws a set of at most most servers; small ones and the empty one are as likely as large ones.
 func drawServers(s Source, servers, most int) (set Servers) {
@@ -43,10 +98,29 @@ func ms(s Source, what string, n int) time.Duration {
 	return time.Duration(s.Draw(what, n)) * time.Millisecond
 }
 
-// patterns are what goes wrong together. A lone fault is more likely than all others together; each of the others is a
-// bait for a kind of mistake that lone faults rarely bring to light.
-var patterns = []func(Source, *Schedule) []Fault{
-	loneFault, loneFault, loneFault, loneFault, loneFault, loneFault, forgetting, rivals, thinQuorum, lateAnswers, sealInTrouble,
+// pattern draws what goes wrong together, and has a name by which it is switched on.
+type pattern struct {
+	name   string
+	weight int // how much more likely it is than others
+	draw   func(Source, *Schedule) []Fault
+}
+
+// patterns are all of them: every kind of fault alone, and the baits for kinds of mistakes that lone faults rarely bring to
+// light.
+var patterns = append(lone(), pattern{"forgetting", 2, forgetting}, pattern{"rivals", 2, rivals}, pattern{"thin quorum", 2, thinQuorum},
+	pattern{"late answers", 2, lateAnswers}, pattern{"seal in trouble", 2, sealInTrouble}, pattern{"struck campaign", 8, struckCampaign},
+	pattern{"stale keeper", 1, staleKeeper}, pattern{"two proposers", 1, twoProposers}, pattern{"late retry", 1, lateRetry}, pattern{"deaf proposer", 1, deafProposer},
+	pattern{"move", 2, move}, pattern{"struck move", 8, struckMove}, pattern{"procession", 1, procession}, pattern{"busy store", 1, busyStore},
+	pattern{"slow expiry", 1, slowExpiry})
+
+// lone makes a pattern of every kind of fault but Seal, which has one of its own, and those that nobody survives yet.
+func lone() (all []pattern) {
+	for k := range Seal {
+		if notYet[k] == "" {
+			all = append(all, pattern{k.String(), 1, func(s Source, p *Schedule) []Fault { return []Fault{loneFault(s, p, k)} }})
+		}
+	}
+	return all
 }
 
 // forgetting lets servers lose what they have not synced for long: whoever answers before it is durable is caught.
@@ -110,31 +184,67 @@ func sealInTrouble(s Source, p *Schedule) []Fault {
 	return faults
 }
 
-// loneFault draws one fault of any kind but Seal, which has a pattern of its own.
-func loneFault(s Source, p *Schedule) []Fault {
-	f := Fault{Kind: FaultKind(s.Draw("kind", int(Seal))), Cell: s.Draw("cell", p.Cells), At: ms(s, "at", 1000),
-		For: 10*time.Millisecond + ms(s, "for", 500), Proposer: s.Draw("at the proposer", 2) == 1, Who: drawServers(s, p.Servers, 3)}
-	switch f.Kind {
-	case Crash:
-		f.Keep = s.Draw("keep", 3) * 50
-		if s.Draw("power cut", 6) == 1 {
-			f.Who = 1<<p.Servers - 1
+// struckCampaign lets servers campaign, and strikes them while they do, whatever the cell was doing before.
+func struckCampaign(s Source, p *Schedule) []Fault {
+	var kinds []FaultKind
+	for k := range faultKinds {
+		if k.victims() && k != Duel && k != HandOver && notYet[k] == "" {
+			kinds = append(kinds, k)
 		}
+	}
+	// The campaign lasts for a round trip and a sync; the strike comes within two milliseconds, so about every other one
+	// finds a candidate.
+	strike := loneFault(s, p, kinds[s.Draw("kind", len(kinds))])
+	duel := Fault{Kind: Duel, Cell: strike.Cell, At: strike.At, Who: drawServers(s, p.Servers, 2) | 1<<s.Draw("server", p.Servers)}
+	strike.At += time.Duration(s.Draw("campaign", 2000)) * time.Microsecond
+	switch strike.Kind {
+	case Ambush:
+	case RackLoss, RackCut:
+		duel.Who |= 1 << strike.Share
+	case DomainLoss:
+		duel.Who |= 1 << (strike.Share * domains)
+	default:
+		strike.Who |= duel.Who
+	}
+	return []Fault{duel, strike}
+}
+
+// loneFault draws one fault of a kind.
+func loneFault(s Source, p *Schedule, k FaultKind) Fault {
+	f := Fault{Kind: k, Cell: s.Draw("cell", p.Cells), At: ms(s, "at", 1000), For: 10*time.Millisecond + ms(s, "for", 500)}
+	if s.Draw("early", 8) == 1 { // before anybody leads
+		f.At = time.Duration(s.Draw("early at", 4000)) * time.Microsecond
+	}
+	if k.victims() {
+		f.Proposer, f.Who = s.Draw("at the proposer", 2) == 1, drawServers(s, p.Servers, 3)
+	}
+	switch k {
+	case Crash, BrokenDisk:
+		f.Keep = s.Draw("keep", 3) * 50
+	case PowerCut, RackLoss, RackCut, DomainLoss:
+		f.Who, f.Proposer, f.Keep, f.Share = 0, false, s.Draw("keep", 3)*50, s.Draw("domain", domains)
 	case Ambush:
 		f.Proposer = true
 		f.Who, f.Share, f.Keep = 0, s.Draw("peers", 5), s.Draw("keep", 3)*50
-	case Cut, Deafen, Isolate:
+	case Cut, Deafen, Isolate, LaneCut:
 		if s.Draw("partial", 3) == 1 {
 			f.Others = drawServers(s, p.Servers, 4)
 		}
+		if k == LaneCut {
+			f.Lanes = 1 << s.Draw("lane", lanesCount)
+		}
 	case SlowDisk:
 		f.Delay = 5*time.Millisecond + ms(s, "delay", 200)
+	case Rollback, Swap, Wipe, Flip, Poison:
+		f.Keep, f.Share = s.Draw("keep", 3)*50, s.Draw("bit", 1<<20)
 	case Lossy:
 		f.Share = 5 + s.Draw("loss", 60)
 	case Stormy:
 		f.Share, f.Delay = s.Draw("twice", 60), ms(s, "delay", 100)
 	case LostReplies:
 		f.Share = 10 + s.Draw("lost", 90)
+	case ClientCut, ClientPause:
+		f.Clients = uint32(s.Draw("clients", 1<<8))
 	}
-	return []Fault{f}
+	return f
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"physalia/paxos"
 )
 
 var scheduleFlag = flag.String("schedule", "", "the schedule that TestReplay plays, as a failure printed it")
@@ -83,11 +85,11 @@ func TestEverythingHappens(t *testing.T) {
 	}
 	t.Log(&sum)
 	for kind, n := range sum.Faults {
-		if n < 10 {
+		if n < 5 && notYet[FaultKind(kind)] == "" { // seals are rare on purpose
 			t.Errorf("%s happened %d times", FaultKind(kind), n)
 		}
 	}
-	for kind, n := range sum.Messages[1:] {
+	for kind, n := range sum.Messages[1 : paxos.MsgBehind+1] {
 		if n < 10 {
 			t.Errorf("messages of kind %d were sent %d times", kind+1, n)
 		}
@@ -96,6 +98,9 @@ func TestEverythingHappens(t *testing.T) {
 		if sum.Fates[f] < 3 {
 			t.Errorf("%s was the fate of %d operations", f, sum.Fates[f])
 		}
+	}
+	if sum.ReadsInTrouble < 1000 || sum.Quarantined < 10 || sum.Stopped < 3 {
+		t.Errorf("%d reads in trouble, %d nodes quarantined, %d servers stopped for good", sum.ReadsInTrouble, sum.Quarantined, sum.Stopped)
 	}
 	if sum.BatchesLost < 100 || sum.Takeovers < 300 || sum.Undecided > 0 {
 		t.Errorf("%d batches lost, %d takeovers, %d histories undecided", sum.BatchesLost, sum.Takeovers, sum.Undecided)

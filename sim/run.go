@@ -3,9 +3,10 @@ package sim
 import (
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
-	"physalia/paxos"
+	"physalia/client/route"
 )
 
 // Report is what a run came to.
@@ -15,7 +16,7 @@ type Report struct {
 	Trace     uint64        // fingerprint of everything that happened
 	Simulated time.Duration // how long the run was for those in it
 	Events    int           // of the simulation
-	Messages  [paxos.MsgBehind + 1]int
+	Messages  [256]int
 	Attempts  int // requests that clients sent
 	Slots     int // chosen
 	// Takeovers counts the ballots in which somebody led a cell. The first is among them, and, since nobody leads after a
@@ -25,7 +26,20 @@ type Report struct {
 	BatchesLost int // by crashes
 	Fates       [useless + 1]int
 	Faults      [faultKinds]int
+	Coverage    Coverage
 	Undecided   int // histories whose linearizability took too long to decide
+	Quarantined int // nodes that went out of service, as they must when they are damaged
+	Stopped     int // servers that stopped for good, as they must when their disk is damaged
+	Moves       int // replacements of members that were begun
+	RolledBack  int // disks
+	Moved       int // and that came about, as a manager saw
+	// ReadsInTrouble counts the linearizable and stale reads that were answered while a fault was in force: there staleness
+	// would show.
+	ReadsInTrouble int
+	Locks          int                       // locks taken
+	LeaseEnds      [route.HoldClosed + 1]int // as their holders saw them
+	BlockOps       int                       // operations that the block store acknowledged
+	Records        int                       // changes of volume records that were acknowledged
 }
 
 // String shows the figures of a run in one line.
@@ -39,20 +53,26 @@ func (r *Report) String() string {
 		r.BatchesLost, r.Attempts, r.Fates[answered], r.Fates[refused], r.Fates[unknown], r.Fates[void], r.Trace)
 }
 
-// Describe shows a failed run: what does not hold, its figures, and the line that replays it with a log of every event.
+// Describe shows a failed run: what does not hold, its figures, what the schedule had switched on, and the line that
+// replays it with a log of every event.
 func (r *Report) Describe() string {
-	return fmt.Sprintf("FAIL %v\n%v\nreplay: go test ./sim -v -run TestReplay -schedule='%v'", r.Failure, r, r.Schedule)
+	return fmt.Sprintf("FAIL %v\n  %v\n  %v\n  replay: physalia sim replay --log --schedule '%v'", r.Failure, r, r.Schedule.Swarm(), r.Schedule)
 }
 
 // Add adds the figures of another run; schedule, failure and trace stay.
 func (r *Report) Add(other *Report) {
 	r.Simulated += other.Simulated
 	for _, sum := range []struct{ to, from *int }{{&r.Events, &other.Events}, {&r.Attempts, &other.Attempts}, {&r.Slots, &other.Slots},
-		{&r.Takeovers, &other.Takeovers}, {&r.Crashes, &other.Crashes}, {&r.BatchesLost, &other.BatchesLost}, {&r.Undecided, &other.Undecided}} {
+		{&r.Takeovers, &other.Takeovers}, {&r.Crashes, &other.Crashes}, {&r.BatchesLost, &other.BatchesLost}, {&r.Undecided, &other.Undecided},
+		{&r.Locks, &other.Locks}, {&r.BlockOps, &other.BlockOps}, {&r.Records, &other.Records}, {&r.Quarantined, &other.Quarantined}, {&r.Stopped, &other.Stopped},
+		{&r.ReadsInTrouble, &other.ReadsInTrouble}, {&r.Moves, &other.Moves}, {&r.Moved, &other.Moved}, {&r.RolledBack, &other.RolledBack}} {
 		*sum.to += *sum.from
 	}
 	for i := range r.Messages {
 		r.Messages[i] += other.Messages[i]
+	}
+	for i := range r.LeaseEnds {
+		r.LeaseEnds[i] += other.LeaseEnds[i]
 	}
 	for i := range r.Fates {
 		r.Fates[i] += other.Fates[i]
@@ -60,6 +80,7 @@ func (r *Report) Add(other *Report) {
 	for i := range r.Faults {
 		r.Faults[i] += other.Faults[i]
 	}
+	r.Coverage.add(&other.Coverage)
 }
 
 // convergeTime is how long clients may need for their answers in a healed world.
@@ -70,12 +91,13 @@ func Run(p Schedule) *Report { return RunLogged(p, nil) }
 
 // RunLogged is Run, and writes down what happens, if log is not nil.
 func RunLogged(p Schedule, log io.Writer) *Report {
-	if err := p.check(); err != nil {
+	full := p.withDefaults()
+	if err := full.check(); err != nil {
 		panic(err)
 	}
-	w := newWorld(p)
+	w := newWorld(full)
 	w.trace.log = log
-	w.play()
+	w.playAll()
 	w.report.Schedule, w.report.Failure, w.report.Trace, w.report.Simulated = p, w.failure, w.trace.sum, w.now
 	for _, v := range w.cells {
 		w.report.Slots += len(v.log)
@@ -83,14 +105,36 @@ func RunLogged(p Schedule, log io.Writer) *Report {
 	return &w.report
 }
 
-// play runs the three phases of the package comment and asks the checkers. It stops at the first failure.
+// playAll is play, and makes a failure of a panic: a world that breaks must name its seed, too.
+func (w *World) playAll() {
+	defer func() {
+		if p := recover(); p != nil {
+			w.fail("panic", place{}, "%v", p)
+			if w.trace.log != nil {
+				w.trace.log.Write(debug.Stack())
+			}
+		}
+	}()
+	w.play()
+}
+
+// play runs the phases of the package comment and asks the checkers. It stops at the first failure.
 func (w *World) play() {
-	w.runUntil(w.plan.Span, never)
-	if w.failure != nil {
-		return
+	if w.runUntil(w.plan.Span, never); w.failure == nil {
+		w.end()
 	}
+}
+
+// end is what comes after the faults: healing, settling, the last power cut, and the verdict.
+func (w *World) end() {
 	w.heal()
 	if !w.converge("after healing") {
+		return
+	}
+	w.settling = true
+	settled := w.settle()
+	w.settling = false
+	if !settled || !w.converge("after settling") {
 		return
 	}
 	w.audit()
@@ -125,10 +169,15 @@ func (w *World) converge(when string) bool {
 	}
 	for _, c := range w.clients {
 		if c.current != nil {
-			w.fail("answered", "%s: %s %v waits for an answer after %d attempts", when, c.current.kind, c.current.request, c.current.attempts)
+			w.fail("answered", place{v: c.session.volume}, "%s: %s %v waits for an answer since %v", when, c.current.kind, c.current.request, c.current.called)
 		}
 	}
-	w.fail("answered", "%s: not everybody is done", when)
+	for _, l := range w.lockers {
+		if !l.done {
+			w.fail("answered", place{v: l.session.volume}, "%s: client %d does not get the lock, or its end", when, l.session.at)
+		}
+	}
+	w.fail("answered", place{}, "%s: not everybody is done", when)
 	return false
 }
 
@@ -139,17 +188,20 @@ func (w *World) quiet() bool {
 			return false
 		}
 	}
-	return true
+	return w.idle()
 }
 
 // audit sends a client to every cell that reads all keys. A sealed cell answers nothing any more.
 func (w *World) audit() {
 	for _, v := range w.cells {
-		if v.sealed {
+		if v.sealed || v.sealing {
 			continue
 		}
 		c := w.newClient(v, len(w.clients))
 		c.left, c.audit = 1, true
-		w.clients = append(w.clients, c)
+		c.begin()
 	}
 }
+
+// Answered is how many operations were answered.
+func (r *Report) Answered() int { return r.Fates[answered] }

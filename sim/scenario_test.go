@@ -83,7 +83,7 @@ func TestPowerCuts(t *testing.T) {
 		p.Faults = append(p.Faults, Fault{Kind: Crash, Who: 0x7f, At: at, For: 10 * millisecond})
 	}
 	r := play(t, p)
-	must(t, r.BatchesLost > 20, r)
+	must(t, r.BatchesLost > 5, r)
 }
 
 // A standing proposer is replaced; when it goes on, it does not know, and must not answer reads from the past.
@@ -106,13 +106,6 @@ func TestAnyFourOfSevenSuffice(t *testing.T) {
 			play(t, p)
 		}
 	}
-}
-
-func (s Servers) count() (n int) {
-	for ; s != 0; s &= s - 1 {
-		n++
-	}
-	return n
 }
 
 // A cell is sealed while its proposer is cut off with writes under way: nothing follows the seal (rule 15).

@@ -3,9 +3,9 @@ package sim
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
-	"slices"
 	"time"
+
+	"physalia/paxos"
 )
 
 // Schedule is everything that a run depends on. It is plain data: the text of String, given to Parse, replays the run.
@@ -26,60 +26,45 @@ type Schedule struct {
 	Turn    time.Duration // a server lets inputs gather for up to that long
 	Idle    time.Duration // nodes go cold after
 	Faults  []Fault       // in any order
-	Dead    Servers       // stay down when the rest is healed; at most three of any cell
+	Dead    Servers       // stay down when the rest is healed, as far as every cell keeps four members
+
+	// People beside the clients; zero is nobody.
+	Lockers   int  `json:",omitempty"` // per cell, who compete for one lock
+	Recorders int  `json:",omitempty"` // per cell, who change one volume record
+	Crowd     int  `json:",omitempty"` // quick writes to every cell, so that it forgets old outcomes
+	Reads     int  `json:",omitempty"` // percent of the operations of clients that are linearizable reads, beside the usual ones
+	Store     bool `json:",omitempty"` // a block store on the first cell
+
+	// Knobs. Zero stands for the default of withDefaults.
+	Window    int           `json:",omitempty"` // ring positions, at least twice Alpha
+	Skew      int           `json:",omitempty"` // clocks differ from real time by up to that many thousandths of their rate
+	Heartbeat time.Duration `json:",omitempty"` // between two
+	Liveness  time.Duration `json:",omitempty"` // a peer that was silent for so long counts as dead
+	Nudge     time.Duration `json:",omitempty"` // first pause before what may have been lost is repeated
+	Notice    time.Duration `json:",omitempty"` // before members are told what is chosen without a next write
+	Attempt   time.Duration `json:",omitempty"` // a client's patience with one server
+	Backoff   time.Duration `json:",omitempty"` // a client's shortest pause; the longest is 16 times that
+	Patience  time.Duration `json:",omitempty"` // a client's patience with a call, until everything is healed
 }
 
-// FaultKind says what happens.
-type FaultKind uint8
-
-// The kinds of faults; each says which fields of Fault it uses beside At and Who. All but a crash end after For.
-const (
-	Crash       FaultKind = iota // For, Keep: the servers die at once and come back after For
-	Ambush                       // For, Keep, Share: each dies when its next Accept has reached Share peers
-	Cut                          // Others: one-way; nothing gets from Who to the others
-	Deafen                       // Others: one-way; nothing gets from the others to Who
-	Isolate                      // Others: both ways
-	Pause                        // the servers stand still, their inboxes fill
-	SlowDisk                     // Delay: their syncs take that much longer
-	Lossy                        // Share: percent of all packets lost
-	Stormy                       // Share, Delay: percent of all packets twice, all up to Delay longer
-	LostReplies                  // Share: percent of the replies to clients lost
-	Duel                         // clients of Cell turn to each of Who as if nobody led
-	Seal                         // Cell: somebody has it sealed
-	faultKinds
-)
-
-var faultNames = [...]string{"crash", "ambush", "cut", "deafen", "isolate", "pause", "slow disk", "lossy", "stormy",
-	"lost replies", "duel", "seal"}
-
-// String names the kind.
-func (k FaultKind) String() string { return faultNames[k] }
-
-// MarshalText writes the name.
-func (k FaultKind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
-
-// UnmarshalText reads the name.
-func (k *FaultKind) UnmarshalText(name []byte) error {
-	i := slices.Index(faultNames[:], string(name))
-	if i < 0 {
-		return fmt.Errorf("sim: no fault is called %q", name)
+// withDefaults returns a schedule with all knobs set. Whatever is large in production is small here, so that floors move,
+// batches fill, nodes go cold and clients give up often.
+func (p Schedule) withDefaults() Schedule {
+	if p.Window == 0 {
+		p.Window = 16
 	}
-	*k = FaultKind(i)
-	return nil
-}
-
-// Fault is one thing that goes wrong.
-type Fault struct {
-	Kind     FaultKind
-	At       time.Duration // since the beginning
-	For      time.Duration
-	Who      Servers
-	Proposer bool    // Who includes the server that leads Cell when it happens
-	Others   Servers // the other side of a cut; empty: everybody who is not in Who
-	Cell     int
-	Keep     int // percent of the un-synced batches that survive
-	Share    int
-	Delay    time.Duration
+	for _, knob := range []struct {
+		value *time.Duration
+		usual time.Duration
+	}{
+		{&p.Heartbeat, 40 * time.Millisecond}, {&p.Liveness, 150 * time.Millisecond}, {&p.Nudge, 20 * time.Millisecond},
+		{&p.Notice, 60 * time.Millisecond}, {&p.Attempt, 100 * time.Millisecond}, {&p.Backoff, 2 * time.Millisecond}, {&p.Patience, time.Second},
+	} {
+		if *knob.value == 0 {
+			*knob.value = knob.usual
+		}
+	}
+	return p
 }
 
 // Servers is a set of servers, by number from 0 on.
@@ -111,7 +96,8 @@ func Parse(text string) (Schedule, error) {
 	if err := json.Unmarshal([]byte(text), &p); err != nil {
 		return p, fmt.Errorf("sim: not a schedule: %w", err)
 	}
-	return p, p.check()
+	full := p.withDefaults()
+	return p, full.check()
 }
 
 // check bounds a schedule from outside.
@@ -119,14 +105,23 @@ func (p *Schedule) check() error {
 	switch {
 	case p.Servers < jurySize || p.Servers > serversMax:
 		return fmt.Errorf("sim: %d servers, allowed are %d to %d", p.Servers, jurySize, serversMax)
-	case p.Cells < 1 || p.Cells > 3 || p.Alpha < 1 || p.Alpha > ringPositions/2 || p.Batch < 1:
-		return fmt.Errorf("sim: %d cells, alpha %d, batch %d: allowed are 1 to 3, 1 to %d, 1 or more", p.Cells, p.Alpha, p.Batch, ringPositions/2)
+	case p.Cells < 1 || p.Cells > 3 || p.Batch < 1:
+		return fmt.Errorf("sim: %d cells, batch %d: allowed are 1 to 3, 1 or more", p.Cells, p.Batch)
+	case p.Alpha < 1 || p.Window < paxos.WindowMin || p.Window > paxos.WindowMax || p.Window < 2*p.Alpha:
+		return fmt.Errorf("sim: alpha %d, window %d: allowed are windows of %d to %d, at least twice alpha", p.Alpha, p.Window, paxos.WindowMin, paxos.WindowMax)
+	case p.Skew < 0 || p.Skew > 500 || p.Loss < 0 || p.Twice < 0 || p.Span <= 0 || p.Sync < 0 || p.Turn < 0 || p.Spread < 0:
+		return fmt.Errorf("sim: skew %d, loss %d, twice %d, span %v: out of range", p.Skew, p.Loss, p.Twice, p.Span)
+	case min(p.Heartbeat, p.Liveness, p.Nudge, p.Notice, p.Attempt, p.Backoff, p.Patience) < time.Microsecond:
+		return fmt.Errorf("sim: a knob is below a microsecond: %v", p)
 	case p.Clients < 1 || p.Ops < 1 || p.Cells*p.Clients > 12 || p.Clients*p.Ops > opsMax:
 		return fmt.Errorf("sim: %d clients per cell with %d operations each", p.Clients, p.Ops)
 	}
+	if p.Reads < 0 || p.Lockers < 0 || p.Recorders < 0 || p.Crowd < 0 || p.Cells*(p.Clients+p.Lockers+p.Recorders) > sessionsMax || p.Crowd > crowdMax {
+		return fmt.Errorf("sim: %d lockers, %d recorders, a crowd of %d: too many", p.Lockers, p.Recorders, p.Crowd)
+	}
 	for _, f := range p.Faults {
-		if f.Kind >= faultKinds || f.Cell < 0 || f.Cell >= p.Cells || f.Keep < 0 || f.Keep > 100 || f.At < 0 || f.For < 0 || f.Delay < 0 {
-			return fmt.Errorf("sim: fault out of range: %+v", f)
+		if err := f.check(p); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -136,12 +131,5 @@ func (p *Schedule) check() error {
 // that Expired needs no excuse here (node/core tests it).
 const opsMax = 100
 
-// Source draws numbers from 0 to n-1; a seed is one, a generator of test cases is another.
-type Source interface{ Draw(what string, n int) int }
-
-// SeedSource draws from a seed.
-func SeedSource(seed uint64) Source { return seedSource{rand.New(rand.NewPCG(seed, 1))} }
-
-type seedSource struct{ dice *rand.Rand }
-
-func (s seedSource) Draw(_ string, n int) int { return s.dice.IntN(n) }
+// crowdMax bounds the writes of a crowd.
+const crowdMax = 1000

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -19,29 +20,46 @@ type server struct {
 	at      int
 	id      cell.ServerID
 	dice    *rand.Rand
+	time    clock
+	boot    uint64         // count of starts, as its directory has it
 	life    int            // counts starts; what was planned in an earlier life does not happen
-	began   time.Duration  // when this life began; the core's clock starts there
 	core    *core.Core     // nil while it is down
 	model   *storage.Model // of this life
 	image   *storage.Image // what the disk holds while it is down
 	decoder peer.Decoder
 	inbox   inbox
-	turning bool // a turn is planned
+	spare   inbox // empty; what the inbox gets in exchange for what it holds, as in package node
+	turning bool  // a turn is planned
 	syncing bool
 	slow    time.Duration // every sync takes that much longer
+	stalled int           // faults that hold its syncs up now
+	heldUp  func()        // the end of a sync that is held up
 	paused  int           // pauses that hold now
 	ambush  *ambush       // crashes it at a bad moment
+	owner   cell.ServerID // whose directory it has, as the superblock in it says
+	damaged string        // how its disk, or a node of it, was damaged; empty: never
+	stopped bool          // it stopped by itself, for good
 }
 
 // inbox is what waits for a turn. It is unbounded here; what a full one does is the business of package node.
 type inbox struct {
 	durable  storage.BatchNumber
 	loaded   []loaded
-	heard    []cell.ServerID
-	messages []core.PeerMessage
+	signs    []func(*core.Core) error // heartbeats and forwarded requests
+	packets  []packet
 	calls    []func(*core.Core)
 	requests []*core.Request
 	tick     bool
+}
+
+// emptied is the inbox without what it held; its memory is used again.
+func (in *inbox) emptied() inbox {
+	clear(in.packets)
+	clear(in.calls)
+	clear(in.requests)
+	clear(in.loaded)
+	clear(in.signs)
+	return inbox{loaded: in.loaded[:0], signs: in.signs[:0], packets: in.packets[:0], calls: in.calls[:0], requests: in.requests[:0]}
 }
 
 type loaded struct {
@@ -56,27 +74,24 @@ type ambush struct {
 	fault *Fault
 }
 
-// How often, and how long, servers do things.
-const (
-	tickEvery      = 20 * time.Millisecond
-	heartbeatEvery = 40 * time.Millisecond
-	livenessPeriod = 150 * time.Millisecond
-	nudgeAfter     = 20 * time.Millisecond
-	nudgeMax       = 400 * time.Millisecond
-	noticeAfter    = 60 * time.Millisecond
-	ringPositions  = 16
-)
+// tickEvery is between two ticks of a server.
+const tickEvery = 20 * time.Millisecond
 
 // config is small wherever production is large, so that floors move, batches fill and nodes go cold often.
 func (s *server) config() core.Config {
-	cfg := core.Default()
-	cfg.Server, cfg.Boot, cfg.Recovered = s.id, uint64(s.life), s.model.Recovered()
-	cfg.Window, cfg.BatchCommands, cfg.IdleAfter = ringPositions, s.world.plan.Batch, s.world.plan.Idle
-	cfg.LivenessPeriod, cfg.NudgeAfter, cfg.NudgeMax, cfg.NoticeAfter = livenessPeriod, nudgeAfter, nudgeMax, noticeAfter
+	cfg, p := core.Default(), &s.world.plan
+	cfg.Server, cfg.Boot, cfg.Recovered = s.id, s.boot, s.model.Recovered()
+	cfg.Window, cfg.BatchCommands, cfg.IdleAfter = p.Window, p.Batch, p.Idle
+	cfg.LivenessPeriod, cfg.NudgeAfter, cfg.NudgeMax, cfg.NoticeAfter = p.Liveness, p.Nudge, 20*p.Nudge, p.Notice
+	cfg.SupportPeriod, cfg.HeartbeatEvery, cfg.MemoryEvery = p.Liveness, p.Heartbeat, 3*p.Heartbeat
 	cfg.Dice = s.dice
 	cfg.Events = core.Events{
 		Quarantined: func(id cell.ID, why string) {
-			s.world.fail("health", "%s took its node of %s out of service: %s", s.id, id, why)
+			if s.damaged == "" {
+				s.world.fail("health", place{s: s, v: s.world.cellNamed(id)}, "it took its node out of service: %s", why)
+			}
+			s.world.trace.note(s.world.now, "%s quarantines %s: %s", s.id, id, why)
+			s.world.report.Quarantined++
 		},
 		Applied: func(id cell.ID, i cell.Incarnation, d *paxos.Delivery) {
 			s.world.watchApplied(s, s.world.cellNamed(id), d)
@@ -85,12 +100,17 @@ func (s *server) config() core.Config {
 	return cfg
 }
 
-// start boots the server from its image. Its clock starts anywhere, so that a time that survived a restart would show.
+// start boots the server from its image.
 func (s *server) start() {
 	s.life++
+	if s.owner != s.id { // node/datadir refuses to open it
+		s.retire(errForeign)
+		return
+	}
+	s.boot++
 	s.inbox = inbox{}
-	s.turning, s.syncing, s.ambush = false, false, nil
-	s.began = s.world.now - between(s.dice, time.Hour)
+	s.turning, s.syncing, s.ambush, s.heldUp = false, false, nil, nil
+	s.time.restart(s.world.now, s.dice)
 	s.model = storage.OpenModel(s.image, s)
 	s.core = core.New(s.config(), s.clock(), storage.GetBatch)
 	for _, other := range s.world.servers {
@@ -102,7 +122,19 @@ func (s *server) start() {
 }
 
 // clock is the server's own monotonic clock.
-func (s *server) clock() time.Duration { return s.world.now - s.began }
+func (s *server) clock() time.Duration { return s.time.at(s.world.now) }
+
+// retire is what a server does that cannot go on: it stops, for good. Only one whose disk was damaged may do that.
+func (s *server) retire(err error) {
+	if s.damaged == "" {
+		s.world.fail("health", place{s: s}, "it cannot go on: %v", err)
+		return
+	}
+	s.world.trace.note(s.world.now, "%s stops for good: %v", s.id, err)
+	s.world.report.Stopped++
+	s.stopped = true
+	s.crash(100)
+}
 
 // crash kills the server; of the batches that are not synced the given percentage survives.
 func (s *server) crash(keep int) {
@@ -116,7 +148,7 @@ func (s *server) crash(keep int) {
 	s.world.report.Crashes++
 	s.world.report.BatchesLost += int(s.model.Last() - n)
 	s.image = s.model.Crash(n)
-	s.core, s.model = nil, nil
+	s.core, s.model, s.heldUp = nil, nil, nil
 	s.life++
 }
 
@@ -134,7 +166,7 @@ func (s *server) whileAlive(after time.Duration, do func()) {
 func (s *server) tick() {
 	s.inbox.tick = true
 	s.wake()
-	s.whileAlive(tickEvery, s.tick)
+	s.whileAlive(s.time.real(tickEvery), s.tick)
 }
 
 // wake plans a turn.
@@ -154,9 +186,11 @@ func (s *server) turn() {
 		return
 	}
 	in := s.inbox
-	s.inbox = inbox{}
-	if err := s.feed(&in); err != nil {
-		s.world.fail("health", "%s cannot go on: %v", s.id, err)
+	s.inbox = s.spare
+	err := s.feed(&in)
+	s.spare = in.emptied()
+	if err != nil {
+		s.retire(err)
 		return
 	}
 	out := s.core.Flush()
@@ -167,6 +201,9 @@ func (s *server) turn() {
 	for i := range out.Loads {
 		s.model.Read(out.Loads[i].ID, out.Loads[i].Ranges...)
 		s.whileAlive(between(s.dice, s.world.plan.Sync), func() { s.model.Pump() })
+	}
+	for i := range out.Beats {
+		s.world.beat(s, &out.Beats[i])
 	}
 	if s.send(out) {
 		return // it died over it
@@ -191,11 +228,17 @@ func (s *server) feed(in *inbox) error {
 			return err
 		}
 	}
-	for _, id := range in.heard {
-		c.Heard(id)
+	for _, f := range in.signs {
+		if err := f(c); err != nil {
+			return err
+		}
 	}
-	for i := range in.messages {
-		c.OnPeer(&in.messages[i])
+	for i := range in.packets {
+		p := &in.packets[i]
+		c.OnFrame(p.from, p.boot, p.lane, p.durable)
+		for j := range p.messages {
+			c.OnPeer(&p.messages[j])
+		}
 	}
 	for _, f := range in.calls {
 		f(c)
@@ -224,21 +267,52 @@ func (s *server) send(out *core.Output) bool {
 	return false
 }
 
-// sync is a group commit: it makes what is committed by now durable after a while; what is committed meanwhile waits for the next sync.
+// sync is a group commit: it makes what is committed by now durable after a while; what is committed meanwhile waits for
+// the next sync. While the disk is stalled no sync ends.
 func (s *server) sync() {
 	if s.syncing {
 		return
 	}
 	s.syncing = true
 	through := s.model.Last()
-	s.whileAlive(s.slow+between(s.dice, s.world.plan.Sync), func() {
+	end := func() {
 		s.syncing = false
 		s.model.Sync(through)
 		if s.model.Last() > through {
 			s.sync()
 		}
+	}
+	s.whileAlive(s.slow+between(s.dice, s.world.plan.Sync), func() {
+		if s.stalled > 0 {
+			s.heldUp = end
+			return
+		}
+		end()
 	})
 }
+
+// release ends a stall.
+func (s *server) release() {
+	s.stalled = 0
+	if end := s.heldUp; end != nil {
+		s.heldUp = nil
+		end()
+	}
+}
+
+// breakDisk lets a write fail: the server stops at once, and comes back when somebody has replaced the controller.
+func (s *server) breakDisk(f *Fault) {
+	if s.core != nil {
+		s.model.Fail(errBroken)
+		s.crash(f.Keep)
+		s.world.after(f.For, func() { s.world.revive(s) })
+	}
+}
+
+var (
+	errBroken  = errors.New("the disk is broken")
+	errForeign = errors.New("the data directory belongs to another server")
+)
 
 // Durable implements storage.Sink.
 func (s *server) Durable(n storage.BatchNumber) {
@@ -252,8 +326,10 @@ func (s *server) ReadDone(id storage.ReadID, pairs []storage.Pair, err error) {
 	s.wake()
 }
 
-// Failed implements storage.Sink; the model fails only when it is told to, and nobody does.
-func (s *server) Failed(err error) { panic(fmt.Sprintf("disk of %s: %v", s.id, err)) }
+// Failed implements storage.Sink. The model fails only when breakDisk tells it to, and that stops the server.
+func (s *server) Failed(err error) {
+	s.world.trace.note(s.world.now, "%s: %v", s.id, err)
+}
 
 // call is a request on its way, and where its answer goes. Replies are encoded and decoded as on the wire.
 type call struct {

@@ -2,7 +2,6 @@ package sim
 
 import (
 	"fmt"
-	"hash/fnv"
 	"math/rand/v2"
 	"time"
 
@@ -15,44 +14,68 @@ import (
 
 // World is a colony with its clients, its weather and its watchers. It has one owner and one thread.
 type World struct {
-	plan     Schedule
-	now      time.Duration
-	queue    queue
-	trace    trace
-	net      network
-	servers  []*server
-	cells    []*volume
-	clients  []*client
-	ops      []*op
-	checkers []*checker
-	report   Report
-	failure  *Failure
-	healed   bool
+	plan      Schedule
+	now       time.Duration
+	queue     queue
+	trace     trace
+	net       network
+	servers   []*server
+	cells     []*volume
+	clients   []*client
+	grants    []grant
+	holds     []hold
+	lockers   []*locker // these and those below are the people of people.go
+	crowds    []*crowd
+	store     *store // nil: there is none
+	gone      []loss // leases of which lockers were told that they are over
+	recorders []*recorder
+	ops       []*op
+	checkers  []*checker
+	report    Report
+	failure   *Failure
 
+	sessions    int // clients so far
+	faults      int // in force
 	lostReplies int // percent of the replies to clients
+	noControl   int // faults that keep discovery from answering
+	healed      bool
+	settling    bool
+	dead        Servers // stay down now that everything is healed
 }
 
 // volume is a cell of the world, with what the watchers know of it.
 type volume struct {
-	at      int
-	id      cell.ID
-	members []*server
-	found   wire.Founding
-	created [serversMax]bool // servers that said so
-	log     []paxos.Entry
-	history *history          // of log, made when the run is over
-	audited *[len(keys)]int64 // what the newest audit read
-	led     paxos.Ballot      // the highest in which somebody led
-	sealed  bool              // a client was told so
+	at       int
+	id       cell.ID
+	members  []*server // the jury, as the newest configuration has it that anybody has come to
+	found    wire.Founding
+	jury     *paxos.Configuration // of members; nil until the first is seen
+	juryAt   paxos.Slot           // that had been applied by then
+	routed   wire.Route           // what discovery knows
+	created  [serversMax]bool     // servers that said so
+	log      []paxos.Entry
+	history  *history          // of log, made when the run is over
+	audited  *[len(keys)]int64 // what the newest audit read
+	led      paxos.Ballot      // the highest in which somebody led
+	job      *replacement      // the newest, nil: none so far
+	managers int               // who have worked at one
+	sealing  bool              // somebody has it sealed
+	sealed   bool              // a client was told so
+
+	poisoned    int     // a slot, zero: none
+	poisonedFor Servers // who panics when they apply it
+	poisonOld   bool    // they do not panic: they are of an older version, and do not understand it
 }
 
 // newWorld builds everything and plans the first events; nothing has happened yet.
 func newWorld(plan Schedule) *World {
+	plan = plan.withDefaults()
 	w := &World{plan: plan}
 	w.net = network{dice: w.stream("network"), loss: plan.Loss, twice: plan.Twice, spread: plan.Spread, split: plan.Split}
 	for i := range plan.Servers {
 		s := &server{world: w, at: i, id: cell.ServerID(fmt.Sprintf("s%d", i+1)), dice: w.stream(fmt.Sprintf("server %d", i))}
 		s.image = storage.NewModel(s).Crash(0)
+		s.owner, s.time = s.id, w.newClock(s.dice)
 		w.servers = append(w.servers, s)
 	}
 	w.checkers = newCheckers(w)
@@ -67,13 +90,13 @@ func newWorld(plan Schedule) *World {
 			w.create(v, s)
 		}
 		for i := range plan.Clients {
-			w.clients = append(w.clients, w.newClient(v, i))
+			w.newClient(v, i).begin()
 		}
 	}
+	w.people()
 	for i := range plan.Faults {
 		w.after(plan.Faults[i].At, func() { w.strike(&w.plan.Faults[i]) })
 	}
-	w.heartbeats()
 	return w
 }
 
@@ -86,17 +109,14 @@ func (w *World) newVolume(i int) *volume {
 		v.members = append(v.members, s)
 		v.found.Members = append(v.found.Members, wire.Founder{Node: uint64(n + 1), Server: s.id, ClientAddr: string(s.id)})
 	}
+	v.routed = wire.Route{Cell: v.id, Incarnation: v.found.Incarnation, Configuration: 1, Members: v.found.Members}
 	return v
 }
 
 const jurySize = 7
 
 // stream is a source of dice for one purpose, so that one purpose's appetite does not change another's luck.
-func (w *World) stream(purpose string) *rand.Rand {
-	h := fnv.New64a()
-	h.Write([]byte(purpose))
-	return rand.New(rand.NewPCG(w.plan.Seed, h.Sum64()))
-}
+func (w *World) stream(purpose string) *rand.Rand { return childStream(w.plan.Seed, purpose) }
 
 // after plans something; it happens whatever becomes of those who planned it.
 func (w *World) after(d time.Duration, do func()) { w.queue.add(w.now+d, do) }
@@ -126,14 +146,14 @@ func never() bool { return false }
 
 // create is the control plane of this world: it asks a server to create its node of a cell, again and again until it says that it did.
 func (w *World) create(v *volume, s *server) {
-	if v.created[s.at] {
-		return
+	if v.created[s.at] || s.damaged != "" {
+		return // a node that was once there, and is gone with a disk, is never planned again (rule 4)
 	}
 	if s.core != nil {
 		c := &call{method: wire.MethodCreateNodes, answer: func(result []byte, err *cell.Error) {
 			var m wire.Outcomes
 			if err != nil || wire.Unmarshal(result, &m) != nil {
-				w.fail("health", "%s answered a creation with %v", s.id, err)
+				w.fail("health", place{s: s, v: v}, "it answered a creation with %v", err)
 				return
 			}
 			v.created[s.at] = v.created[s.at] || m.Outcomes[0].Err == nil
@@ -150,7 +170,7 @@ func (w *World) create(v *volume, s *server) {
 func (w *World) proposer(v *volume) *server {
 	var best *server
 	var ballot paxos.Ballot
-	for _, s := range v.members {
+	for _, s := range w.servers {
 		if s.core == nil {
 			continue
 		}

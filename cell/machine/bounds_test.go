@@ -182,12 +182,28 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		"left over bytes":       append(bytes.Clone(good), 0),
 		"an unknown operation":  encode(cell.Txn{Then: []cell.Op{{Kind: 6, Key: "k"}}}),
 		"operation zero":        encode(cell.Txn{Then: []cell.Op{{Key: "k"}}}),
-		"an unknown target":     encode(cell.Txn{If: []cell.Condition{{Key: "k", Target: 6, Compare: cell.Equal}}}),
+		"an unknown target":     encode(cell.Txn{If: []cell.Condition{{Key: "k", Target: cell.OnHeld + 1, Compare: cell.Equal}}}),
 		"an unknown comparison": encode(cell.Txn{If: []cell.Condition{{Key: "k", Target: cell.OnVersion, Compare: 7}}}),
 		"existence with order":  encode(cell.Txn{If: []cell.Condition{{Key: "k", Target: cell.OnExistence, Compare: cell.Less}}}),
 		"a key out of bounds":   encode(get(strings.Repeat("k", cell.KeyBytesMax+1))),
 		"a value out of bounds": encode(put("k", cell.Bytes(make([]byte, cell.ValueBytesMax)))),
 		"too many operations":   encode(tooMany), "a put of nothing": encode(put("k", cell.Value{})),
+	}
+	for name, c := range map[string]wire.Command{
+		"an unknown kind":         {Kind: wire.CommandExpire + 1, Lease: cell.LeaseOp{ID: 1}},
+		"a grant without time":    {Kind: wire.CommandGrant},
+		"a grant for too long":    {Kind: wire.CommandGrant, Lease: cell.LeaseOp{TTL: cell.LeaseTTLMax + 1}},
+		"a grant of a name":       {Kind: wire.CommandGrant, Lease: cell.LeaseOp{ID: 7, TTL: cell.LeaseTTLMin}},
+		"a long label":            {Kind: wire.CommandGrant, Lease: cell.LeaseOp{TTL: cell.LeaseTTLMin, Label: strings.Repeat("l", cell.LeaseLabelBytesMax+1)}},
+		"a keep-alive of nothing": {Kind: wire.CommandKeepAlive},
+		"a revoke that counts":    {Kind: wire.CommandRevoke, Lease: cell.LeaseOp{ID: 1, Renewals: 1}},
+		"a client's expiry":       {Kind: wire.CommandExpire, Request: request(1, 1, 0), Lease: cell.LeaseOp{ID: 1}},
+		"another lease's expiry":  {Kind: wire.CommandExpire, Request: cell.Request{Client: cell.LogClient, Sequence: 2}, Lease: cell.LeaseOp{ID: 1}},
+		"the log's transaction":   {Request: cell.Request{Client: cell.LogClient}, Txn: put("k", cell.Int(2))},
+		"a transaction's lease":   {Txn: put("k", cell.Int(2)), Lease: cell.LeaseOp{ID: 1}},
+		"a keep-alive that puts":  {Kind: wire.CommandKeepAlive, Txn: put("k", cell.Int(2)), Lease: cell.LeaseOp{ID: 1}},
+	} {
+		commands[name] = c.Append(nil)
 	}
 	before := h.Snapshot(nil)
 	for name, c := range commands {

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,9 +27,14 @@ func TestSameLogSameBytes(t *testing.T) {
 		var sent []wire.Command
 		for i := range rapid.IntRange(1, 60).Draw(t, "commands") {
 			c := wire.Command{Request: request(byte(i%3), uint64(i), a.Revision()), Txn: drawTxn(t)}
+			if rapid.IntRange(0, 3).Draw(t, "lease command") == 0 {
+				c = drawLeaseCommand(t, a, c.Request)
+			}
 			switch rapid.IntRange(0, 9).Draw(t, "step") {
 			case 0:
-				c.Request.Since = 0
+				if c.Kind != wire.CommandExpire {
+					c.Request.Since = 0
+				}
 			case 1:
 				if len(sent) > 0 {
 					c = rapid.SampledFrom(sent).Draw(t, "again")
@@ -77,6 +83,7 @@ func TestHashTellsStatesApart(t *testing.T) {
 		"revision": {get("k")}, "value": {put("k", cell.Int(1))}, "other value": {put("k", cell.Int(2))},
 		"type": {put("k", cell.String("1"))}, "bytes": {put("k", cell.Bytes([]byte("1")))}, "key": {put("l", cell.Int(1))},
 		"version": {put("k", cell.Int(0)), put("k", cell.Int(1))}, "deleted": {put("k", cell.Int(1)), del("k")},
+		"sign": {put("k", bigOf(70, 0))}, "other sign": {put("k", negative(bigOf(70, 0)))}, "true": {put("k", cell.Bool(true))},
 	} {
 		h := newHost(t)
 		for _, txn := range log {
@@ -106,7 +113,13 @@ func goldenLog(t *testing.T) *host {
 	h.send(request(7, 1, h.Revision()), cell.Txn{})
 	h.do(cell.Txn{If: []cell.Condition{{Key: "none", Target: cell.OnExistence, Compare: cell.Equal}}, Else: scan("old/", "", 2).Then})
 	h.must(del("true"))
-	for i := range cell.WindowMax - 15 {
+	h.must(attach("leased", h.grant()))
+	h.keepAlive(h.Held()[0].ID)
+	h.must(attach("gone", h.grant()))
+	h.expire(h.Held()[1].ID, 0)
+	h.do(attach("none", 1))
+	h.revoke(1)
+	for i := range cell.WindowMax - 22 {
 		h.must(put("int", cell.Int(int64(i))))
 	}
 	return h
@@ -158,7 +171,8 @@ func TestRestoreRefusesDamage(t *testing.T) {
 	}
 	big := cell.OpResult{Entry: cell.Entry{Value: cell.Bytes(make([]byte, 9000))}}
 	medium := cell.OpResult{Entry: cell.Entry{Value: cell.Bytes(make([]byte, 8000))}}
-	for name, damage := range map[string]func(s *wire.CellState){
+	damages := leaseDamages()
+	maps.Copy(damages, map[string]func(s *wire.CellState){
 		"revision":            func(s *wire.CellState) { s.Revision++ },
 		"endless revision":    func(s *wire.CellState) { s.Revision = 1<<63 + 1 },
 		"floor":               func(s *wire.CellState) { s.Floor-- },
@@ -195,7 +209,8 @@ func TestRestoreRefusesDamage(t *testing.T) {
 				s.Entries = append(s.Entries, e)
 			}
 		},
-	} {
+	})
+	for name, damage := range damages {
 		s, err := wire.DecodeCellState(state)
 		if err != nil {
 			t.Fatal(err)
@@ -215,6 +230,29 @@ func TestRestoreRefusesDamage(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// leaseDamages are broken promises about leases.
+func leaseDamages() map[string]func(s *wire.CellState) {
+	return map[string]func(s *wire.CellState){
+		"lease of no time":   func(s *wire.CellState) { s.Leases[0].TTL = 0 },
+		"lease to come":      func(s *wire.CellState) { s.Leases[0].ID = cell.LeaseID(s.Revision + 1) },
+		"lease zero":         func(s *wire.CellState) { s.Leases[0].ID = 0 },
+		"endless renewals":   func(s *wire.CellState) { s.Leases[0].Renewals = 1 << 63 },
+		"key of no lease":    func(s *wire.CellState) { s.Leases = nil },
+		"key before a lease": func(s *wire.CellState) { leased(s).ModRevision = leased(s).CreateRevision },
+	}
+}
+
+// leased returns the key of the golden state that is attached to a lease, as if it was written when the lease was granted.
+func leased(s *wire.CellState) *cell.Entry {
+	for i := range s.Entries {
+		if e := &s.Entries[i]; e.Lease != 0 {
+			e.CreateRevision = cell.Revision(e.Lease)
+			return e
+		}
+	}
+	panic("no key is attached")
 }
 
 func aborted(item wire.Remembered, e cell.Error) wire.Remembered {

@@ -7,8 +7,8 @@ import (
 	"physalia/internal/wire"
 )
 
-// Machine is the state of one cell: keys, revision, window of outcomes. The zero Machine is an empty cell. It is not safe
-// for concurrent use. In memory a full window takes about 60 KB, each key about 100 bytes more than it counts.
+// Machine is the state of one cell: keys, leases, revision, window of outcomes. The zero Machine is an empty cell. It is not safe
+// for concurrent use. In memory a full window takes about 62 KB, each key about 100 bytes more than it counts.
 type Machine struct {
 	revision cell.Revision
 	store    store
@@ -17,12 +17,16 @@ type Machine struct {
 
 // Outcome is what became of one request. Exactly one of three things is true:
 //   - Err is nil: it was applied, and Result tells how;
-//   - Err is WrongType, TooLarge or Void: it was given a revision (Result.Revision) but changed no key, for good;
-//   - Err is Expired: it was not applied now; whether an earlier copy of it was is not known any more.
+//   - Err is WrongType, TooLarge, Void or, except for keep-alives and expiries, NoLease: it was given a revision (Result.Revision) but changed no key, for good;
+//   - Err is Expired: it was not applied now; whether an earlier copy of it was is not known any more. Or it is NoLease of
+//     a keep-alive, NoLease or Stale of an expiry: nothing was changed.
 type Outcome struct {
-	Request cell.Request
-	Result  cell.TxnResult
-	Err     *cell.Error
+	Request  cell.Request
+	Result   cell.TxnResult
+	Err      *cell.Error
+	Kind     wire.CommandKind // as in the command; CommandTxn when recalled
+	Lease    cell.LeaseID     // the lease that the command is about, or that it granted
+	Renewals uint64           // of a keep-alive: renewals of the lease, this one included
 }
 
 // New returns the machine of an empty cell at revision zero.
@@ -34,7 +38,7 @@ func (m *Machine) Revision() cell.Revision { return m.revision }
 // Keys returns the number of keys.
 func (m *Machine) Keys() int { return len(m.store.entries) }
 
-// Bytes returns what the keys count against cell.CellBytesMax.
+// Bytes returns what keys and leases count against cell.CellBytesMax.
 func (m *Machine) Bytes() int { return m.store.bytes }
 
 // Apply applies one logged command, an encoded wire.Command, and returns its outcome. The command may be reused
@@ -45,29 +49,63 @@ func (m *Machine) Apply(command []byte) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
-	if !c.Txn.IsResolve() {
-		if err := c.Txn.Check(); err != nil {
-			return Outcome{}, refuse("machine.apply", err)
-		}
+	if err := c.Check(); err != nil {
+		return Outcome{}, refuse("machine.apply", err)
 	}
 	return m.apply(&c), nil
 }
 
 // apply is Apply for a command that passed the gate; it is total.
 func (m *Machine) apply(c *wire.Command) Outcome {
+	switch c.Kind {
+	case wire.CommandKeepAlive:
+		return m.keepAlive(c)
+	case wire.CommandExpire:
+		return m.expire(c)
+	}
 	if out, ok := m.Recall(c.Request); ok {
 		out.Result.Complete(&c.Txn)
+		out.concerns(c)
 		return out
 	}
 	m.revision++
 	out := Outcome{Request: c.Request}
-	if c.Txn.IsResolve() {
+	switch {
+	case c.Kind == wire.CommandGrant:
+		out.Result, out.Err = fate(m.store.grant(&c.Lease, m.revision), m.revision)
+	case c.Kind == wire.CommandRevoke:
+		var err *cell.Error
+		if !m.store.end(c.Lease.ID) {
+			err = noLease("lease.revoke", c.Lease.ID)
+		}
+		out.Result, out.Err = fate(err, m.revision)
+	case c.Txn.IsResolve():
 		out.Result, out.Err = cell.TxnResult{Revision: m.revision}, abort(cell.Void, m.revision)
-	} else {
+	default:
 		out.Result, out.Err = m.store.transact(&c.Txn, m.revision)
 	}
 	m.window.remember(&out, c.Txn.Branch(out.Result.Succeeded))
+	out.concerns(c)
 	return out
+}
+
+// fate is the result of a command that has no results of its own.
+func fate(err *cell.Error, revision cell.Revision) (cell.TxnResult, *cell.Error) {
+	if err != nil {
+		return cell.TxnResult{Revision: revision}, err
+	}
+	return cell.TxnResult{Succeeded: true, Failed: -1, Revision: revision}, nil
+}
+
+// concerns says what a command was about, in the outcome that it had, now or before.
+func (o *Outcome) concerns(c *wire.Command) {
+	o.Kind = c.Kind
+	switch {
+	case c.Kind == wire.CommandRevoke:
+		o.Lease = c.Lease.ID
+	case c.Kind == wire.CommandGrant && o.Err == nil:
+		o.Lease = cell.LeaseID(o.Result.Revision)
+	}
 }
 
 // Read runs a transaction that only reads (cell.Txn.IsRead) on the state as applied so far. It changes nothing, and the
@@ -98,7 +136,7 @@ func (m *Machine) Recall(r cell.Request) (Outcome, bool) {
 		}
 		return out, true
 	}
-	if r.Since >= m.window.floor {
+	if r.Since >= m.window.floor || plantedNoFloor {
 		return Outcome{}, false
 	}
 	return Outcome{Request: r, Result: cell.TxnResult{Revision: m.revision}, Err: &cell.Error{

@@ -3,8 +3,6 @@ package machine
 import (
 	"fmt"
 
-	"github.com/cespare/xxhash/v2"
-
 	"physalia/cell"
 	"physalia/internal/wire"
 )
@@ -14,24 +12,14 @@ const revisionMax = 1 << 62
 
 // Snapshot appends the whole state to b, a wire.CellState, and returns the extended buffer. Equal states give equal
 // bytes on every node (M5). It takes time and space in proportion to the cell: a few hundred bytes for a
-// young cell, about 10 KB (8 us) once the window is full of small puts, never more than about 0.6 MB.
+// young cell, about 10 KB (20 us) once the window is full of small puts, never more than about 0.7 MB. A state that is no
+// longer what was applied to it (M6) is not written: it panics, and the node is out of service.
 func (m *Machine) Snapshot(b []byte) []byte {
-	s := wire.CellState{Revision: m.revision, Entries: m.store.entries, Floor: m.window.floor, Remembered: m.window.remembered()}
+	m.verify()
+	s := wire.CellState{Revision: m.revision, Entries: m.store.entries, Floor: m.window.floor, Remembered: m.window.remembered(),
+		Leases: m.store.leases}
 	return s.Append(b)
 }
-
-// Hash returns HashOf(Snapshot), for comparison between members (rule 19). It costs one Snapshot into a fresh buffer and
-// a pass over it (about 15 us for a small cell with a full window); compute it every Nth slot only, and where a snapshot
-// is at hand anyway, use HashOf.
-func (m *Machine) Hash() uint64 {
-	const perEntry, perOutcome = 16, 64 // generous, so that the buffer is allocated once
-	size := 64 + m.store.bytes + perEntry*len(m.store.entries) + perOutcome*len(m.window.remembered()) + m.window.bytes
-	return HashOf(m.Snapshot(make([]byte, 0, size)))
-}
-
-// HashOf is Hash of the machine that wrote these Snapshot bytes, xxhash64. Equal states have equal hashes; flipped bits and
-// diverged nodes show, malice does not.
-func HashOf(snapshot []byte) uint64 { return xxhash.Sum64(snapshot) }
 
 // Restore rebuilds the machine that wrote a snapshot; the snapshot may be reused afterwards. Anything that no machine of
 // this version can have written is an error, a *cell.Error of kind Quarantined: the node must stop as failed.
@@ -40,7 +28,7 @@ func Restore(state []byte) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Machine{revision: s.Revision, store: store{entries: s.Entries}}
+	m := &Machine{revision: s.Revision, store: store{entries: s.Entries, leases: s.Leases}}
 	if err := m.store.check(s.Revision); err != nil {
 		return nil, refuse("machine.restore", err)
 	}
@@ -65,10 +53,33 @@ func (s *store) check(revision cell.Revision) error {
 			return fmt.Errorf("entry %d: created at %d, modified at %d, version %d in a cell at revision %d",
 				i, e.CreateRevision, e.ModRevision, e.Version, revision)
 		}
+		if e.Lease != 0 && (uint64(e.Lease) >= uint64(e.ModRevision) || !s.held(e.Lease)) {
+			return fmt.Errorf("entry %d: modified at %d, attached to lease %d, which cannot be", i, e.ModRevision, uint64(e.Lease))
+		}
 		s.bytes += cost(e)
 	}
+	if err := s.checkLeases(revision); err != nil {
+		return err
+	}
 	if s.bytes > cell.CellBytesMax {
-		return fmt.Errorf("keys and values have %d bytes, allowed are %d", s.bytes, cell.CellBytesMax)
+		return fmt.Errorf("keys, values and leases have %d bytes, allowed are %d", s.bytes, cell.CellBytesMax)
+	}
+	s.sum = s.total()
+	return nil
+}
+
+// checkLeases does the same for leases.
+func (s *store) checkLeases(revision cell.Revision) error {
+	for i := range s.leases {
+		l := &s.leases[i]
+		grant := cell.LeaseOp{TTL: l.TTL, Label: l.Label}
+		if err := grant.CheckGrant(); err != nil {
+			return fmt.Errorf("lease %d: %w", uint64(l.ID), err)
+		}
+		if l.ID < 1 || cell.Revision(l.ID) > revision || l.Renewals > revisionMax {
+			return fmt.Errorf("lease %d, renewed %d times, in a cell at revision %d", uint64(l.ID), l.Renewals, revision)
+		}
+		s.bytes += leaseCost(l)
 	}
 	return nil
 }
@@ -80,7 +91,7 @@ func (w *window) restore(s *wire.CellState) error {
 		return fmt.Errorf("%d outcomes remembered after floor %d at revision %d", n, s.Floor, s.Revision)
 	}
 	w.floor, w.items = s.Floor, s.Remembered
-	w.marks = make([]uint32, 0, n)
+	w.marks, w.sums = make([]uint32, 0, n), make([]uint64, 0, n)
 	for i := range w.items {
 		item := &w.items[i]
 		if item.Result.Revision != w.floor+1+cell.Revision(i) {
@@ -93,6 +104,7 @@ func (w *window) restore(s *wire.CellState) error {
 			return fmt.Errorf("outcome of revision %d: request %v/%d occurs twice", item.Result.Revision, item.Client, item.Sequence)
 		}
 		w.marks = append(w.marks, mark(&item.Client, item.Sequence))
+		w.addSum(outcomeSum(item))
 		w.bytes += resultSize(item.Result.Results)
 	}
 	if w.bytes > cell.WindowBytesMax {
@@ -106,7 +118,7 @@ func checkOutcome(item *wire.Remembered) error {
 	r := &item.Result
 	if e := item.Err; e != nil {
 		k := e.Kind
-		if *e != (cell.Error{Kind: k}) || (k != cell.WrongType && k != cell.TooLarge && k != cell.Void) ||
+		if *e != (cell.Error{Kind: k}) || (k != cell.WrongType && k != cell.TooLarge && k != cell.Void && k != cell.NoLease) ||
 			r.Succeeded || r.Failed != 0 || len(r.Results) != 0 {
 			return fmt.Errorf("not an abort: %v with %d results", e, len(r.Results))
 		}

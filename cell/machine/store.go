@@ -7,12 +7,14 @@ import (
 	"physalia/cell"
 )
 
-// store holds the keys of a cell, sorted, in one slice. A cell has at most about 6,400 keys, so that an insertion moves
+// store holds the keys and leases of a cell; the keys sorted, in one slice. A cell has at most about 6,400 keys, so that an insertion moves
 // at most 512 KB and typically a few hundred bytes; lookups are a binary search over keys that lie side by side, and
 // snapshots and scans walk straight through.
 type store struct {
 	entries []cell.Entry // strictly ascending by key
-	bytes   int          // sum of cost over entries
+	leases  []cell.Lease // strictly ascending by ID
+	bytes   int          // sum of cost over entries and of leaseCost over leases
+	sum     uint64       // sum of entrySum over entries and of leaseSum over leases (M6)
 	undo    []change     // how to take back the running transaction, oldest first
 }
 
@@ -56,12 +58,14 @@ func (s *store) get(key string) (cell.Entry, bool) {
 // set writes an entry at the position that find returned for its key.
 func (s *store) set(i int, found bool, e cell.Entry) {
 	s.bytes += cost(&e)
+	s.sum += entrySum(&e)
 	if !found {
 		s.undo = append(s.undo, change{before: cell.Entry{Key: e.Key}})
 		s.entries = slices.Insert(s.entries, i, e)
 		return
 	}
 	s.bytes -= cost(&s.entries[i])
+	s.sum -= entrySum(&s.entries[i])
 	s.undo = append(s.undo, change{before: s.entries[i], existed: true})
 	s.entries[i] = e
 }
@@ -69,6 +73,7 @@ func (s *store) set(i int, found bool, e cell.Entry) {
 // remove deletes the entry at a position.
 func (s *store) remove(i int) {
 	s.bytes -= cost(&s.entries[i])
+	s.sum -= entrySum(&s.entries[i])
 	s.undo = append(s.undo, change{before: s.entries[i], existed: true})
 	s.entries = slices.Delete(s.entries, i, i+1)
 }

@@ -12,8 +12,7 @@ import (
 func (s *store) transact(t *cell.Txn, revision cell.Revision) (cell.TxnResult, *cell.Error) {
 	result, err := s.read(t, revision)
 	if err == nil && s.bytes > cell.CellBytesMax {
-		err = &cell.Error{Op: "txn", Kind: cell.TooLarge, Hint: "delete keys first, or use another cell",
-			Detail: fmt.Sprintf("the cell would have %d bytes of keys and values, allowed are %d", s.bytes, cell.CellBytesMax)}
+		err = tooLarge("txn", s.bytes)
 	}
 	if err != nil {
 		s.rollback()
@@ -44,6 +43,12 @@ func (s *store) read(t *cell.Txn, revision cell.Revision) (cell.TxnResult, *cell
 	return result, nil
 }
 
+// tooLarge is the answer to what would make the cell have so many bytes.
+func tooLarge(op string, bytes int) *cell.Error {
+	return &cell.Error{Op: op, Kind: cell.TooLarge, Hint: "delete keys first, or use another cell",
+		Detail: fmt.Sprintf("the cell would have %d bytes of keys, values and leases, allowed are %d", bytes, cell.CellBytesMax)}
+}
+
 func branchName(succeeded bool) string {
 	if succeeded {
 		return "then"
@@ -63,6 +68,9 @@ func (s *store) firstFailed(conditions []cell.Condition) int {
 
 // holds evaluates one condition. An absent key has no value, and zero revisions and version.
 func (s *store) holds(c *cell.Condition) bool {
+	if c.Target == cell.OnHeld {
+		return s.held(cell.LeaseID(c.Number)) == (c.Compare == cell.Equal)
+	}
 	e, found := s.get(c.Key)
 	switch c.Target {
 	case cell.OnExistence:
@@ -79,6 +87,8 @@ func (s *store) holds(c *cell.Condition) bool {
 		return satisfies(orderOf(uint64(e.ModRevision), c.Number), c.Compare)
 	case cell.OnVersion:
 		return satisfies(orderOf(e.Version, c.Number), c.Compare)
+	case cell.OnLease:
+		return satisfies(orderOf(uint64(e.Lease), c.Number), c.Compare)
 	}
 	must.That(false, "M1: condition target %d passed the gate", c.Target)
 	return false
@@ -129,8 +139,11 @@ func (b *branch) run(o *cell.Op, r *cell.OpResult) *cell.Error {
 	case cell.OpGet:
 		r.Entry, r.Found = b.store.get(o.Key)
 	case cell.OpPut:
+		if o.Lease != 0 && !b.store.held(o.Lease) {
+			return noLease("txn", o.Lease)
+		}
 		i, found := b.store.find(o.Key)
-		b.write(i, found, o.Key, o.Value, r)
+		b.write(i, found, cell.Entry{Key: o.Key, Value: o.Value, Lease: o.Lease}, r)
 	case cell.OpDelete:
 		if i, found := b.store.find(o.Key); found {
 			r.Found, r.Entry = true, b.store.entries[i]
@@ -154,9 +167,9 @@ func (b *branch) run(o *cell.Op, r *cell.OpResult) *cell.Error {
 	return nil
 }
 
-// write sets a key at the position that find returned for it.
-func (b *branch) write(i int, found bool, key string, v cell.Value, r *cell.OpResult) {
-	e := cell.Entry{Key: key, Value: v, CreateRevision: b.revision, ModRevision: b.revision, Version: 1}
+// write sets a key at the position that find returned for it; e has its key, value and lease.
+func (b *branch) write(i int, found bool, e cell.Entry, r *cell.OpResult) {
+	e.CreateRevision, e.ModRevision, e.Version = b.revision, b.revision, 1
 	if found {
 		e.CreateRevision, e.Version = b.store.entries[i].CreateRevision, b.store.entries[i].Version+1
 	}
@@ -164,13 +177,14 @@ func (b *branch) write(i int, found bool, key string, v cell.Value, r *cell.OpRe
 	r.Found, r.Entry = found, e
 }
 
-// increment adds o.Value to an integer; an absent key counts as zero.
+// increment adds o.Value to an integer; an absent key counts as zero. The key stays attached to its lease.
 func (b *branch) increment(o *cell.Op, r *cell.OpResult) *cell.Error {
 	i, found := b.store.find(o.Key)
-	old, key := cell.Int(0), o.Key
+	e := cell.Entry{Key: o.Key, Value: cell.Int(0)}
 	if found {
-		old, key = b.store.entries[i].Value, b.store.entries[i].Key
+		e = b.store.entries[i]
 	}
+	old := e.Value
 	if old.Type() != cell.IntType {
 		return &cell.Error{Op: "txn", Kind: cell.WrongType, Hint: "put an integer first",
 			Detail: fmt.Sprintf("increment of key %q, which holds a value of type %s", o.Key, old.Type())}
@@ -180,7 +194,8 @@ func (b *branch) increment(o *cell.Op, r *cell.OpResult) *cell.Error {
 		return &cell.Error{Op: "txn", Kind: cell.TooLarge, Hint: "put a smaller integer",
 			Detail: fmt.Sprintf("increment of key %q would make an integer of %d bits, allowed are %d", o.Key, bits, cell.IntBitsMax)}
 	}
-	b.write(i, found, key, sum, r)
+	e.Value = sum
+	b.write(i, found, e, r)
 	return nil
 }
 

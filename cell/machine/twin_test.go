@@ -19,51 +19,121 @@ import (
 // forgets nothing. What the machine may forget is computed from the history anew each time.
 type twin struct {
 	keys    map[string]cell.Entry
+	leases  map[cell.LeaseID]cell.Lease
 	history []past // index i holds revision i+1
 }
 
 type past struct {
-	request cell.Request
-	txn     cell.Txn
+	command wire.Command
 	out     Outcome // complete
+}
+
+func newTwin() *twin {
+	return &twin{keys: map[string]cell.Entry{}, leases: map[cell.LeaseID]cell.Lease{}}
 }
 
 func (w *twin) floor() int { return max(0, len(w.history)-cell.WindowMax) }
 
 // apply is Machine.Apply.
-func (w *twin) apply(r cell.Request, t cell.Txn) Outcome {
+func (w *twin) apply(c wire.Command) Outcome {
+	r, t := c.Request, c.Txn
+	if c.Kind == wire.CommandKeepAlive || c.Kind == wire.CommandExpire {
+		return w.time(c)
+	}
 	for i := w.floor(); i < len(w.history); i++ {
-		if p := w.history[i]; p.request.Client == r.Client && p.request.Sequence == r.Sequence {
+		if p := w.history[i]; p.command.Request.Client == r.Client && p.command.Request.Sequence == r.Sequence {
 			out := w.recorded(i)
 			out.Request = r
-			if reflect.DeepEqual(p.txn, t) && out.Result.Results != nil {
+			if reflect.DeepEqual(p.command.Txn, t) && out.Result.Results != nil {
 				out.Result.Results = p.out.Result.Results
 			}
-			return out
+			return naiveConcern(out, c)
 		}
 	}
 	if int(r.Since) < w.floor() {
-		return Outcome{Request: r, Result: cell.TxnResult{Revision: cell.Revision(len(w.history))}, Err: &cell.Error{Kind: cell.Expired}}
+		return naiveConcern(Outcome{Request: r, Result: cell.TxnResult{Revision: cell.Revision(len(w.history))}, Err: &cell.Error{Kind: cell.Expired}}, c)
 	}
 	out := Outcome{Request: r}
-	keys := maps.Clone(w.keys)
+	next := &twin{keys: maps.Clone(w.keys), leases: maps.Clone(w.leases)}
 	revision := cell.Revision(len(w.history) + 1)
-	out.Result, out.Err = naiveTxn(keys, t, revision)
-	if len(t.If)+len(t.Then)+len(t.Else) == 0 {
-		out.Err = &cell.Error{Kind: cell.Void}
+	out.Result = cell.TxnResult{Succeeded: true, Failed: -1, Revision: revision}
+	switch c.Kind {
+	case wire.CommandGrant:
+		next.leases[cell.LeaseID(revision)] = cell.Lease{ID: cell.LeaseID(revision), TTL: c.Lease.TTL, Label: c.Lease.Label}
+	case wire.CommandRevoke:
+		if !next.end(c.Lease.ID) {
+			out.Err = &cell.Error{Kind: cell.NoLease}
+		}
+	default:
+		out.Result, out.Err = next.txn(t, revision)
+		if len(t.If)+len(t.Then)+len(t.Else) == 0 {
+			out.Err = &cell.Error{Kind: cell.Void}
+		}
+	}
+	if out.Err == nil && c.Kind != wire.CommandRevoke && (next.bytes() > cell.CellBytesMax || len(next.leases) > cell.LeasesMax) {
+		out.Err = &cell.Error{Kind: cell.TooLarge}
 	}
 	if out.Err != nil {
 		out.Result = cell.TxnResult{Revision: revision}
 	} else {
-		w.keys = keys
+		w.keys, w.leases = next.keys, next.leases
 	}
-	w.history = append(w.history, past{r, t, out})
+	out = naiveConcern(out, c)
+	w.history = append(w.history, past{c, out})
+	return out
+}
+
+// time applies what has no place in the history unless it ends a lease.
+func (w *twin) time(c wire.Command) Outcome {
+	out := Outcome{Request: c.Request, Kind: c.Kind, Lease: c.Lease.ID, Result: cell.TxnResult{Revision: cell.Revision(len(w.history))}}
+	l, held := w.leases[c.Lease.ID]
+	switch {
+	case !held:
+		out.Err = &cell.Error{Kind: cell.NoLease}
+	case c.Kind == wire.CommandKeepAlive:
+		l.Renewals++
+		w.leases[l.ID], out.Renewals = l, l.Renewals
+	case l.Renewals != c.Lease.Renewals:
+		out.Renewals, out.Err = l.Renewals, &cell.Error{Kind: cell.Stale}
+	default:
+		w.end(l.ID)
+		out.Result = cell.TxnResult{Succeeded: true, Failed: -1, Revision: cell.Revision(len(w.history) + 1)}
+		w.history = append(w.history, past{c, out})
+	}
+	return out
+}
+
+// end ends a lease, if it is held.
+func (w *twin) end(id cell.LeaseID) bool {
+	_, held := w.leases[id]
+	delete(w.leases, id)
+	maps.DeleteFunc(w.keys, func(_ string, e cell.Entry) bool { return held && e.Lease == id })
+	return held
+}
+
+func (w *twin) bytes() (total int) {
+	for k, e := range w.keys {
+		total += len(k) + e.Value.Size() + cell.KeyOverheadBytes
+	}
+	for _, l := range w.leases {
+		total += len(l.Label) + cell.LeaseOverheadBytes
+	}
+	return total
+}
+
+// naiveConcern adds to an outcome what its command was about.
+func naiveConcern(out Outcome, c wire.Command) Outcome {
+	out.Kind, out.Lease = c.Kind, c.Lease.ID
+	if c.Kind == wire.CommandGrant && out.Err == nil {
+		out.Lease = cell.LeaseID(out.Result.Revision)
+	}
 	return out
 }
 
 // recorded is what the window holds of a transaction.
 func (w *twin) recorded(i int) Outcome {
 	out := w.history[i].out
+	out.Kind, out.Lease = 0, 0
 	out.Result.Results = nil
 	if w.size(i) <= cell.ResultKeptMax && w.kept(i) && w.size(i) > 0 {
 		out.Result.Results = w.stripped(i)
@@ -86,7 +156,7 @@ func (w *twin) kept(i int) bool {
 func (w *twin) stripped(i int) []cell.OpResult {
 	p := w.history[i]
 	results := slices.Clone(p.out.Result.Results)
-	for j, o := range p.txn.Branch(p.out.Result.Succeeded)[:len(results)] {
+	for j, o := range p.command.Txn.Branch(p.out.Result.Succeeded)[:len(results)] {
 		if o.Kind == cell.OpPut {
 			results[j].Entry.Key, results[j].Entry.Value = "", cell.Value{}
 		}
@@ -112,18 +182,18 @@ func naiveSize(r cell.OpResult) int {
 	return n
 }
 
-func naiveTxn(keys map[string]cell.Entry, t cell.Txn, revision cell.Revision) (cell.TxnResult, *cell.Error) {
+func (w *twin) txn(t cell.Txn, revision cell.Revision) (cell.TxnResult, *cell.Error) {
 	result := cell.TxnResult{Succeeded: true, Failed: -1, Revision: revision}
 	ops := t.Then
 	for i, c := range t.If {
-		if !naiveHolds(keys, c) {
+		if !w.holds(c) {
 			result.Succeeded, result.Failed, ops = false, i, t.Else
 			break
 		}
 	}
 	size, scanned := 0, 0
 	for _, o := range ops {
-		r, kind := naiveOp(keys, o, revision, &scanned)
+		r, kind := w.op(o, revision, &scanned)
 		if size += naiveSize(r); kind == 0 && size > cell.ResultBytesMax {
 			kind = cell.TooLarge
 		}
@@ -132,18 +202,11 @@ func naiveTxn(keys map[string]cell.Entry, t cell.Txn, revision cell.Revision) (c
 		}
 		result.Results = append(result.Results, r)
 	}
-	total := 0
-	for k, e := range keys {
-		total += len(k) + e.Value.Size() + cell.KeyOverheadBytes
-	}
-	if total > cell.CellBytesMax {
-		return result, &cell.Error{Kind: cell.TooLarge}
-	}
 	return result, nil
 }
 
-func naiveHolds(keys map[string]cell.Entry, c cell.Condition) bool {
-	e, found := keys[c.Key]
+func (w *twin) holds(c cell.Condition) bool {
+	e, found := w.keys[c.Key]
 	switch c.Target {
 	case cell.OnExistence:
 		return found == (c.Compare == cell.Equal)
@@ -157,11 +220,17 @@ func naiveHolds(keys map[string]cell.Entry, c cell.Condition) bool {
 		return literally(uint64(e.CreateRevision), c.Number, c.Compare)
 	case cell.OnModRevision:
 		return literally(uint64(e.ModRevision), c.Number, c.Compare)
+	case cell.OnLease:
+		return literally(uint64(e.Lease), c.Number, c.Compare)
+	case cell.OnHeld:
+		_, held := w.leases[cell.LeaseID(c.Number)]
+		return held == (c.Compare == cell.Equal)
 	}
 	return literally(e.Version, c.Number, c.Compare)
 }
 
-func naiveOp(keys map[string]cell.Entry, o cell.Op, revision cell.Revision, scanned *int) (r cell.OpResult, abort cell.Kind) {
+func (w *twin) op(o cell.Op, revision cell.Revision, scanned *int) (r cell.OpResult, abort cell.Kind) {
+	keys := w.keys
 	e, found := keys[o.Key]
 	value := o.Value
 	switch o.Kind {
@@ -189,6 +258,12 @@ func naiveOp(keys map[string]cell.Entry, o cell.Op, revision cell.Revision, scan
 	}
 	if !found {
 		e = cell.Entry{Key: o.Key, CreateRevision: revision}
+	}
+	if o.Kind == cell.OpPut {
+		if _, held := w.leases[o.Lease]; o.Lease != 0 && !held {
+			return r, cell.NoLease
+		}
+		e.Lease = o.Lease
 	}
 	e.Value, e.ModRevision = value, revision
 	e.Version++
@@ -233,13 +308,17 @@ func drawValue(t *rapid.T) cell.Value {
 }
 
 func drawCondition(t *rapid.T) cell.Condition {
-	c := cell.Condition{Key: drawKey(t), Target: cell.Target(rapid.IntRange(1, 5).Draw(t, "target")),
+	c := cell.Condition{Key: drawKey(t), Target: cell.Target(rapid.IntRange(1, 7).Draw(t, "target")),
 		Compare: cell.Comparison(rapid.IntRange(1, 6).Draw(t, "compare"))}
 	switch c.Target {
 	case cell.OnExistence:
 		c.Compare = min(c.Compare, cell.NotEqual)
 	case cell.OnValue:
 		c.Value = drawValue(t)
+	case cell.OnLease:
+		c.Number = rapid.SampledFrom([]uint64{0, uint64(drawLease(t))}).Draw(t, "lease or none")
+	case cell.OnHeld:
+		c.Key, c.Compare, c.Number = "", min(c.Compare, cell.NotEqual), uint64(drawLease(t))
 	default:
 		c.Number = rapid.Uint64Range(0, 5).Draw(t, "number")
 	}
@@ -256,6 +335,9 @@ func drawOp(t *rapid.T) cell.Op {
 		return o
 	case cell.OpPut:
 		o.Value = drawValue(t)
+		if rapid.Bool().Draw(t, "attach") {
+			o.Lease = drawLease(t)
+		}
 	case cell.OpIncrement:
 		o.Value = drawInt(t)
 	}
@@ -294,9 +376,9 @@ func drawTxn(t *rapid.T) (txn cell.Txn) {
 // TestAgainstTwin applies random logs, with retries, resolves, late requests and restarts, to machine and twin.
 func TestAgainstTwin(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m, w := New(), &twin{keys: map[string]cell.Entry{}}
+		m, w := New(), newTwin()
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			switch rapid.IntRange(0, 29).Draw(t, "step") {
+			switch rapid.IntRange(0, 34).Draw(t, "step") {
 			case 0: // restart
 				restored, err := Restore(m.Snapshot(nil))
 				if err != nil {
@@ -320,12 +402,14 @@ func TestAgainstTwin(t *testing.T) {
 			case 4, 5, 6, 7: // a retry of anything that was ever sent, or a resolve of it
 				if len(w.history) > 0 {
 					p := w.history[rapid.IntRange(max(0, len(w.history)-300), len(w.history)-1).Draw(t, "retry")]
-					txn := p.txn
-					if rapid.Bool().Draw(t, "resolve") {
-						txn = cell.Txn{}
+					c := p.command
+					if c.Kind != wire.CommandExpire && rapid.Bool().Draw(t, "resolve") {
+						c = wire.Command{Request: c.Request}
 					}
-					stepBoth(t, m, w, p.request, txn)
+					stepCommand(t, m, w, c)
 				}
+			case 8, 9, 10, 11, 12:
+				stepCommand(t, m, w, drawLeaseCommand(t, m, request(byte(rapid.IntRange(0, 3).Draw(t, "holder")), uint64(1000+len(w.history)), m.Revision())))
 			default:
 				r := request(byte(rapid.IntRange(0, 3).Draw(t, "client")), uint64(1000+len(w.history)), m.Revision())
 				if rapid.IntRange(0, 4).Draw(t, "late") == 0 {
@@ -338,20 +422,27 @@ func TestAgainstTwin(t *testing.T) {
 	})
 }
 
-// stepBoth applies a command to both and compares the outcomes.
+// stepBoth applies a transaction to both and compares the outcomes.
 func stepBoth(t *rapid.T, m *Machine, w *twin, r cell.Request, txn cell.Txn) {
-	c := wire.Command{Request: r, Txn: txn}
+	stepCommand(t, m, w, wire.Command{Request: r, Txn: txn})
+}
+
+// stepCommand applies a command to both and compares the outcomes, and the hash kept with the hash recomputed (M6).
+func stepCommand(t *rapid.T, m *Machine, w *twin, c wire.Command) {
 	got, err := m.Apply(c.Append(nil))
 	if err != nil {
 		t.Fatalf("apply: %v", err)
 	}
-	want := w.apply(r, txn)
+	if m.Hash() != m.Recompute() {
+		t.Fatalf("M6: after %+v the hash is %x, the state hashes to %x", c, m.Hash(), m.Recompute())
+	}
+	want := w.apply(c)
 	if cell.KindOf(got.Err) != cell.KindOf(want.Err) || (got.Err == nil) != (want.Err == nil) {
-		t.Fatalf("revision %d: got %v, want %v", m.Revision(), got.Err, want.Err)
+		t.Fatalf("revision %d: %+v: got %v, want %v", m.Revision(), c, got.Err, want.Err)
 	}
 	got.Err, want.Err = nil, nil
 	if !reflect.DeepEqual(got, want) {
-		t.Fatalf("revision %d, %v:\ngot  %+v\nwant %+v", m.Revision(), txn, got, want)
+		t.Fatalf("revision %d, %+v:\ngot  %+v\nwant %+v", m.Revision(), c, got, want)
 	}
 }
 
@@ -367,15 +458,27 @@ func compareStates(t *rapid.T, m *Machine, w *twin) {
 	if len(s.Entries) != len(w.keys) || m.Keys() != len(w.keys) {
 		t.Fatalf("%d keys, want %d", len(s.Entries), len(w.keys))
 	}
-	total := 0
 	for _, e := range s.Entries {
-		total += len(e.Key) + e.Value.Size() + cell.KeyOverheadBytes
 		if !reflect.DeepEqual(e, w.keys[e.Key]) {
 			t.Fatalf("key %q: got %+v, want %+v", e.Key, e, w.keys[e.Key])
 		}
 	}
-	if m.Bytes() != total {
-		t.Fatalf("counted %d bytes, there are %d", m.Bytes(), total)
+	if m.Bytes() != w.bytes() {
+		t.Fatalf("counted %d bytes, there are %d", m.Bytes(), w.bytes())
+	}
+	if len(s.Leases) != len(w.leases) {
+		t.Fatalf("%d leases, want %d", len(s.Leases), len(w.leases))
+	}
+	for _, l := range m.Leases() {
+		keys := 0
+		for _, e := range w.keys {
+			if e.Lease == l.ID {
+				keys++
+			}
+		}
+		if l.Lease != w.leases[l.ID] || l.Keys != uint64(keys) {
+			t.Fatalf("lease %+v, want %+v with %d keys", l, w.leases[l.ID], keys)
+		}
 	}
 	for i, item := range s.Remembered {
 		want := w.recorded(w.floor() + i)

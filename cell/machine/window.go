@@ -14,6 +14,8 @@ type window struct {
 	floor cell.Revision     // newest forgotten revision, zero when nothing was forgotten
 	items []wire.Remembered // items[first:] are remembered
 	marks []uint32          // marks[i] is the mark of items[i]
+	sums  []uint64          // sums[i] is outcomeSum of items[i]
+	sum   uint64            // of sums[first:] (M6)
 	first int               // items before it are zero, left for the next slide
 	bare  int               // items before this one carry no results
 	bytes int               // resultSize over items
@@ -71,6 +73,7 @@ func (w *window) remember(out *Outcome, ops []cell.Op) {
 	item.Result.Results = keep(spare, ops, out.Result.Results)
 	w.items = append(w.items, item)
 	w.marks = append(w.marks, mark(&item.Client, item.Sequence))
+	w.addSum(outcomeSum(&item))
 	w.bytes += resultSize(item.Result.Results)
 	w.trim()
 	if n := cell.Revision(len(w.items) - w.first); item.Result.Revision != w.floor+n { // guarded: That's arguments allocate
@@ -102,6 +105,7 @@ func (w *window) forget() []cell.OpResult {
 	w.bytes -= resultSize(oldest.Result.Results)
 	spare := oldest.Result.Results
 	*oldest = wire.Remembered{}
+	w.sum -= w.sums[w.first]
 	w.first++
 	w.floor++
 	w.bare = max(w.bare, w.first)
@@ -113,7 +117,16 @@ func (w *window) trim() {
 	for ; w.bytes > cell.WindowBytesMax; w.bare++ {
 		w.bytes -= resultSize(w.items[w.bare].Result.Results)
 		w.items[w.bare].Result.Results = nil
+		w.sum -= w.sums[w.bare]
+		w.sums[w.bare] = outcomeSum(&w.items[w.bare])
+		w.sum += w.sums[w.bare]
 	}
+}
+
+// addSum notes the term of the newest outcome.
+func (w *window) addSum(sum uint64) {
+	w.sums = append(w.sums, sum)
+	w.sum += sum
 }
 
 // makeRoom slides the items down once enough were forgotten, so that the window stays one slice without ever moving an
@@ -124,8 +137,9 @@ func (w *window) makeRoom() {
 	}
 	n := copy(w.items, w.items[w.first:])
 	copy(w.marks, w.marks[w.first:])
+	copy(w.sums, w.sums[w.first:])
 	clear(w.items[n:])
-	w.items, w.marks = w.items[:n], w.marks[:n]
+	w.items, w.marks, w.sums = w.items[:n], w.marks[:n], w.sums[:n]
 	w.bare -= w.first
 	w.first = 0
 }

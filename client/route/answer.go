@@ -37,7 +37,7 @@ func (c *Call) succeeded(addr string, a Answer, p *Place) {
 	if present := p.Saw(a.Incarnation, a.Revision); !c.writes() && (old || !present) {
 		c.last = &cell.Error{Op: c.op, Kind: cell.Unavailable, Cell: c.id, Detail: fmt.Sprintf(
 			"the answer was of incarnation %d revision %d, but %d revision %d was seen before", a.Incarnation, a.Revision, c.inc, c.least)}
-		c.round.heard, c.owes = true, true
+		c.round.heard, c.round.behind, c.owes = true, true, true
 		c.turnAway(addr, p)
 		return
 	}
@@ -53,11 +53,16 @@ func (c *Call) refused(now time.Duration, addr string, err *cell.Error, p *Place
 	switch err.Kind {
 	case cell.NotProposer:
 		c.redirected(addr, err, p)
+	case cell.Moved:
+		p.Follow(err.Pointer)
+		c.turnAway(addr, p)
+		c.owes = true
 	case cell.UnknownHere:
 		c.round.denied++
 		c.turnAway(addr, p)
 	case cell.Unavailable:
 		c.turnAway(addr, p)
+		c.round.behind = true // or loading, or without its peers
 		if c.purpose == StaleRead && err.RetryAfter == 0 {
 			c.owes = true // behind, or loading: another member may be ahead
 			return
@@ -71,7 +76,7 @@ func (c *Call) refused(now time.Duration, addr string, err *cell.Error, p *Place
 	case cell.Stale, cell.Deleted:
 		c.ended(addr, err, p)
 	case cell.Expired, cell.Invalid, cell.WrongType, cell.TooLarge, cell.Exists, cell.NotFound, cell.Conflict,
-		cell.NoRoom, cell.Void:
+		cell.NoRoom, cell.Void, cell.NoLease:
 		c.finish(err)
 	default: // Internal, UnknownResult, and kinds of a newer version
 		c.maybe = c.maybe || c.writes()
@@ -132,8 +137,12 @@ func (c *Call) turnAway(addr string, p *Place) {
 	}
 }
 
-// readBack is what to do about an unknown result.
-const readBack = "resolve the request, or read back what it would have written"
+// readBack is what to do about an unknown result; overBack when its incarnation is over, by deletion or by a recovery that may
+// have lost it: exactly once does not reach across incarnations, so nobody can resolve it any more.
+const (
+	readBack = "resolve the request, or read back what it would have written"
+	overBack = "read back what it would have written; its incarnation is over, so nobody can resolve it"
+)
 
 // finish ends the call. R3: a refusal proves that a Write was not applied only if none of its sends is unaccounted
 // for, or if the refusal is the state machine's own verdict, which it remembers for all sends.
@@ -149,7 +158,11 @@ func (c *Call) finish(err *cell.Error) {
 	}
 	c.err = &own
 	if c.maybe && !c.verdict(own.Kind) {
-		c.err = &cell.Error{Op: c.op, Kind: cell.UnknownResult, Cell: c.id, Err: &own, Hint: readBack,
+		hint := readBack
+		if own.Kind == cell.Stale {
+			hint = overBack
+		}
+		c.err = &cell.Error{Op: c.op, Kind: cell.UnknownResult, Cell: c.id, Err: &own, Hint: hint,
 			Detail: fmt.Sprintf("an earlier of %d sends may have been applied, and nobody can tell any more", c.sends)}
 	}
 }
@@ -157,7 +170,7 @@ func (c *Call) finish(err *cell.Error) {
 // verdict reports that an error of this kind is the state machine's own and holds for every send of the request. A
 // Write's TooLarge is not: it may come from the gate of a server with narrower bounds than one that took the request.
 func (c *Call) verdict(k cell.Kind) bool {
-	return k == cell.WrongType || k == cell.Void || k == cell.TooLarge && c.purpose == Resolve
+	return k == cell.WrongType || k == cell.Void || k == cell.NoLease || k == cell.TooLarge && c.purpose == Resolve
 }
 
 // Abandon ends the call before its time, for example because its caller left, and returns the error for it. InFlight

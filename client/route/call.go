@@ -37,6 +37,7 @@ type Step struct {
 	Incarnation cell.Incarnation // Ask: for the Header
 	Attempt     uint32           // Ask: for the Header: how often this request was sent before
 	Least       cell.Revision    // Ask, StaleRead: an answer of the same incarnation must not be older
+	Stale       bool             // Ask, StaleRead: as a consistent prefix; else as a linearizable read, since nobody has seen enough
 	Until       time.Duration    // Ask: give the attempt up then; Pause, Await: come back then
 	Find        bool             // besides, start a lookup of the cell and report its end with Place.Found
 	Err         *cell.Error      // Stop
@@ -67,6 +68,7 @@ type Spender interface{ Spend() bool }
 // the Place may serve many calls between their steps.
 type Call struct {
 	purpose  Purpose
+	stale    bool // it was begun as a StaleRead
 	id       cell.ID
 	op       string // for errors
 	inc      cell.Incarnation
@@ -78,6 +80,7 @@ type Call struct {
 	// What has happened so far.
 	sends    uint32
 	lostAsks int  // answers that never came; each doubles the patience
+	behind   int  // rounds of a StaleRead in which somebody was behind the session
 	failures int  // pauses so far; each doubles the backoff
 	maybe    bool // a Write that may have taken effect
 	last     *cell.Error
@@ -110,6 +113,7 @@ type round struct {
 	probes   int         // of Rules.Servers
 	denied   int         // servers that said UnknownHere, or that the incarnation they know is over
 	heard    bool        // a server said anything else
+	behind   bool        // a member has not seen what this client has seen
 	silent   bool        // a server could not be reached or did not answer
 	awaited  bool        // a lookup was waited for
 	deletion *cell.Error // a Deleted of an incarnation that the request did not name
@@ -128,7 +132,7 @@ func (r *round) followable(addr string) bool {
 // A Resolve starts out as "may have been applied"; only the cell's verdict changes that.
 func (c *Call) Begin(purpose Purpose, op string, p *Place, inc cell.Incarnation, now, deadline time.Duration, dice Dice) {
 	*c = Call{purpose: purpose, op: op, id: p.id, inc: inc, began: now, deadline: deadline, dice: dice, start: -1, finds: p.finds}
-	c.maybe = purpose == Resolve
+	c.maybe, c.stale = purpose == Resolve, purpose == StaleRead
 }
 
 // writes reports that the request has an identity, an effect, and so perhaps an unknown outcome.
@@ -218,7 +222,7 @@ func (c *Call) ask(now time.Duration, addr string, p *Place, rules *Rules) Step 
 	c.owes, c.slowed, c.rested = false, false, false
 	step := Step{Do: Ask, Addr: addr, Incarnation: c.inc, Attempt: c.sends, Until: min(c.deadline, now+patience)}
 	if c.purpose == StaleRead {
-		step.Least = c.least
+		step.Least, step.Stale = c.least, true
 	}
 	c.sends++
 	return step
@@ -314,7 +318,20 @@ func (c *Call) endRound(now time.Duration, p *Place, rules *Rules) {
 		c.pause(now, 0, rules)
 	}
 	c.rested = false
+	c.freshen()
 	c.round = round{}
+}
+
+// freshen turns every other round of a stale read into one for the proposer, once everybody was found behind its session: while
+// nobody leads, nobody catches up, and a read for the proposer makes somebody ask for the cell.
+func (c *Call) freshen() {
+	if !c.stale || !c.round.behind && c.purpose == StaleRead {
+		return
+	}
+	c.behind++
+	if c.purpose = StaleRead; c.behind >= behindRounds && c.behind%2 == 0 {
+		c.purpose = Read
+	}
 }
 
 // deniedByAll reports that in this round everybody answered, and nobody knew the cell: neither a server nor, lately,

@@ -2,12 +2,13 @@
 // It is the deciding half of the client library: plain step machines without goroutine, clock, socket or shared
 // randomness, so that the simulator drives the very code that users link.
 //
-// Three machines, each with a single owner at a time:
+// Four machines, each with a single owner at a time:
 //
 //   - Place is what a client knows about one cell: its route, its last known proposer, and the session (incarnation,
 //     highest revision seen, next sequence number). It lives as long as the client; routes have no expiry.
 //   - Call is one request on its way: Next says what to do, Answered tells what came of it, until Next says Stop.
 //   - Finder batches lookups of many cells into few requests to the discovery copies.
+//   - Hold is the holder's side of one lease: until when it believes in it, and when it keeps it alive.
 //
 // The owner must, for each Call:
 //
@@ -26,4 +27,6 @@
 //   - R3 (honest ends): a Write ends as "not applied" only if no request of it can still take effect; else it ends as
 //     UnknownResult (rule 14).
 //   - R4 (one life): a Write never crosses incarnations; every send of it names the same one.
+//   - R5 (no belief beyond): a lease is held only before the moment at which the last acknowledged request for it was
+//     begun, plus its duration (rule 18); once it is not held, it never is again.
 package route

@@ -24,6 +24,7 @@ const (
 	probesMax        = 7                // of Rules.Servers, asked in one round
 	pastMax          = 7                // former members remembered per cell
 	unanimousRounds  = 3                // rounds in which everybody must deny the cell before a call believes it
+	behindRounds     = 2                // rounds in which everybody is behind a stale read's session before the proposer is asked; even
 	retryAfterMax    = 10 * time.Second // a server's wish to be left alone is honoured up to here
 	lookupBatchMax   = 256              // cells of one lookup; their routes must fit a client's frame
 	lookupPauseMax   = 5 * time.Second  // bound of the backoff between fruitless lookups

@@ -62,6 +62,9 @@ func (p *Place) Incarnation() cell.Incarnation {
 // Ready reports whether a Write may begin: a revision of a living incarnation has been read.
 func (p *Place) Ready() bool { return p.inc > p.gone }
 
+// Gone reports that an incarnation is known to be over.
+func (p *Place) Gone(inc cell.Incarnation) bool { return inc <= p.gone }
+
 // Revision is the highest revision seen of the incarnation in use; a monotonic read asks for at least this one.
 func (p *Place) Revision() cell.Revision {
 	if !p.Ready() {
@@ -126,6 +129,19 @@ func (p *Place) Accept(r *wire.Route) bool {
 		}
 	}
 	return true
+}
+
+// Follow takes the word of a server that a node moved away from, and reports whether it led on: a pointer is followed only to
+// a higher incarnation and configuration than the known ones, so that servers which point at each other lead nowhere (rule 11).
+func (p *Place) Follow(to *cell.Pointer) bool {
+	if to == nil {
+		return false
+	}
+	r := wire.Route{Cell: p.id, Incarnation: to.Incarnation, Configuration: to.Configuration}
+	for _, s := range to.Servers {
+		r.Members = append(r.Members, wire.Founder{Server: s.Server, ClientAddr: s.ClientAddr})
+	}
+	return p.Accept(&r)
 }
 
 func hasAddr(ms []Member, addr string) bool { return indexOf(ms, addr) >= 0 }

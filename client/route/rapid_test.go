@@ -98,7 +98,7 @@ func (d *drive) end(err *cell.Error, answered Answer) {
 	if d.now > d.deadline {
 		d.t.Fatalf("ended at %v, after the deadline %v", d.now, d.deadline)
 	}
-	verdict := answered.Err != nil && (answered.Err.Kind == cell.WrongType || answered.Err.Kind == cell.Void)
+	verdict := answered.Err != nil && (answered.Err.Kind == cell.WrongType || answered.Err.Kind == cell.Void || answered.Err.Kind == cell.NoLease)
 	if err != nil && d.possible && !verdict && !errors.Is(err, cell.UnknownResult) {
 		d.t.Fatalf("R3: possibly applied, but the error is %v", err)
 	}

@@ -101,6 +101,12 @@ func (s *story) answer(t *testing.T, d *datadriven.TestData) Answer {
 		if d.HasArg("at") {
 			e.LeaderAddr = words(d, "at")[0]
 		}
+		if d.HasArg("to") {
+			e.Pointer = &cell.Pointer{Incarnation: cell.Incarnation(number(t, d, "incarnation")), Configuration: uint64(number(t, d, "configuration"))}
+			for _, a := range words(d, "to") {
+				e.Pointer.Servers = append(e.Pointer.Servers, cell.Location{Server: cell.ServerID("S" + a), ClientAddr: a})
+			}
+		}
 		if d.HasArg("after") {
 			e.RetryAfter = time.Duration(number(t, d, "after")) * time.Millisecond
 		}
@@ -121,6 +127,9 @@ func (s *story) step() string {
 	switch st.Do {
 	case Ask:
 		s.addr = st.Addr
+		if st.Stale {
+			find += ", stale"
+		}
 		return fmt.Sprintf("ask %s attempt %d incarnation %d within %v%s", st.Addr, st.Attempt, st.Incarnation, st.Until-s.now, find)
 	case Pause:
 		s.now = st.Until

@@ -63,8 +63,11 @@ func (a *app) benchCommand() *cobra.Command {
 func benchRows(r bench.Report) [][]string {
 	return [][]string{
 		{"writes", fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms", r.WritesPerS, r.WriteP50MS, r.WriteP99MS)},
-		{"reads", fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms", r.ReadsPerS, r.ReadP50MS, r.ReadP99MS)},
-		{"processor time per write", fmt.Sprintf("servers together %.0f us, client %.0f us", r.ServersCPUPerWrite, r.ClientCPUPerWrite)},
+		{"reads under read leases", fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms", r.ReadsPerS, r.ReadP50MS, r.ReadP99MS)},
+		{"reads confirmed by juries", fmt.Sprintf("%.0f/s, p50 %.2f ms, p99 %.2f ms", r.ConfirmedReadsPerS, r.ConfirmedReadP50MS, r.ConfirmedReadP99MS)},
+		{"failover", fmt.Sprintf("kill -9: every cell written again after %.0f ms, p50 %.0f ms, p99 %.0f ms", r.FailoverAllMS, r.FailoverP50MS, r.FailoverP99MS)},
+		{"processor time per write", fmt.Sprintf("servers together %.0f us (%.1f us per member's record), client %.0f us", r.ServersCPUPerWrite, r.ServersCPUPerVote, r.ClientCPUPerWrite)},
+		{"written to disks", fmt.Sprintf("%.1f bytes per byte of value, seven members together", r.BytesPerByte)},
 		{"disk", fmt.Sprintf("fdatasync p50 %.0f us, p99 %.0f us", r.FdatasyncP50US, r.FdatasyncP99US)},
 		{"setting", fmt.Sprintf("%d servers, %d cells, %d clients, %d libraries, values of %d bytes", r.Servers, r.Cells, r.Clients, r.Libraries, r.ValueBytes)},
 		{"creation", fmt.Sprintf("%.0f ms for all cells", r.CreateMS)},

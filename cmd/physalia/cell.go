@@ -27,7 +27,7 @@ func (a *app) cellCommand() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  group,
 	}
-	noun.AddCommand(a.cellCreate(), a.cellDelete(), a.cellList(), a.cellShow(), a.cellExplain())
+	noun.AddCommand(a.cellCreate(), a.cellDelete(), a.cellList(), a.cellShow(), a.cellExplain(), a.cellReplace(), a.cellMove(), a.cellRecover())
 	return noun
 }
 

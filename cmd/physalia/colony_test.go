@@ -39,11 +39,13 @@ func small(t *testing.T) colony.Spec {
 // standard output is one JSON object with the promised fields.
 func TestDemo(t *testing.T) {
 	t.Setenv(asBinary, "yes")
-	r := runLine(t, nil, "", strings.Fields("demo --bricks 1 --colors 1 --servers 7 --cells 6 --rate 120 --duration 6s -o json"))
+	r := runLine(t, nil, "", strings.Fields("demo --bricks 1 --colors 1 --servers 8 --cells 6 --rate 120 --duration 6s -o json"))
 	got := lastDocument(t, r, "verdict", "servers", "cells", "acked_writes", "lost_writes", "linearizable", "unavailable_ms_max",
-		"control_plane_down_errors", "write_p50_ms", "write_p99_ms")
+		"control_plane_down_errors", "write_p50_ms", "write_p99_ms", "block_writes", "block_writes_lost", "split_brain_acks",
+		"failovers", "failover_ms_max", "members_replaced", "replace_ms", "replace_errors")
 	if r.code != 0 || got["verdict"] != "ok" || got["lost_writes"] != 0.0 || got["linearizable"] != true || got["acked_writes"] == 0.0 ||
-		got["servers"] != 7.0 || got["cells"] != 6.0 || got["control_plane_down_errors"] != 0.0 {
+		got["servers"] != 8.0 || got["members_replaced"] != 1.0 || got["replace_errors"] != 0.0 || got["cells"] != 6.0 || got["control_plane_down_errors"] != 0.0 ||
+		got["block_writes"] == 0.0 || got["block_writes_lost"] != 0.0 || got["split_brain_acks"] != 0.0 || got["failovers"] == 0.0 {
 		t.Errorf("exit %d: %v\n%s", r.code, got, r.stderr)
 	}
 }
@@ -116,6 +118,19 @@ var commandSteps = []struct {
 	{"kv delete vol-1 owner", exitOK, "true"},
 	{"kv delete vol-1 owner", exitOK, "false"},
 	{"kv get vol-1 owner", exitNotFound, "no such key: owner"},
+	{"kv lease list vol-2 -o json", exitOK, `"leases":[]`},
+	{"kv lease grant vol-2 --ttl 10m --label host-1 -o json", exitOK, `{"lease":1,"token":"1.1","ttl_ms":600000}`},
+	{"kv put vol-2 lock host-1 --lease 1", exitOK, "revision"},
+	{"kv get vol-2 lock -o json", exitOK, `"lease":1`},
+	{"kv lease keep vol-2 1", exitOK, "kept  1"},
+	{"kv lease list vol-2", exitOK, `"host-1"  1`},
+	{"kv lease revoke vol-2 1 -o json", exitOK, `"revoked":true`},
+	{"kv get vol-2 lock", exitNotFound, "no such key: lock"},
+	{"kv put vol-2 lock host-1 --lease 1", exitStale, "lease 1 is not held"},
+	{"kv lease keep vol-2 1", exitStale, "lease 1 is not held"},
+	{"kv lease grant vol-2 --ttl 1ms", exitUsage, "allowed are 100ms to 1h0m0s"},
+	{"kv lease keep vol-2 one", exitUsage, "a lease is a number"},
+	{"kv lease steal vol-2", exitUsage, "unknown command"},
 	{"volume lookup vol-2", exitNotFound, "vol-2"},
 	{"volume attach vol-2 a b", exitOK, "1.1"},
 	{"volume attach vol-2 a b", exitCondition, "generation 1"},

@@ -59,7 +59,9 @@ func (a *app) demoCommand() *cobra.Command {
 		Use:   "demo",
 		Short: "Run a colony on this machine, kill parts of it, and verify that nothing was lost",
 		Long: "Run a colony of real server processes and a control process on loopback, with cells and clients that look up,\n" +
-			"promote and transact. One server is killed and restarted, then the whole control plane is taken away for a while.\n" +
+			"promote and transact. A member of a busy cell is replaced; one server is killed and restarted, then the whole control plane is taken away for a while.\n" +
+			"Meanwhile a small block store keeps blocks on servers of its own, which are killed too: it fails over through the\n" +
+			"records of its volumes.\n" +
 			"In the end every acknowledged write must be there, every history linearizable, and no volume's generation may have\n" +
 			"gone back. Progress goes to standard error; the last line of standard output is the verdict. Exit 1 if it is not ok.\n" +
 			"Without --duration, the colony stays up after the verdict, for you to use from another terminal.",
@@ -89,6 +91,7 @@ func (a *app) demoCommand() *cobra.Command {
 	f.IntVar(&spec.Servers, "servers", 8, "`number` of servers of each color in each brick")
 	f.IntVar(&cfg.Cells, "cells", 100, "`number` of cells")
 	f.IntVar(&cfg.Rate, "rate", 400, "operations per second of all clients together, a `number`")
+	f.IntVar(&cfg.Replace, "replace", 1, "`number` of members of the first cell that are replaced while it serves")
 	f.DurationVar(&cfg.Duration, "duration", 0, "how `long` the load takes; when given, the demo ends with its verdict")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
 	return cmd
@@ -175,8 +178,11 @@ func demoRows(r demo.Report) [][]string {
 		{"acknowledged writes", fmt.Sprintf("%d, lost %d, doubled %d, outcome unknown %d", r.AckedWrites, r.LostWrites, r.DoubledWrites, r.UnknownWrites)},
 		{"linearizable", fmt.Sprint(r.Linearizable)},
 		{"fences gone back", fmt.Sprint(r.FencesWentBack)},
+		{"members replaced", fmt.Sprintf("%d in %.0f ms, errors meanwhile %d", r.MembersReplaced, r.ReplaceMS, r.ReplaceErrors)},
 		{"longest time a cell was not writable after the kill", fmt.Sprintf("%.0f ms", r.UnavailableMSMax)},
 		{"errors while the control plane was down", fmt.Sprintf("%d in %.0f s", r.ControlPlaneDownErrors, r.ControlPlaneDownSeconds)},
+		{"block store", fmt.Sprintf("%d writes acknowledged, lost %d, split-brain acknowledgements %d, %d failovers, the longest %.0f ms",
+			r.BlockWrites, r.BlockWritesLost, r.SplitBrainAcks, r.Failovers, r.FailoverMSMax)},
 		{"write p50, p99", fmt.Sprintf("%.1f ms, %.1f ms", r.WriteP50MS, r.WriteP99MS)},
 	}
 }

@@ -56,10 +56,10 @@ var exitOfKind = map[cell.Kind]exitCode{
 	cell.Conflict: exitCondition, cell.WrongType: exitCondition,
 	cell.NotFound: exitNotFound, cell.Deleted: exitNotFound, cell.UnknownHere: exitNotFound,
 	cell.Unavailable: exitUnavailable, cell.Overloaded: exitUnavailable, cell.NotProposer: exitUnavailable,
-	cell.Quarantined: exitUnavailable,
-	cell.Refused:     exitRefused, cell.NoRoom: exitRefused,
+	cell.Quarantined: exitUnavailable, cell.Moved: exitUnavailable,
+	cell.Refused: exitRefused, cell.NoRoom: exitRefused,
 	cell.UnknownResult: exitUnknown, cell.Internal: exitUnknown, cell.Expired: exitUnknown,
-	cell.Stale: exitStale, cell.Exists: exitStale, cell.Void: exitStale,
+	cell.Stale: exitStale, cell.Exists: exitStale, cell.Void: exitStale, cell.NoLease: exitStale,
 }
 
 // exitOf chooses the exit code for an error. A command that only reads has no outcome that could be unknown.

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,6 +42,7 @@ type explanationDocument struct {
 	Keys          uint64         `json:"keys"`                 // number of keys
 	Bytes         uint64         `json:"bytes"`                // of keys and values
 	StateHash     string         `json:"state_hash,omitempty"` // equal at equal revisions
+	Lease         string         `json:"lease,omitempty"`      // what the proposer says: counts, supports or no
 	Note          string         `json:"note,omitempty"`       // for people
 	Error         *errorDocument `json:"error,omitempty"`      // why there is nothing else
 }
@@ -134,38 +137,65 @@ func (a *app) explainAt(ctx context.Context, id cell.ID, m wire.Founder) view {
 func (a *app) showViews(id cell.ID, views []view) error {
 	// More than one member may believe that it proposes; the last one listed is shown above, and all of them in the column.
 	answered, chosen, proposer := 0, uint64(0), cell.ServerID("")
+	lease := map[uint64]string{} // by node, as the proposer sees it
+	reads := ""                  // how it answers linearizable reads
 	for i := range views {
 		if v := &views[i]; v.err == nil {
 			answered++
 			chosen = max(chosen, v.said.Chosen)
 			if v.said.Role == "proposer" {
 				proposer = v.said.Server
+				reads = leaseOf(&v.said, lease)
 			}
 		}
 	}
 	documents, rows := []explanationDocument{}, [][]string{}
 	for i := range views {
-		documents = append(documents, views[i].document())
-		rows = append(rows, views[i].row(chosen))
+		document := views[i].document()
+		document.Lease = lease[document.Node]
+		documents = append(documents, document)
+		rows = append(rows, slices.Insert(views[i].row(chosen), 4, cmp.Or(lease[document.Node], "-")))
 	}
 	// A majority of all members, not of those that answered.
 	margin := answered - (len(views)/2 + 1)
 	if a.output == asJSON {
 		return a.emit(map[string]any{"cell": id, "members": len(views), "answered": answered, "margin": margin,
-			"proposer": proposer, "nodes": documents}, nil, nil)
+			"proposer": proposer, "reads": reads, "nodes": documents}, nil, nil)
 	}
 	verdict := fmt.Sprintf("margin %d: it can lose %d more", margin, margin)
 	if margin < 0 {
 		verdict = fmt.Sprintf("NO QUORUM: %d more members must answer", -margin)
 	}
-	who := "proposer " + string(proposer)
+	who := "proposer " + string(proposer) + " " + reads
 	if proposer == "" {
 		who = "no proposer now; the next request makes a member campaign"
 	}
 	if _, err := fmt.Fprintf(a.stdout, "%s  %d of %d members answer  %s  %s\n", id, answered, len(views), verdict, who); err != nil {
 		return err
 	}
-	return table(a.stdout, []string{"NODE", "SERVER", "ROLE", "STATE", "PROMISED", "CHOSEN", "APPLIED", "LAG", "REVISION", "HASH", "NOTE"}, rows)
+	return table(a.stdout, []string{"NODE", "SERVER", "ROLE", "STATE", "LEASE", "PROMISED", "CHOSEN", "APPLIED", "LAG", "REVISION", "HASH", "NOTE"}, rows)
+}
+
+// leaseOf tells how a proposer answers reads, and notes what it thinks of each member: "counts" towards its read lease,
+// "supports" its server but has not confirmed the ballot since that began, or "no". A proposer with fewer than a majority that
+// count still serves: it asks its jury for every read, and the answers make the members count. One that stays without is cut
+// off from them in one direction at least.
+func leaseOf(x *wire.Explanation, lease map[uint64]string) string {
+	for i := range x.Members {
+		m := &x.Members[i]
+		switch {
+		case m.Confirmed:
+			lease[m.Node] = "counts"
+		case m.Supports:
+			lease[m.Node] = "supports"
+		default:
+			lease[m.Node] = "no"
+		}
+	}
+	if x.ReadLease {
+		return "reads locally"
+	}
+	return "asks its jury for reads"
 }
 
 // document is a member's view under -o json.

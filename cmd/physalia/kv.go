@@ -64,7 +64,7 @@ func (a *app) kvCommand() *cobra.Command {
 		RunE:  group,
 	}
 	u.register(noun)
-	noun.AddCommand(a.kvGet(&u), a.kvPut(&u), a.kvDelete(&u), a.kvTxn(&u), a.kvScan(&u))
+	noun.AddCommand(a.kvGet(&u), a.kvPut(&u), a.kvDelete(&u), a.kvTxn(&u), a.kvScan(&u), a.kvLease(&u))
 	return noun
 }
 
@@ -152,7 +152,7 @@ func (a *app) showGets(op string, id cell.ID, keys []string, result cell.TxnResu
 func (a *app) kvPut(u *users) *cobra.Command {
 	var typ string
 	var ifAbsent bool
-	var ifVersion uint64
+	var ifVersion, lease uint64
 	cmd := &cobra.Command{
 		Use:   "put CELL KEY VALUE",
 		Short: "Set a key to a value",
@@ -166,7 +166,7 @@ func (a *app) kvPut(u *users) *cobra.Command {
 			}
 			id, key := cell.ID(given[0]), given[1]
 			// Conditions are sent only when they were asked for: a put without any always succeeds.
-			txn := cell.Txn{Then: []cell.Op{client.Put(key, value)}, Else: []cell.Op{client.Get(key)}}
+			txn := cell.Txn{Then: []cell.Op{client.PutLeased(key, value, cell.LeaseID(lease))}, Else: []cell.Op{client.Get(key)}}
 			if ifAbsent {
 				txn.If = append(txn.If, client.Absent(key))
 			}
@@ -186,6 +186,7 @@ func (a *app) kvPut(u *users) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&typ, "type", "string", "`type` of the value: string, int, bool or bytes (hexadecimal)")
+	cmd.Flags().Uint64Var(&lease, "lease", 0, "attach the key to this lease, a `number`: it is deleted with it; exit 8 when it is not held")
 	cmd.Flags().BoolVar(&ifAbsent, "if-absent", false, "only if the key does not exist; otherwise exit 3")
 	cmd.Flags().Uint64Var(&ifVersion, "if-version", 0, "only if the key has this version (`number` of writes, 0: absent); otherwise exit 3")
 	return cmd

@@ -89,12 +89,14 @@ type entryDocument struct {
 	CreateRevision uint64 `json:"create_revision,omitempty"` // revision that created the key
 	ModRevision    uint64 `json:"mod_revision,omitempty"`    // revision that last wrote it
 	Version        uint64 `json:"version,omitempty"`         // writes since it was created
+	Lease          uint64 `json:"lease,omitempty"`           // the lease that it is attached to
 }
 
 // describeEntry makes the JSON form of an entry. Whatever is in the cell can be told from it byte by byte: what JSON cannot
 // carry as a string is in base64. A zero value, as for a deleted key, has neither type nor value.
 func describeEntry(e cell.Entry) entryDocument {
-	d := entryDocument{CreateRevision: uint64(e.CreateRevision), ModRevision: uint64(e.ModRevision), Version: e.Version}
+	d := entryDocument{CreateRevision: uint64(e.CreateRevision), ModRevision: uint64(e.ModRevision), Version: e.Version,
+		Lease: uint64(e.Lease)}
 	if utf8.ValidString(e.Key) {
 		d.Key = e.Key
 	} else {

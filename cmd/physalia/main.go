@@ -7,6 +7,7 @@
 //	cell.go, explain.go               cells, asked of the control plane and of their members
 //	kv.go, volume.go                  the client library at the command line
 //	demo.go, bench.go                 trials with real processes
+//	sim.go                            simulated worlds: run, replay, shrink
 //	root.go, settings.go              the tree of commands; flags, environment and file
 //	exit.go, fail.go, output.go       how every command ends, fails and prints
 //	literal.go, txntext.go, txnjson.go  how values and transactions are written
@@ -15,6 +16,7 @@
 //	operator/   questions to the control plane
 //	colony/     a colony of child processes
 //	demo/, bench/, judge/  the trials and their verdicts
+//	hunt/       many simulated worlds at once
 //
 // Data goes to standard output, everything else to standard error. Exit codes are a fixed table (exit.go).
 package main

@@ -24,7 +24,7 @@ type txnDocument struct {
 // conditionDocument is one condition: "exists" and "absent" stand alone, the others compare.
 type conditionDocument struct {
 	Key   string `json:"key"`
-	Is    string `json:"is"`    // exists, absent, value, version, modified, created
+	Is    string `json:"is"`    // exists, absent, value, version, modified, created, lease, held
 	Op    string `json:"op"`    // == != < <= > >=
 	Value any    `json:"value"` // a typed value, or a whole number for revisions and versions
 }
@@ -36,6 +36,7 @@ type opDocument struct {
 	Value any    `json:"value"` // put, increment
 	After string `json:"after"` // scan: continue behind this key
 	Limit uint32 `json:"limit"` // scan
+	Lease uint64 `json:"lease"` // put: attach the key to this lease
 }
 
 // parseTxnJSON reads the JSON form, strictly: an unknown field is an error.
@@ -80,7 +81,7 @@ func (d conditionDocument) condition() (c cell.Condition, err error) {
 	}
 	var known bool
 	if c.Target, known = targets[d.Is]; !known {
-		return c, fmt.Errorf("is %q; it must be exists, absent, value, version, modified or created", clip(d.Is))
+		return c, fmt.Errorf("is %q; it must be exists, absent, value, version, modified, created, lease or held", clip(d.Is))
 	}
 	if c.Compare, known = comparisons[d.Op]; !known {
 		return c, fmt.Errorf("op %q is not one of == != < <= > >=", clip(d.Op))
@@ -100,7 +101,7 @@ func (d conditionDocument) condition() (c cell.Condition, err error) {
 // operations reads one branch; errors name it and the index in it.
 func operations(branch string, documents []opDocument) (ops []cell.Op, err error) {
 	for i, d := range documents {
-		o := cell.Op{Key: d.Key, After: d.After, Limit: d.Limit}
+		o := cell.Op{Key: d.Key, After: d.After, Limit: d.Limit, Lease: cell.LeaseID(d.Lease)}
 		var known bool
 		if o.Kind, known = opKinds[d.Do]; !known {
 			return nil, fmt.Errorf("%s %d: do %q; it must be put, delete, increment, get or scan", branch, i, clip(d.Do))

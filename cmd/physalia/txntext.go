@@ -27,7 +27,9 @@ empty lines and lines that begin with # are skipped:
   if   KEY version  OPERATOR NUMBER     writes since the key was created
   if   KEY modified OPERATOR NUMBER     revision of the last write
   if   KEY created  OPERATOR NUMBER     revision of the creation
-  then put KEY VALUE
+  if   KEY lease    OPERATOR NUMBER     lease that the key is attached to, 0: none
+  if   ""  held     OPERATOR NUMBER     == lease NUMBER is held, != it is not
+  then put KEY VALUE [lease NUMBER]
   then delete KEY
   then increment KEY NUMBER
   then get KEY
@@ -140,7 +142,7 @@ var comparisons = map[string]cell.Comparison{"==": cell.Equal, "!=": cell.NotEqu
 	"<=": cell.LessEqual, ">": cell.Greater, ">=": cell.GreaterEqual}
 
 var targets = map[string]cell.Target{"value": cell.OnValue, "version": cell.OnVersion,
-	"modified": cell.OnModRevision, "created": cell.OnCreateRevision}
+	"modified": cell.OnModRevision, "created": cell.OnCreateRevision, "lease": cell.OnLease, "held": cell.OnHeld}
 
 // parseCondition reads the words behind "if": a key, what to look at, and for all but existence an operator and an operand.
 // A comparison of values has a literal on its right, and is false when the stored value has another type.
@@ -160,7 +162,7 @@ func parseCondition(words []string) (c cell.Condition, err error) {
 	}
 	var known bool
 	if c.Target, known = targets[words[1]]; !known {
-		return c, fmt.Errorf("a condition tests exists, absent, value, version, modified or created, not %q", clip(words[1]))
+		return c, fmt.Errorf("a condition tests exists, absent, value, version, modified, created, lease or held, not %q", clip(words[1]))
 	}
 	if len(words) < 4 {
 		return c, fmt.Errorf("a condition on %s needs an operator and an operand", words[1])
@@ -204,6 +206,15 @@ func parseOp(words []string) (o cell.Op, err error) {
 		}
 		if o.Value, known = parseLiteral(words[2]); !known {
 			return o, badLiteral(words[2])
+		}
+		// Only a put attaches its key; with any other verb the words are too many, below.
+		if o.Kind == cell.OpPut && len(words) > 4 && words[3] == "lease" {
+			n, err := strconv.ParseUint(words[4], 10, 64)
+			if err != nil {
+				return o, fmt.Errorf("a lease is a number, not %q", clip(words[4]))
+			}
+			o.Lease = cell.LeaseID(n)
+			return o, atMost(words, 5)
 		}
 		return o, atMost(words, 3)
 	case cell.OpScan:

@@ -17,10 +17,12 @@ if "a key" version >= 3
 if gen modified < 118
 if gen created != 7
 if "primary" exists
+if lock lease == 0
+if "" held != 12
 
 then put primary "s2"
 then put flag true
-then put mask 0x0a0b
+then put mask 0x0a0b lease 12
 then increment gen -1
 then delete lock
 then get gen
@@ -32,9 +34,10 @@ else scan ""
 const txnAsJSON = `{
  "if": [{"key":"primary","is":"value","op":"==","value":"s1"}, {"key":"lock","is":"absent"},
         {"key":"a key","is":"version","op":">=","value":3}, {"key":"gen","is":"modified","op":"<","value":118},
-        {"key":"gen","is":"created","op":"!=","value":7}, {"key":"primary","is":"exists"}],
+        {"key":"gen","is":"created","op":"!=","value":7}, {"key":"primary","is":"exists"},
+        {"key":"lock","is":"lease","op":"==","value":0}, {"is":"held","op":"!=","value":12}],
  "then": [{"do":"put","key":"primary","value":"s2"}, {"do":"put","key":"flag","value":true},
-          {"do":"put","key":"mask","value":{"base64":"Cgs="}}, {"do":"increment","key":"gen","value":-1},
+          {"do":"put","key":"mask","value":{"base64":"Cgs="},"lease":12}, {"do":"increment","key":"gen","value":-1},
           {"do":"delete","key":"lock"}, {"do":"get","key":"gen"}, {"do":"scan","key":"vol/","after":"vol/a b","limit":10}],
  "else": [{"do":"get","key":"primary"}, {"do":"scan","key":""}]}`
 
@@ -47,10 +50,12 @@ func TestTxnForms(t *testing.T) {
 			{Key: "gen", Target: cell.OnModRevision, Compare: cell.Less, Number: 118},
 			{Key: "gen", Target: cell.OnCreateRevision, Compare: cell.NotEqual, Number: 7},
 			{Key: "primary", Target: cell.OnExistence, Compare: cell.Equal},
+			{Key: "lock", Target: cell.OnLease, Compare: cell.Equal},
+			{Target: cell.OnHeld, Compare: cell.NotEqual, Number: 12},
 		},
 		Then: []cell.Op{
 			{Kind: cell.OpPut, Key: "primary", Value: cell.String("s2")}, {Kind: cell.OpPut, Key: "flag", Value: cell.Bool(true)},
-			{Kind: cell.OpPut, Key: "mask", Value: cell.Bytes([]byte{10, 11})},
+			{Kind: cell.OpPut, Key: "mask", Value: cell.Bytes([]byte{10, 11}), Lease: 12},
 			{Kind: cell.OpIncrement, Key: "gen", Value: cell.Int(-1)}, {Kind: cell.OpDelete, Key: "lock"},
 			{Kind: cell.OpGet, Key: "gen"}, {Kind: cell.OpScan, Key: "vol/", After: "vol/a b", Limit: 10},
 		},
@@ -68,16 +73,21 @@ func TestTxnForms(t *testing.T) {
 
 func TestTxnErrors(t *testing.T) {
 	for text, says := range map[string]string{
-		"when x exists":                     "line 1: a line begins with",
-		"\n\nif x":                          "line 3: a condition needs a key",
-		"if x exists now":                   "too many words",
-		"if x value =! 1":                   "operator",
-		"if x value == one":                 "is not a value",
-		"if x version == -1":                "compared with a number",
-		"if x colour == 1":                  "tests exists",
-		"then pot x 1":                      "put, delete",
-		"then put x":                        "needs a value",
-		"then put x 1.5":                    "is not a value",
+		"when x exists":              "line 1: a line begins with",
+		"\n\nif x":                   "line 3: a condition needs a key",
+		"if x exists now":            "too many words",
+		"if x value =! 1":            "operator",
+		"if x value == one":          "is not a value",
+		"if x version == -1":         "compared with a number",
+		"if x colour == 1":           "tests exists",
+		"then pot x 1":               "put, delete",
+		"then put x":                 "needs a value",
+		"then put x 1.5":             "is not a value",
+		"then put x 1 lease y":       "a lease is a number",
+		"then put x 1 lease":         "too many words",
+		"then increment x 1 lease 3": "too many words",
+		"if k held == 3":             "names no key",
+		`{"then":[{"do":"get","key":"x","lease":3}]}`: "only a put",
 		"then put \"x 1":                    "quoted string does not end",
 		"then scan x limit":                 "nothing behind it",
 		"then scan x until 3":               "after and limit",

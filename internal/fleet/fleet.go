@@ -51,6 +51,8 @@ type Config struct {
 	Server map[string]Handler // methods that registered servers may call
 	Client map[string]Handler // methods that clients and operators may call
 
+	// Admit may refuse a server that registers; nil admits all. It must not block, nor call into the Fleet.
+	Admit func(wire.Registration) *cell.Error
 	// Joined and Left tell when a server's session begins and ends; a session that replaces another one begins without
 	// the other's end. The calls are in order, must not block, and must not call into the Fleet.
 	Joined func(wire.Registration)

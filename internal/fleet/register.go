@@ -21,6 +21,13 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 		c.Reply(req.ID, nil, err)
 		return
 	}
+	if f.cfg.Admit != nil {
+		if err := f.cfg.Admit(g); err != nil {
+			f.cfg.Log.Warn("server is not admitted", "server", g.Server, "remote", c.RemoteAddr(), "error", err)
+			c.Reply(req.ID, nil, err)
+			return
+		}
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	old := f.members[g.Server]

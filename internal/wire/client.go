@@ -33,13 +33,16 @@ type TxnReply struct {
 	Result      cell.TxnResult
 }
 
-// ReadRequest asks for reads only. A Stale read is answered by any member from its applied state, a consistent prefix;
+// ReadRequest asks for reads only. A read is linearizable unless it is Stale; with Confirm the proposer asks its jury even
+// if it holds a read lease, which costs a round trip and rests on no clock. A Stale read is answered by any member from its applied state, a consistent prefix;
 // Least makes a session monotonic: a member that has not applied that revision answers Unavailable.
 type ReadRequest struct {
 	Header Header
 	Stale  bool
 	Least  cell.Revision
 	Txn    cell.Txn // Txn.IsRead must hold
+
+	Confirm bool
 }
 
 // ReadReply answers a read.
@@ -71,6 +74,7 @@ type Explanation struct {
 	StateHash     uint64
 	Members       []ExplainedMember
 	Note          string
+	ReadLease     bool // the answering proposer may answer linearizable reads by itself, now
 }
 
 // ExplainedMember is one member as the answering server sees it.
@@ -78,7 +82,11 @@ type ExplainedMember struct {
 	Node   uint64
 	Server cell.ServerID
 	Addr   string // client address, if known
-	Alive  bool   // heard of within the liveness period
+	Alive  bool   // proved to be useful within the liveness period
+
+	Supported bool // the answering server supports that member's server
+	Supports  bool // that member's server supports the answering one
+	Confirmed bool // the member counts towards the answering proposer's read lease, now
 }
 
 // ServerInfo describes a server.
@@ -94,5 +102,5 @@ type ServerInfo struct {
 	Boot    uint64
 	Nodes   uint64
 	Hot     uint64
-	Peers   uint64 // peer servers heard of within the liveness period
+	Peers   uint64 // peer servers that proved to be useful within the liveness period
 }

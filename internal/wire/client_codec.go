@@ -47,19 +47,20 @@ func (m *TxnReply) Decode(r *Reader) {
 	DecodeTxnResult(r, &m.Result)
 }
 
-// Append adds [header, stale, least revision, transaction].
+// Append adds [header, stale, least revision, transaction, confirm].
 func (m *ReadRequest) Append(b []byte) []byte {
-	b = AppendBool(m.Header.Append(AppendArray(b, 4)), m.Stale)
-	return AppendTxn(AppendUint(b, uint64(m.Least)), &m.Txn)
+	b = AppendBool(m.Header.Append(AppendArray(b, 5)), m.Stale)
+	return AppendBool(AppendTxn(AppendUint(b, uint64(m.Least)), &m.Txn), m.Confirm)
 }
 
 // Decode reads what Append wrote.
 func (m *ReadRequest) Decode(r *Reader) {
-	r.Struct(4, "ReadRequest")
+	r.Struct(5, "ReadRequest")
 	m.Header.Decode(r)
 	m.Stale = r.Bool()
 	m.Least = cell.Revision(r.Uint())
 	DecodeTxn(r, &m.Txn)
+	m.Confirm = r.Bool()
 }
 
 // Append adds [incarnation, result].
@@ -85,7 +86,7 @@ func (m *ExplainRequest) Decode(r *Reader) {
 
 // Append adds the fields in the order of the struct.
 func (m *Explanation) Append(b []byte) []byte {
-	b = AppendString(AppendArray(b, 18), string(m.Server))
+	b = AppendString(AppendArray(b, 19), string(m.Server))
 	b = AppendString(b, string(m.Cell))
 	b = AppendUint(AppendUint(b, uint64(m.Incarnation)), m.Node)
 	b = AppendString(AppendString(AppendString(b, m.State), m.Role), m.Promised)
@@ -93,12 +94,13 @@ func (m *Explanation) Append(b []byte) []byte {
 	b = AppendUint(AppendUint(AppendUint(b, m.Applied), m.Chosen), m.Floor)
 	b = AppendUint(AppendUint(b, m.Configuration), uint64(m.Revision))
 	b = AppendUint(AppendUint(AppendUint(b, m.Keys), m.Bytes), m.StateHash)
-	return AppendString(appendList(b, m.Members), cut(m.Note, DetailBytesMax))
+	b = AppendString(appendList(b, m.Members), cut(m.Note, DetailBytesMax))
+	return AppendBool(b, m.ReadLease)
 }
 
 // Decode reads what Append wrote.
 func (m *Explanation) Decode(r *Reader) {
-	r.Struct(18, "Explanation")
+	r.Struct(19, "Explanation")
 	*m = Explanation{
 		Server:        decodeServer(r),
 		Cell:          decodeID(r),
@@ -116,21 +118,24 @@ func (m *Explanation) Decode(r *Reader) {
 		Keys:          r.Uint(),
 		Bytes:         r.Uint(),
 		StateHash:     r.Uint(),
-		Members:       decodeList[ExplainedMember](r, MembersMax, 5, "members"),
+		Members:       decodeList[ExplainedMember](r, MembersMax, 8, "members"),
 		Note:          r.String(DetailBytesMax, "note"),
+		ReadLease:     r.Bool(),
 	}
 }
 
-// Append adds [node, server, address, alive].
+// Append adds [node, server, address, alive, supported, supports, confirmed].
 func (m *ExplainedMember) Append(b []byte) []byte {
-	b = AppendString(AppendUint(AppendArray(b, 4), m.Node), string(m.Server))
-	return AppendBool(AppendString(b, m.Addr), m.Alive)
+	b = AppendString(AppendUint(AppendArray(b, 7), m.Node), string(m.Server))
+	b = AppendBool(AppendString(b, m.Addr), m.Alive)
+	return AppendBool(AppendBool(AppendBool(b, m.Supported), m.Supports), m.Confirmed)
 }
 
 // Decode reads what Append wrote.
 func (m *ExplainedMember) Decode(r *Reader) {
-	r.Struct(4, "ExplainedMember")
-	*m = ExplainedMember{Node: r.Uint(), Server: decodeServer(r), Addr: r.String(AddrBytesMax, "address"), Alive: r.Bool()}
+	r.Struct(7, "ExplainedMember")
+	*m = ExplainedMember{Node: r.Uint(), Server: decodeServer(r), Addr: r.String(AddrBytesMax, "address"), Alive: r.Bool(),
+		Supported: r.Bool(), Supports: r.Bool(), Confirmed: r.Bool()}
 }
 
 // Append adds the fields in the order of the struct.

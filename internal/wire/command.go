@@ -1,6 +1,10 @@
 package wire
 
-import "physalia/cell"
+import (
+	"fmt"
+
+	"physalia/cell"
+)
 
 // The format and version bytes of what is logged and stored.
 const (
@@ -11,12 +15,53 @@ const (
 // entriesMax bounds the entries of one CellState: what fits into a cell when keys have one byte and values none.
 const entriesMax = cell.CellBytesMax / (cell.KeyOverheadBytes + 1)
 
-// Command is what a cell's log carries for the state machine: one transaction of one client. (No-ops, seals and
-// configuration changes are entries of Paxos, not commands.) Its encoding starts with the format byte 'C' and a
-// version; a reader that does not fully understand a command must refuse it and stop as failed, never skip it (rule 9).
+// CommandKind is what a Command does. The numbers are part of the format and never change.
+type CommandKind uint8
+
+// The kinds of commands. A transaction, a grant and a revoke are recorded in the window of outcomes; a keep-alive and an
+// expiry are not, see package machine.
+const (
+	CommandTxn       CommandKind = 0 // Txn; the empty one resolves its Request
+	CommandGrant     CommandKind = 1 // Lease.TTL, Lease.Label
+	CommandKeepAlive CommandKind = 2 // Lease.ID; Request only tells who asked
+	CommandRevoke    CommandKind = 3 // Lease.ID
+	CommandExpire    CommandKind = 4 // Lease.ID, Lease.Renewals; Request is cell.LogClient's, with the lease as its sequence
+)
+
+// Command is what a cell's log carries for the state machine: one transaction of one client, or one step in the life of
+// a lease. (No-ops, seals and configuration changes are entries of Paxos, not commands.) Its encoding starts with the
+// format byte 'C' and a version; a reader that does not fully understand a command must refuse it and stop as failed,
+// never skip it (rule 9).
 type Command struct {
+	Kind    CommandKind
 	Request cell.Request
-	Txn     cell.Txn
+	Txn     cell.Txn     // of CommandTxn, else empty
+	Lease   cell.LeaseOp // of the other kinds, else zero
+}
+
+// Check is the gate for commands: what passes can be logged, and applying it is total. Errors are *cell.Error.
+func (m *Command) Check() error {
+	if own := m.Request.Client == cell.LogClient; own != (m.Kind == CommandExpire) {
+		return &cell.Error{Op: "command.check", Kind: cell.Invalid, Detail: "client identity ff..ff is reserved for expiries of leases"}
+	}
+	switch {
+	case m.Kind == CommandTxn && m.Lease != (cell.LeaseOp{}), m.Kind != CommandTxn && !m.Txn.IsResolve():
+		return &cell.Error{Op: "command.check", Kind: cell.Invalid, Detail: "a command is either a transaction or about a lease"}
+	case m.Kind == CommandTxn && m.Txn.IsResolve():
+		return nil
+	case m.Kind == CommandTxn:
+		return m.Txn.Check()
+	case m.Kind == CommandGrant:
+		return m.Lease.CheckGrant()
+	}
+	named := m.Lease
+	if m.Kind == CommandExpire {
+		named.Renewals = 0
+		if m.Request != (cell.Request{Client: cell.LogClient, Sequence: uint64(m.Lease.ID)}) {
+			return &cell.Error{Op: "command.check", Kind: cell.Invalid, Detail: fmt.Sprintf("lease %d expires by request %v", uint64(m.Lease.ID), m.Request)}
+		}
+	}
+	return named.CheckNamed()
 }
 
 // CellState is the whole state of a cell's machine, the content of paxos.Snapshot.State. Its encoding starts with the
@@ -26,6 +71,7 @@ type CellState struct {
 	Entries    []cell.Entry  // ordered by key
 	Floor      cell.Revision // results at or below this revision may have been forgotten
 	Remembered []Remembered  // ordered by revision
+	Leases     []cell.Lease  // ordered by ID
 }
 
 // Remembered is the recorded outcome of one transaction, for exactly-once results (rule 14). Err is set when the
@@ -37,10 +83,11 @@ type Remembered struct {
 	Err      *cell.Error
 }
 
-// Append adds 'C', the version, and [request identity, transaction].
+// Append adds 'C', the version, and [kind, request identity, transaction, lease operation].
 func (m *Command) Append(b []byte) []byte {
-	b = AppendIdentity(AppendArray(append(b, commandFormat, commandVersion), 2), &m.Request)
-	return AppendTxn(b, &m.Txn)
+	b = AppendUint(AppendArray(append(b, commandFormat, commandVersion), 4), uint64(m.Kind))
+	b = AppendTxn(AppendIdentity(b, &m.Request), &m.Txn)
+	return AppendLeaseOp(b, &m.Lease)
 }
 
 // Decode reads a command and refuses every encoding but the one that Append makes.
@@ -48,9 +95,15 @@ func (m *Command) Decode(r *Reader) {
 	was := r.canonical
 	r.canonical = true
 	r.Format(commandFormat, commandVersion, "command")
-	r.Struct(2, "command")
+	r.Struct(4, "command")
+	if k := r.Uint(); k <= uint64(CommandExpire) {
+		m.Kind = CommandKind(k)
+	} else {
+		r.FailUnknown("kind of command", k)
+	}
 	DecodeIdentity(r, &m.Request)
 	DecodeTxn(r, &m.Txn)
+	DecodeLeaseOp(r, &m.Lease)
 	r.canonical = was
 }
 
@@ -66,11 +119,15 @@ func DecodeCommand(buf []byte) (Command, error) {
 	return m, nil
 }
 
-// Append adds 'S', the version, and [revision, entries, floor, remembered].
+// Append adds 'S', the version, and [revision, entries, floor, remembered, leases].
 func (m *CellState) Append(b []byte) []byte {
-	b = AppendUint(AppendArray(append(b, cellStateFormat, cellStateVersion), 4), uint64(m.Revision))
+	b = AppendUint(AppendArray(append(b, cellStateFormat, cellStateVersion), 5), uint64(m.Revision))
 	b = AppendUint(appendEntries(b, m.Entries), uint64(m.Floor))
-	return appendList(b, m.Remembered)
+	b = AppendArray(appendList(b, m.Remembered), len(m.Leases))
+	for i := range m.Leases {
+		b = AppendLease(b, &m.Leases[i])
+	}
+	return b
 }
 
 // Decode reads a state and refuses every encoding but the one that Append makes, and lists out of order.
@@ -78,11 +135,12 @@ func (m *CellState) Decode(r *Reader) {
 	was := r.canonical
 	r.canonical = true
 	r.Format(cellStateFormat, cellStateVersion, "cell state")
-	r.Struct(4, "cell state")
+	r.Struct(5, "cell state")
 	m.Revision = cell.Revision(r.Uint())
 	m.Entries = decodeEntries(r, entriesMax)
 	m.Floor = cell.Revision(r.Uint())
 	m.Remembered = decodeList[Remembered](r, cell.WindowMax, rememberedBytesMin, "remembered results")
+	m.Leases = decodeLeases(r)
 	r.canonical = was
 	for i := 1; i < len(m.Entries); i++ {
 		if m.Entries[i-1].Key >= m.Entries[i].Key {
@@ -93,6 +151,12 @@ func (m *CellState) Decode(r *Reader) {
 	for i := 1; i < len(m.Remembered); i++ {
 		if m.Remembered[i-1].Result.Revision > m.Remembered[i].Result.Revision {
 			r.Fail("remembered result %d is below the one before in revision", i)
+			return
+		}
+	}
+	for i := 1; i < len(m.Leases); i++ {
+		if m.Leases[i-1].ID >= m.Leases[i].ID {
+			r.Fail("lease %d is not above the one before", i)
 			return
 		}
 	}

@@ -29,9 +29,10 @@ func TestRule9(t *testing.T) {
 		{"version 0", replaced(good, 1, 0), true},
 		{"operation", command(cell.Txn{Then: []cell.Op{{Kind: cell.OpScan + 1}}}), true},
 		{"operation in else", command(cell.Txn{Else: []cell.Op{{Kind: 0}}}), true},
-		{"target", command(cell.Txn{If: []cell.Condition{{Target: cell.OnVersion + 1, Compare: cell.Equal}}}), true},
+		{"target", command(cell.Txn{If: []cell.Condition{{Target: cell.OnHeld + 1, Compare: cell.Equal}}}), true},
 		{"comparison", command(cell.Txn{If: []cell.Condition{{Target: cell.OnVersion, Compare: cell.GreaterEqual + 1}}}), true},
 		{"type of value", replaced(good, bytes.Index(good, []byte{3, 0xc3}), 5), true},
+		{"kind of command", replaced(good, 3, byte(CommandExpire)+1), true},
 		{"version of a state", replaced(state, 1, 2), true},
 		{"format of a state", replaced(state, 0, 'C'), true},
 		{"kind of error", replaced(state, kindAt, 127), true},
@@ -39,7 +40,7 @@ func TestRule9(t *testing.T) {
 		{"format alone", []byte{'C'}, false},
 		{"cut", good[:len(good)-1], false},
 		{"left over", append(bytes.Clone(good), 0), false},
-		{"field too many", replaced(good, 2, 0x93), false},
+		{"field too many", replaced(good, 2, 0x95), false},
 		{"client of 15 bytes", bytes.Replace(good, append([]byte{0xc4, 16}, make([]byte, 16)...), append([]byte{0xc4, 15}, make([]byte, 15)...), 1), false},
 		{"failed condition of a state", replaced(state, bytes.Index(state, []byte{0xc2, 2, 0xcc, 130})+1, 0xfe), false},
 		{"boolean that is nil", replaced(good, bytes.IndexByte(good, 0xc3), 0xc0), false},
@@ -82,7 +83,10 @@ func TestOneEncodingPerValue(t *testing.T) {
 		"entry that is nil":               (&CellState{Entries: []cell.Entry{{}}}).Append(nil),
 		"remembered results out of order": (&CellState{Remembered: []Remembered{{Result: cell.TxnResult{Revision: 2}}, {Result: cell.TxnResult{Revision: 1}}}}).Append(nil),
 		"empty entry spelled out": bytes.Replace((&CellState{Remembered: []Remembered{{Result: cell.TxnResult{Results: make([]cell.OpResult, 1)}}}}).Append(nil),
-			[]byte{0x94, 0xc2, 0xc0}, []byte{0x94, 0xc2, 0x95, 0xa0, 0xc0, 0, 0, 0}, 1),
+			[]byte{0x94, 0xc2, 0xc0}, []byte{0x94, 0xc2, 0x96, 0xa0, 0xc0, 0, 0, 0, 0}, 1),
+		"leases out of order":                (&CellState{Leases: []cell.Lease{{ID: 2}, {ID: 1}}}).Append(nil),
+		"lease twice":                        (&CellState{Leases: []cell.Lease{{ID: 2}, {ID: 2}}}).Append(nil),
+		"empty lease operation, spelled out": append(bytes.TrimSuffix((&Command{}).Append(nil), []byte{0xc0}), 0x94, 0, 0, 0xa0, 0),
 	} {
 		var err error
 		if buf[0] == 'S' {

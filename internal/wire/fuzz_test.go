@@ -57,9 +57,27 @@ func FuzzTxnRequest(f *testing.F) {
 	})
 }
 
+// FuzzLeaseRequest: what decodes has one meaning, which encoding keeps.
+func FuzzLeaseRequest(f *testing.F) {
+	seed(f, (&LeaseRequest{Header: sampleHeader, Request: sampleRequest, Lease: sampleLeaseOp}).Append(nil))
+	f.Fuzz(func(t *testing.T, input []byte) {
+		var first, second LeaseRequest
+		if err := Unmarshal(input, &first); err != nil {
+			if cell.KindOf(err) != cell.Invalid {
+				t.Fatal(err)
+			}
+			return
+		}
+		if err := Unmarshal(first.Append(nil), &second); err != nil || first != second {
+			t.Fatalf("%+v became %+v, %v", first, second, err)
+		}
+	})
+}
+
 // FuzzCommand: bytes that decode are the one encoding of their command.
 func FuzzCommand(f *testing.F) {
-	seed(f, (&Command{Request: sampleRequest, Txn: sampleTxn}).Append(nil))
+	seed(f, (&Command{Request: sampleRequest, Txn: sampleTxn}).Append(nil),
+		(&Command{Kind: CommandGrant, Request: sampleRequest, Lease: sampleLeaseOp}).Append(nil))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		m, err := DecodeCommand(input)
 		requireCanonical(t, input, &m, err)
@@ -68,7 +86,8 @@ func FuzzCommand(f *testing.F) {
 
 // FuzzCellState: bytes that decode are the one encoding of their state.
 func FuzzCellState(f *testing.F) {
-	seed(f, (&CellState{Revision: 131, Entries: []cell.Entry{sampleEntry}, Floor: 129, Remembered: sampleRemembered}).Append(nil))
+	seed(f, (&CellState{Revision: 131, Entries: []cell.Entry{sampleEntry}, Floor: 129, Remembered: sampleRemembered,
+		Leases: []cell.Lease{sampleLease}}).Append(nil))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		m, err := DecodeCellState(input)
 		requireCanonical(t, input, &m, err)

@@ -16,6 +16,7 @@ const (
 	ForPaxos     Purpose = 3 // server -> server, Paxos frames
 	ForHeartbeat Purpose = 4 // server -> server, liveness only
 	ForBulk      Purpose = 5 // server -> server, snapshots and log segments
+	ForForward   Purpose = 6 // server -> server, clients' requests that a member passes on, and their answers
 )
 
 // The protocol versions that this build speaks.

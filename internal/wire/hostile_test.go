@@ -57,7 +57,7 @@ func TestKillersAreRefusedCheaply(t *testing.T) {
 // TestFalseLengthsAreRefusedCheaply replaces every array head of every message by one that claims more, with just
 // enough bytes behind it or with 32 KB of elements of all kinds, so that each list is filled as far as its decoder goes.
 func TestFalseLengthsAreRefusedCheaply(t *testing.T) {
-	fillers := [][]byte{{0xc0}, {0x93, 0x90, 0x90, 0x90}, {0x95, 0xa1, 'k', 0xc0, 0, 0, 0}, {0x94, 0, 0xa0, 0xa0, 0xa0}}
+	fillers := [][]byte{{0xc0}, {0x93, 0x90, 0x90, 0x90}, {0x96, 0xa1, 'k', 0xc0, 0, 0, 0, 0}, {0x94, 0, 0xa0, 0xa0, 0xa0}}
 	worst, cases := 0.0, 0
 	for _, s := range samples() {
 		buf := s.full.Append(nil)
@@ -98,8 +98,13 @@ func TestDensestInputsStayProportional(t *testing.T) {
 	for i := range remembered {
 		remembered[i].Result.Results = results()
 	}
+	leases := make([]cell.Lease, cell.LeasesMax)
+	for i := range leases {
+		leases[i].ID = cell.LeaseID(i)
+	}
 	for _, m := range []Message{
-		&CellState{Remembered: remembered}, &TxnReply{Result: cell.TxnResult{Results: results()}},
+		&CellState{Remembered: remembered, Leases: leases}, &Leases{Leases: make([]cell.LeaseStatus, cell.LeasesMax)},
+		&TxnReply{Result: cell.TxnResult{Results: results()}},
 		&Routes{make([]Route, BatchMax)}, &CreateNodes{make([]Founding, BatchMax)}, &Registered{Seeds: make([]string, BatchMax)},
 		&CellList{Cells: make([]CellInfo, ListLimitMax)}, &NodeList{Nodes: make([]NodeInfo, ListLimitMax)},
 		&ServerList{Servers: make([]ServerState, ListLimitMax)}, &Outcomes{make([]Outcome, BatchMax)},

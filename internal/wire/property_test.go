@@ -245,6 +245,9 @@ func order(m *CellState) {
 	for i := range m.Remembered {
 		m.Remembered[i].Result.Revision = cell.Revision(i * 50)
 	}
+	for i := range m.Leases {
+		m.Leases[i].ID = cell.LeaseID(i * 50)
+	}
 }
 
 // fill draws a value. It knows the types that need more than their kind; a new message needs nothing here.
@@ -255,11 +258,20 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 	case *cell.Kind:
 		*p = cell.Kind(rapid.Uint8().Filter(func(k uint8) bool { return cell.Kind(k).Valid() }).Draw(t, path))
 	case *cell.Target:
-		*p = cell.Target(rapid.Uint8Range(1, 5).Draw(t, path))
+		*p = cell.Target(rapid.Uint8Range(1, uint8(cell.OnHeld)).Draw(t, path))
+	case *CommandKind:
+		*p = CommandKind(rapid.Uint8Range(0, uint8(CommandExpire)).Draw(t, path))
 	case *cell.Comparison:
 		*p = cell.Comparison(rapid.Uint8Range(1, 6).Draw(t, path))
 	case *cell.OpKind:
 		*p = cell.OpKind(rapid.Uint8Range(1, 5).Draw(t, path))
+	case *ChangeKind:
+		*p = ChangeKind(rapid.Uint8Range(0, uint8(HandOver)).Draw(t, path))
+	case **cell.Pointer:
+		if *p = nil; rapid.Bool().Draw(t, path) {
+			*p = new(cell.Pointer)
+			fill(t, reflect.ValueOf(*p).Elem(), path)
+		}
 	case *time.Duration:
 		*p = time.Duration(rapid.Int64Min(0).Draw(t, path))
 	case **cell.Error:
@@ -288,7 +300,7 @@ func fillKind(t *rapid.T, v reflect.Value, path string) {
 		if strings.Count(path, ".") > 2 {
 			n = min(n, 2)
 		}
-		if strings.HasSuffix(path, ".Members") {
+		if strings.HasSuffix(path, ".Members") || strings.HasSuffix(path, ".Learners") || strings.HasSuffix(path, ".Servers") && v.Type().Elem() != reflect.TypeFor[ServerState]() {
 			n = min(n, MembersMax)
 		}
 		v.SetZero()

@@ -59,8 +59,8 @@ func DecodeTxnResult(r *Reader, t *cell.TxnResult) {
 	}
 }
 
-// AppendError adds an error: [op, kind, cell, detail, hint, retry after in nanoseconds, leader, leader's address], or
-// nil for none. The cause does not cross the wire. Every text is cut to its bound, and an error without a known kind
+// AppendError adds an error: [op, kind, cell, detail, hint, retry after in nanoseconds, leader, leader's address], behind it
+// the pointer if there is one, [incarnation, configuration, [[server, client address], ...]], or nil for no error. The cause does not cross the wire. Every text is cut to its bound, and an error without a known kind
 // crosses as Internal, the kind that promises nothing: whatever went wrong, the peer can always read the error.
 func AppendError(b []byte, e *cell.Error) []byte {
 	if e == nil {
@@ -70,14 +70,48 @@ func AppendError(b []byte, e *cell.Error) []byte {
 	if !kind.Valid() {
 		kind = cell.Internal
 	}
-	b = AppendString(AppendArray(b, 8), cut(e.Op, NameBytesMax))
+	n := 8
+	if e.Pointer != nil {
+		n++
+	}
+	b = AppendString(AppendArray(b, n), cut(e.Op, NameBytesMax))
 	b = AppendUint(b, uint64(kind))
 	b = AppendString(b, cut(string(e.Cell), cell.IDBytesMax))
 	b = AppendString(b, cut(e.Detail, DetailBytesMax))
 	b = AppendString(b, cut(e.Hint, DetailBytesMax))
 	b = AppendUint(b, uint64(max(e.RetryAfter, 0)))
 	b = AppendString(b, cut(string(e.Leader), cell.ServerIDBytesMax))
-	return AppendString(b, cut(e.LeaderAddr, AddrBytesMax))
+	b = AppendString(b, cut(e.LeaderAddr, AddrBytesMax))
+	if e.Pointer != nil {
+		b = appendPointer(b, e.Pointer)
+	}
+	return b
+}
+
+// appendPointer adds where a cell lives.
+func appendPointer(b []byte, p *cell.Pointer) []byte {
+	b = AppendUint(AppendUint(AppendArray(b, 3), uint64(p.Incarnation)), p.Configuration)
+	servers := p.Servers[:min(len(p.Servers), MembersMax)]
+	b = AppendArray(b, len(servers))
+	for _, s := range servers {
+		b = AppendString(AppendArray(b, 2), cut(string(s.Server), cell.ServerIDBytesMax))
+		b = AppendString(b, cut(s.ClientAddr, AddrBytesMax))
+	}
+	return b
+}
+
+// decodePointer reads where a cell lives.
+func decodePointer(r *Reader) *cell.Pointer {
+	r.Struct(3, "pointer")
+	p := &cell.Pointer{Incarnation: cell.Incarnation(r.Uint()), Configuration: r.Uint()}
+	if n := r.Array(MembersMax, "servers of a pointer"); n > 0 && r.Err() == nil {
+		p.Servers = make([]cell.Location, n)
+	}
+	for i := range p.Servers {
+		r.Struct(2, "location")
+		p.Servers[i] = cell.Location{Server: decodeServer(r), ClientAddr: r.String(AddrBytesMax, "client address")}
+	}
+	return p
 }
 
 // DecodeError reads an error, or nil for none.
@@ -85,7 +119,10 @@ func DecodeError(r *Reader) *cell.Error {
 	if r.Nil() {
 		return nil
 	}
-	r.Struct(8, "error")
+	n := r.Array(9, "elements of an error")
+	if r.err == nil && n < 8 {
+		r.Fail("error has %d elements, want 8 or 9", n)
+	}
 	if r.err != nil {
 		return nil
 	}
@@ -101,6 +138,9 @@ func DecodeError(r *Reader) *cell.Error {
 	e.RetryAfter = time.Duration(r.UintMax(math.MaxInt64, "retry after"))
 	e.Leader = decodeServer(r)
 	e.LeaderAddr = r.String(AddrBytesMax, "address of a leader")
+	if n == 9 && r.err == nil {
+		e.Pointer = decodePointer(r)
+	}
 	return e
 }
 

@@ -51,15 +51,17 @@ var (
 	sampleRequest = cell.Request{Client: sampleClient, Sequence: 300, Since: 70000}
 	sampleError   = cell.Error{Op: "kv.put", Kind: cell.NotProposer, Cell: "vol-17", Detail: "node 3 follows",
 		Hint: "ask the leader", RetryAfter: 1500 * time.Millisecond, Leader: "s1-k3v9q2xa", LeaderAddr: "10.0.0.1:7101"}
-	sampleEntry = cell.Entry{Key: "primary", Value: cell.String("server-1"), CreateRevision: 3, ModRevision: 130, Version: 12}
+	sampleEntry = cell.Entry{Key: "primary", Value: cell.String("server-1"), CreateRevision: 3, ModRevision: 130, Version: 12, Lease: 129}
 	sampleTxn   = cell.Txn{
 		If: []cell.Condition{
 			{Key: "primary", Target: cell.OnValue, Compare: cell.Equal, Value: cell.String("server-1")},
 			{Key: "generation", Target: cell.OnModRevision, Compare: cell.LessEqual, Number: 70000},
 			{Key: "lock", Target: cell.OnExistence, Compare: cell.NotEqual},
+			{Key: "primary", Target: cell.OnLease, Compare: cell.Equal, Number: 129},
+			{Target: cell.OnHeld, Compare: cell.Equal, Number: 129},
 		},
 		Then: []cell.Op{
-			{Kind: cell.OpPut, Key: "primary", Value: cell.String("server-2")},
+			{Kind: cell.OpPut, Key: "primary", Value: cell.String("server-2"), Lease: 129},
 			{Kind: cell.OpPut, Key: "blob", Value: cell.Bytes([]byte{0, 0xff})},
 			{Kind: cell.OpPut, Key: "clean", Value: cell.Bool(true)},
 			{Kind: cell.OpPut, Key: "low", Value: cell.Int(math.MinInt64)},
@@ -77,6 +79,8 @@ var (
 		{Entries: []cell.Entry{sampleEntry, {Key: "replica", Value: cell.Int(-1), CreateRevision: 4, ModRevision: 4, Version: 1}}, More: true},
 		{},
 	}}
+	sampleLeaseOp = cell.LeaseOp{ID: 129, TTL: 10 * time.Second, Label: "host-1", Renewals: 300}
+	sampleLease   = cell.Lease{ID: 129, TTL: 10 * time.Second, Label: "host-1", Renewals: 300}
 	sampleHeader  = Header{Cell: "vol-17", Incarnation: 2, Timeout: 5000, Trace: 0xfeedfacecafebeef, Attempt: 1}
 	sampleMembers = []Founder{
 		{Node: 1, Server: "s1-k3v9q2xa", PeerAddr: "10.0.0.1:7100", ClientAddr: "10.0.0.1:7101"},
@@ -100,22 +104,29 @@ var (
 // samples has one sample of every message, record and command of the package.
 func samples() []sample {
 	founding := Founding{Cell: "vol-17", Incarnation: 2, Members: sampleMembers, Owner: 1, Alpha: 4}
-	member := ExplainedMember{Node: 9, Server: "s1-k3v9q2xa", Addr: "10.0.0.1:7101", Alive: true}
+	member := ExplainedMember{Node: 9, Server: "s1-k3v9q2xa", Addr: "10.0.0.1:7101", Alive: true, Supported: true, Supports: true, Confirmed: true}
 	state := ServerState{Registration: sampleRegistration, Up: true, Since: 60000}
-	return []sample{
-		of(Command{Request: sampleRequest, Txn: sampleTxn}),
+	moved := sampleError
+	moved.Kind, moved.Pointer = cell.Moved, &cell.Pointer{Incarnation: 2, Configuration: 5,
+		Servers: []cell.Location{{Server: "s1-k3v9q2xa", ClientAddr: "10.0.0.1:7101"}, {Server: "s9-ffffffff"}}}
+	return append([]sample{
+		of(Command{Kind: CommandExpire, Request: sampleRequest, Txn: sampleTxn, Lease: sampleLeaseOp}),
 		of(CellState{Revision: 131, Entries: []cell.Entry{sampleEntry, {Key: "replica", Value: cell.Int(7), CreateRevision: 4, ModRevision: 4, Version: 1}},
-			Floor: 129, Remembered: sampleRemembered}),
+			Floor: 129, Remembered: sampleRemembered, Leases: []cell.Lease{sampleLease, {ID: 130, TTL: time.Second}}}),
+		of(LeaseRequest{Header: sampleHeader, Request: sampleRequest, Lease: sampleLeaseOp}),
+		of(LeaseReply{Incarnation: 2, Revision: 131, Lease: 129, Renewals: 300}),
+		of(LeasesRequest{Header: sampleHeader}),
+		of(Leases{Incarnation: 2, Revision: 131, Leases: []cell.LeaseStatus{{Lease: sampleLease, Keys: 3}, {}}}),
 		of(sampleRemembered[0]),
 		of(sampleHeader),
 		of(TxnRequest{Header: sampleHeader, Request: sampleRequest, Txn: sampleTxn}),
 		of(TxnReply{Incarnation: 2, Result: sampleResult}),
-		of(ReadRequest{Header: sampleHeader, Stale: true, Least: 130, Txn: cell.Txn{If: sampleTxn.If, Then: sampleTxn.Else, Else: sampleTxn.Else}}),
+		of(ReadRequest{Header: sampleHeader, Stale: true, Least: 130, Txn: cell.Txn{If: sampleTxn.If, Then: sampleTxn.Else, Else: sampleTxn.Else}, Confirm: true}),
 		of(ReadReply{Incarnation: 2, Result: cell.TxnResult{Failed: 1, Revision: 131, Succeeded: true, Results: sampleResult.Results}}),
 		of(ExplainRequest{Header: sampleHeader}),
 		of(Explanation{Server: "s1-k3v9q2xa", Cell: "vol-17", Incarnation: 2, Node: 9, State: "hot", Role: "proposer",
 			Promised: "9.3", Leader: "s2-aaaaaaaa", Applied: 117, Chosen: 118, Floor: 53, Configuration: 3, Revision: 131, Keys: 12,
-			Bytes: 999, StateHash: math.MaxUint64, Members: []ExplainedMember{member}, Note: "behind"}),
+			Bytes: 999, StateHash: math.MaxUint64, Members: []ExplainedMember{member}, Note: "behind", ReadLease: true}),
 		of(member),
 		of(ServerInfo{Server: "s1-k3v9q2xa", Name: "alpha", Colony: "test", Brick: "b1", Rack: "r1", Power: "p1", Color: "red",
 			Version: "v0.1.0", Boot: 4, Nodes: 1000, Hot: 10, Peers: 6}),
@@ -127,7 +138,7 @@ func samples() []sample {
 		of(sampleDrops[0]),
 		of(DropNodes{Sealed: true, Drops: sampleDrops}),
 		of(Outcome{Err: &sampleError}),
-		of(Outcomes{Outcomes: []Outcome{{}, {Err: &sampleError}}}),
+		of(Outcomes{Outcomes: []Outcome{{}, {Err: &sampleError}, {Err: &moved}}}),
 		of(SealCell{Cell: "vol-17", Incarnation: 2, Timeout: 5000, Attempt: 1}),
 		of(ListNodes{After: 76, Limit: 1000}),
 		of(sampleNode),
@@ -145,9 +156,13 @@ func samples() []sample {
 		of(state),
 		of(ListServers{After: "s1-k3v9q2xa", Limit: 1000}),
 		of(ServerList{Servers: []ServerState{state}, More: true}),
+		of(ChangeCell{Cell: "vol-17", Incarnation: 2, Timeout: 5000, Attempt: 1, Kind: Replace, Request: 9, Number: 3, Old: 4, New: 9, Server: "s9-ffffffff"}),
+		of(Configured{Incarnation: 2, Number: 3, Alpha: 4, Busy: true, Node: 9, Members: sampleMembers, Learners: sampleMembers[1:]}),
+		of(CreateLearner{Cell: "vol-17", Incarnation: 2, Node: 9, Request: 77, Number: 3, Alpha: 4, Members: sampleMembers}),
+		of(ReplaceMember{Cell: "vol-17", Remove: "s1-k3v9q2xa", Add: "s9-ffffffff", Wait: 30000}),
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
-	}
+	}, recoverySamples()...)
 }
 
 // TestSamplesAreComplete keeps the tests honest: a message that is added without a sample, or a field that no sample

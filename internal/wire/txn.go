@@ -61,29 +61,30 @@ func AppendCondition(b []byte, c *cell.Condition) []byte {
 func DecodeCondition(r *Reader, c *cell.Condition) {
 	r.Struct(5, "condition")
 	c.Key = r.String(cell.KeyBytesMax, "key")
-	c.Target = cell.Target(r.Enum(uint8(cell.OnVersion), "target of a condition"))
+	c.Target = cell.Target(r.Enum(uint8(cell.OnHeld), "target of a condition"))
 	c.Compare = cell.Comparison(r.Enum(uint8(cell.GreaterEqual), "comparison"))
 	DecodeValue(r, &c.Value)
 	c.Number = r.Uint()
 }
 
-// opBytesMin is the least encoding of an operation: an array of five elements of one byte.
-const opBytesMin = 6
+// opBytesMin is the least encoding of an operation: an array of six elements of one byte.
+const opBytesMin = 7
 
-// AppendOp adds an operation: [kind, key, value, after, limit].
+// AppendOp adds an operation: [kind, key, value, after, limit, lease].
 func AppendOp(b []byte, o *cell.Op) []byte {
-	b = AppendUint(AppendArray(b, 5), uint64(o.Kind))
+	b = AppendUint(AppendArray(b, 6), uint64(o.Kind))
 	b = AppendValue(AppendString(b, o.Key), &o.Value)
-	return AppendUint(AppendString(b, o.After), uint64(o.Limit))
+	return AppendUint(AppendUint(AppendString(b, o.After), uint64(o.Limit)), uint64(o.Lease))
 }
 
 // DecodeOp reads an operation.
 func DecodeOp(r *Reader, o *cell.Op) {
-	r.Struct(5, "operation")
+	r.Struct(6, "operation")
 	o.Kind = cell.OpKind(r.Enum(uint8(cell.OpScan), "kind of operation"))
 	decodePair(r, &o.Key, &o.Value)
 	o.After = r.String(cell.KeyBytesMax, "scan position")
 	o.Limit = r.Uint32("scan limit")
+	o.Lease = cell.LeaseID(r.Uint())
 }
 
 func appendOps(b []byte, ops []cell.Op) []byte {

@@ -128,16 +128,17 @@ func decodePair(r *Reader, key *string, v *cell.Value) {
 	*key, *v = string(k), cell.String(string(text))
 }
 
-// AppendEntry adds an entry: [key, value, create revision, mod revision, version], or nil for the zero Entry.
+// AppendEntry adds an entry: [key, value, create revision, mod revision, version, lease], or nil for the zero
+// Entry.
 func AppendEntry(b []byte, e *cell.Entry) []byte {
 	if *e == (cell.Entry{}) {
 		return AppendNil(b)
 	}
-	b = AppendString(AppendArray(b, 5), e.Key)
+	b = AppendString(AppendArray(b, 6), e.Key)
 	b = AppendValue(b, &e.Value)
 	b = AppendUint(b, uint64(e.CreateRevision))
 	b = AppendUint(b, uint64(e.ModRevision))
-	return AppendUint(b, e.Version)
+	return AppendUint(AppendUint(b, e.Version), uint64(e.Lease))
 }
 
 // DecodeEntry reads an entry.
@@ -146,11 +147,12 @@ func DecodeEntry(r *Reader, e *cell.Entry) {
 	if r.Nil() {
 		return
 	}
-	r.Struct(5, "entry")
+	r.Struct(6, "entry")
 	decodePair(r, &e.Key, &e.Value)
 	e.CreateRevision = cell.Revision(r.Uint())
 	e.ModRevision = cell.Revision(r.Uint())
 	e.Version = r.Uint()
+	e.Lease = cell.LeaseID(r.Uint())
 	if *e == (cell.Entry{}) {
 		r.Fail("empty entry is not in its short form")
 	}
@@ -167,7 +169,7 @@ func appendEntries(b []byte, list []cell.Entry) []byte {
 
 // decodeEntries reads a list of at most max entries that exist; nil when it is empty.
 func decodeEntries(r *Reader, max int) []cell.Entry {
-	const least = 7 // array, key, value, three numbers, and a key is not empty
+	const least = 8 // array, key, value, four numbers, and a key is not empty
 	n := r.list(max, least, "entries")
 	if n == 0 {
 		return nil

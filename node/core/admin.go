@@ -1,7 +1,6 @@
 package core
 
 import (
-	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
@@ -44,27 +43,39 @@ func (c *Core) create(f *wire.Founding) *cell.Error {
 		if h.incarnation == f.Incarnation && h.sealed {
 			return refuse(cell.Deleted, "incarnation %d is sealed", f.Incarnation)
 		}
-		if h.incarnation == f.Incarnation && sameJury(h.configuration, configuration) {
+		if h.incarnation == f.Incarnation && h.founding == foundingHash(configuration) {
 			return nil // asked again; the reply waits for the newest batch, so it is durable
 		}
 		return refuse(cell.Stale, "incarnation %d of it is hosted here with jury %s", h.incarnation, h.configuration.Describe())
 	}
+	if p := c.pointers.of[f.Cell]; p != nil && p.incarnation >= f.Incarnation {
+		if p.incarnation == f.Incarnation && p.founding == foundingHash(configuration) {
+			return nil // its node was here, and left: it must not come back without what it promised
+		}
+		return refuse(cell.Stale, "a node of incarnation %d of it was here and left", p.incarnation)
+	}
 	if n := len(c.order) - c.gaps; n >= c.cfg.Capacity {
 		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", n)
 	}
-	h := &hosted{id: f.Cell, incarnation: f.Incarnation, node: self, configuration: configuration,
-		promised: paxos.FoundingBallot(configuration), handle: c.nextHandle, creating: true, virgin: true}
+	c.dropPointer(f.Cell)
+	c.settleIn(&hosted{id: f.Cell, incarnation: f.Incarnation, node: self, configuration: configuration, founding: foundingHash(configuration),
+		promised: paxos.FoundingBallot(configuration), creating: true, virgin: true}, f.Members)
+	return nil
+}
+
+// settleIn gives a new node its handle, its row and its place in the index; it serves once that is durable.
+func (c *Core) settleIn(h *hosted, members []wire.Founder) {
+	h.handle = c.nextHandle
 	c.nextHandle++
-	c.write().Set([]byte{keyHandles}, binary.BigEndian.AppendUint64(nil, uint64(c.nextHandle)))
+	c.write().Set([]byte{keyHandles}, peer.AppendHandles(nil, uint64(c.nextHandle)))
 	c.putRow(h)
-	for _, member := range f.Members {
+	for _, member := range members {
 		if s := c.server(member.Server); s.clientAddr == "" {
 			s.clientAddr = member.ClientAddr
 		}
 	}
 	c.add(h)
 	c.hold(heldItem{opens: h})
-	return nil
 }
 
 // founding turns a founding from the wire into a checked configuration and finds this server in it.
@@ -94,16 +105,14 @@ func founding(f *wire.Founding, server cell.ServerID) (*paxos.Configuration, pax
 	return c, self, c.Check()
 }
 
-// sameJury reports whether two foundings of an incarnation are the same one, sent again.
-func sameJury(a, b *paxos.Configuration) bool {
-	return a.Number == b.Number && a.Owner == b.Owner && a.Alpha == b.Alpha && slices.Equal(a.Members, b.Members)
-}
-
-// open lets a node serve whose row became durable. It is still virgin: the first input bears it.
+// open lets a node serve whose row became durable. It is still virgin: the first input bears it. A learner begins to ask.
 func (c *Core) open(h *hosted) {
 	h.creating = false
-	if len(h.queue) > 0 {
+	switch {
+	case len(h.queue) > 0:
 		c.drain(h)
+	case h.learner && c.index[h.id] == h:
+		c.load(h)
 	}
 }
 
@@ -141,12 +150,7 @@ func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
 	if h != nil && h.incarnation == d.Incarnation {
 		c.wipe(h)
 	}
-	if c.tombstones[d.Cell] < d.Incarnation {
-		c.tombstones[d.Cell] = d.Incarnation
-		c.value = peer.AppendTombstone(c.value[:0], &peer.Tombstone{Cell: d.Cell, Incarnation: d.Incarnation})
-		c.key = tombstoneKey(c.key[:0], d.Cell)
-		c.write().Set(c.key, c.value)
-	}
+	c.bury(d.Cell, d.Incarnation)
 	return nil
 }
 
@@ -154,7 +158,12 @@ func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
 // taken for part of another node (hazard H19).
 func (c *Core) wipe(h *hosted) {
 	h.sealed = true
-	c.cool(h, c.deleted("node", h))
+	c.remove(h, c.deleted("node", h))
+}
+
+// remove wipes a node; whoever waits for it is told why.
+func (c *Core) remove(h *hosted, why *cell.Error) {
+	c.cool(h, why)
 	delete(c.index, h.id)
 	if i, ok := c.position(h.handle); ok {
 		c.order[i] = nil
@@ -246,11 +255,20 @@ func (c *Core) explain(h *hosted) *wire.Explanation {
 		Applied: uint64(r.Applied()), Chosen: uint64(r.Known()), Floor: uint64(r.Floor()),
 		Configuration: uint64(h.configuration.Number), Revision: m.Revision(), Keys: uint64(m.Keys()), Bytes: uint64(m.Bytes()),
 		StateHash: m.Hash()}
-	if h.sealed {
+	x.ReadLease = c.readLease(h)
+	switch {
+	case h.sealed:
 		x.State = "sealed"
+	case !h.isMember():
+		x.State = "learner"
+	}
+	if d := h.hot.proof.disputed; d != 0 {
+		x.Note = disputeNote(d)
 	}
 	for _, f := range c.founders(h) {
-		x.Members = append(x.Members, wire.ExplainedMember{Node: f.Node, Server: f.Server, Addr: f.ClientAddr, Alive: c.alive(f.Server)})
+		s := c.server(f.Server)
+		x.Members = append(x.Members, wire.ExplainedMember{Node: f.Node, Server: f.Server, Addr: f.ClientAddr, Alive: c.alive(f.Server),
+			Supported: c.supports(s), Supports: c.supportedBy(s), Confirmed: c.confirmedBy(h, paxos.NodeNumber(f.Node))})
 	}
 	return x
 }

@@ -22,7 +22,9 @@ type colony struct {
 	servers []*box
 	replies map[uint32]Reply
 	nextID  uint32
-	lost    func(from, to int, m *paxos.Message) bool // nil: nothing is
+	tune    func(*Config)                             // of every server that starts; nil: nothing
+	lost    func(from, to int, m *paxos.Message) bool // nil: nothing is; frames and heartbeats are asked about, too, as kind 0
+	cut     func(from, to int, lane Lane) bool        // nil: no lane is
 }
 
 // box is one server: a core, its disk, and what it has not looked at yet. It is its disk's storage.Sink.
@@ -34,8 +36,15 @@ type box struct {
 	slow    bool           // its disk syncs nothing
 	durable storage.BatchNumber
 	loaded  []func() error
-	mail    []PeerMessage
-	sick    []string // why nodes were quarantined, in order
+	mail    []func() error
+	boot    uint64
+	fatal   error         // why it stopped by itself
+	now     time.Duration // its own clock is so much ahead
+	sick    []string      // why nodes were quarantined, in order
+	paused  bool          // it takes no turns
+	local   int           // reads that it answered under a read lease
+	asked   int           // reads that it answered after its jury confirmed them
+	began   int           // campaigns
 }
 
 func (b *box) Durable(n storage.BatchNumber) { b.durable = n }
@@ -66,9 +75,22 @@ func (c *colony) start(i int) {
 	b.durable, b.loaded, b.mail = 0, nil, nil
 	cfg := Default()
 	cfg.Server, cfg.Window, cfg.Recovered = serverID(i), c.window, b.model.Recovered()
+	b.boot++
+	cfg.Boot = b.boot
 	cfg.Dice = rand.New(rand.NewPCG(1, uint64(i)))
 	cfg.Events.Quarantined = func(_ cell.ID, why string) { b.sick = append(b.sick, why) }
-	b.core = New(cfg, c.now, storage.GetBatch)
+	cfg.Events.Read = func(local bool) {
+		if local {
+			b.local++
+		} else {
+			b.asked++
+		}
+	}
+	cfg.Events.Campaign = func(cell.ID, paxos.Ballot) { b.began++ }
+	if c.tune != nil {
+		c.tune(&cfg)
+	}
+	b.core = New(cfg, c.now+b.now, storage.GetBatch)
 }
 
 // crash stops a server; its disk keeps what is durable, and the rest too when keep is set.
@@ -82,40 +104,36 @@ func (c *colony) crash(i int, keep bool) {
 	b.core = nil
 }
 
-// restart crashes a server without losing anything, starts it again and lets everything settle.
+// restart crashes a server without losing anything, starts it again and lets it hear of its peers.
 func (c *colony) restart(i int) {
 	c.crash(i, true)
 	c.start(i)
-	c.settle()
+	c.wait(acquainted)
 }
+
+// acquainted is how long a server that starts needs to hear from everybody.
+const acquainted = 200 * time.Millisecond
 
 // settle runs turns until no server has anything to do.
 func (c *colony) settle() {
 	for busy := true; busy; {
 		busy = false
 		for _, b := range c.servers {
-			if b.core != nil && c.turn(b, false) {
+			if b.core != nil && !b.paused && c.turn(b, false) {
 				busy = true
 			}
 		}
 	}
 }
 
-// wait moves the time on, in ticks, with everybody who is up hearing of everybody else who is.
+// wait moves the time on, in ticks.
 func (c *colony) wait(d time.Duration) {
 	for end := c.now + d; c.now < end; {
 		c.now += 20 * time.Millisecond
 		for _, b := range c.servers {
-			if b.core == nil {
-				continue
+			if b.core != nil && !b.paused {
+				c.turn(b, true)
 			}
-			for _, other := range c.servers {
-				if other.core != nil {
-					b.core.Now(c.now)
-					b.core.Heard(serverID(other.at))
-				}
-			}
-			c.turn(b, true)
 		}
 		c.settle()
 	}
@@ -123,7 +141,7 @@ func (c *colony) wait(d time.Duration) {
 
 // turn gives a server its inputs, takes its output, and reports whether there was any of either.
 func (c *colony) turn(b *box, tick bool) bool {
-	b.core.Now(c.now)
+	b.core.Now(c.now + b.now)
 	if !b.slow {
 		b.model.SyncAll()
 	}
@@ -138,18 +156,22 @@ func (c *colony) turn(b *box, tick bool) bool {
 			c.t.Fatalf("server %s cannot go on: %v", serverID(b.at), err)
 		}
 	}
-	for i := range mail {
-		b.core.OnPeer(&mail[i])
+	for _, letter := range mail {
+		if err := letter(); err != nil {
+			b.fatal = err
+			c.crash(b.at, true)
+			return true
+		}
 	}
 	if tick {
-		b.core.Tick(c.now)
+		b.core.Tick(c.now + b.now)
 	}
 	return c.obey(b, b.core.Flush()) || durable > 0 || len(loaded)+len(mail) > 0
 }
 
 // obey does what a core decided and reports whether that was anything.
 func (c *colony) obey(b *box, out *Output) bool {
-	busy := out.Batch != nil || len(out.Loads)+len(out.Peers)+len(out.Replies) > 0
+	busy := out.Batch != nil || len(out.Loads)+len(out.Peers)+len(out.Replies)+len(out.Beats) > 0
 	if out.Batch != nil {
 		b.model.Commit(out.Batch)
 	}
@@ -158,6 +180,9 @@ func (c *colony) obey(b *box, out *Output) bool {
 	}
 	for i := range out.Peers {
 		c.carry(b, &out.Peers[i])
+	}
+	for i := range out.Beats {
+		c.pulse(b, &out.Beats[i])
 	}
 	for _, r := range out.Replies {
 		if _, twice := c.replies[r.To.ID]; twice {
@@ -169,17 +194,43 @@ func (c *colony) obey(b *box, out *Output) bool {
 	return busy
 }
 
+// post puts something into the mailbox of a server, if it is up and the network lets it through.
+func (c *colony) post(from *box, to cell.ServerID, lane Lane, m *paxos.Message, letter func(*Core) error) {
+	for _, b := range c.servers {
+		if serverID(b.at) == to && b.core != nil && (c.lost == nil || !c.lost(from.at, b.at, m)) && (c.cut == nil || !c.cut(from.at, b.at, lane)) {
+			b.mail = append(b.mail, func() error { return letter(b.core) })
+		}
+	}
+}
+
+// laneHeartbeat names the heartbeats' lane to colony.cut.
+const laneHeartbeat = lanes
+
+// pulse carries a heartbeat.
+func (c *colony) pulse(from *box, beat *Beat) {
+	in := wire.NewReader(peer.AppendHeartbeat(nil, &beat.Heartbeat))
+	var h peer.Heartbeat
+	if peer.DecodeHeartbeat(&in, &h); in.Done() != nil {
+		c.t.Fatalf("heartbeat %+v: %v", beat.Heartbeat, in.Done())
+	}
+	c.post(from, beat.To, laneHeartbeat, &paxos.Message{}, func(k *Core) error { return k.OnHeartbeat(serverID(from.at), &h) })
+}
+
 // carry decodes a frame and puts its messages into the receiver's mailbox.
 func (c *colony) carry(from *box, frame *PeerOut) {
 	in := wire.NewReader(frame.Body)
+	id, boot, durable, lane := serverID(from.at), from.boot, from.core.Durable(), frame.Lane
+	c.post(from, frame.To, lane, &paxos.Message{}, func(k *Core) error { k.OnFrame(id, boot, lane, durable); return nil })
 	for range frame.Count {
-		m := PeerMessage{From: serverID(from.at)}
-		peer.DecodeMessage(&in, &m.Envelope, &m.Message)
-		for _, to := range c.servers {
-			if serverID(to.at) == frame.To && to.core != nil && (c.lost == nil || !c.lost(from.at, to.at, &m.Message)) {
-				to.mail = append(to.mail, m)
-			}
+		if lane == LaneForward {
+			f := &peer.Forward{}
+			peer.DecodeForward(&in, f)
+			c.post(from, frame.To, lane, &paxos.Message{}, func(k *Core) error { k.OnForward(id, f); return nil })
+			continue
 		}
+		m := &PeerMessage{From: id}
+		peer.DecodeMessage(&in, &m.Envelope, &m.Message)
+		c.post(from, frame.To, lane, &m.Message, func(k *Core) error { k.OnPeer(m); return nil })
 	}
 	if err := in.Done(); err != nil {
 		c.t.Fatalf("frame of %d messages: %v", frame.Count, err)
@@ -266,7 +317,7 @@ func (c *colony) submit(i int, method string, m wire.Message) Origin {
 		c.t.Fatalf("%s is refused at the gate: %v", method, err)
 	}
 	r.Origin = to
-	c.servers[i].core.Now(c.now)
+	c.servers[i].core.Now(c.now + c.servers[i].now)
 	c.servers[i].core.OnRequest(r)
 	return to
 }

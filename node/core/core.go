@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"time"
 
@@ -23,8 +24,13 @@ type Config struct {
 	BatchBytes    int // bytes per slot at most
 	// Capacity is how many nodes the server is willing to host.
 	Capacity int
-	// LivenessPeriod: a peer that was not heard of for so long is taken for dead when a request needs its cell.
+	// LivenessPeriod: a peer that did not prove to be useful for so long is taken for dead when a request needs its cell.
 	LivenessPeriod time.Duration
+	// SupportPeriod is how long support lasts (rule 12), HeartbeatEvery how often it is asked for. A dead proposer's cells
+	// are not led by anybody for up to a period; a proposer that gets nothing done for a period resigns. It may change
+	// between starts. 0: LivenessPeriod, and a sixth of the period.
+	SupportPeriod, HeartbeatEvery time.Duration
+	MemoryEvery                   time.Duration // memories of peers' disks are written at most that often
 	// NudgeAfter: an unfinished cell without progress repeats what may have been lost; doubles up to NudgeMax.
 	NudgeAfter, NudgeMax time.Duration
 	// NoticeAfter: a proposer that nobody asks for so long tells the other members what is chosen. Until then they hear it
@@ -32,6 +38,14 @@ type Config struct {
 	NoticeAfter time.Duration
 	// IdleAfter: a hot node that nobody touched for so long goes cold.
 	IdleAfter time.Duration
+	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).
+	HashEvery int
+	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
+	// cell to live (see lesson).
+	VouchPatience time.Duration
+	// PointersKept is how long it is remembered where a cell went that a node of this server left, PointersMax for how many.
+	PointersKept time.Duration
+	PointersMax  int
 	// LoadingMax bounds the inputs that wait for one loading node; WaitersMax the requests in flight of the server.
 	LoadingMax, WaitersMax int
 	// Recovered is the last batch that storage holds (storage.Storage.Recovered).
@@ -44,7 +58,8 @@ type Config struct {
 func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
-		Capacity: 200_000, LivenessPeriod: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
+		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
+		HashEvery: 64, VouchPatience: 5 * time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
@@ -55,7 +70,17 @@ type Events struct {
 	Dropped     func(reason string)                 // a message was dropped (rule 10)
 	Chosen      func(slots, commands int)           // per turn
 	Campaign    func(id cell.ID, b paxos.Ballot)    // this server asks for a cell
+	Resigned    func(id cell.ID, b paxos.Ballot)    // this server gave a cell up, since it was of no use to it
+	Withheld    func()                              // heartbeats that were due did not leave: the disk makes no progress
+	Forwarded   func()                              // a request was passed on to its proposer's server
+	Read        func(local bool)                    // a linearizable read was answered, under a read lease or else confirmed
 	Routes      func(info wire.NodeInfo, gone bool) // a hosted node appeared, changed or went
+	// PointerEvicted: it was forgotten where a cell lives, for lack of room.
+	PointerEvicted func()
+	// Disputed: the members' states differ and no majority agrees, so the cell takes no writes.
+	Disputed func(id cell.ID, why string)
+	// Unvouched: a taught state was installed that nobody else could confirm.
+	Unvouched func(id cell.ID)
 	// Applied: a chosen slot is about to be applied, for the first time or again after a restart.
 	Applied func(id cell.ID, incarnation cell.Incarnation, d *paxos.Delivery)
 }
@@ -76,15 +101,17 @@ type Reply struct {
 // Lane is the connection that a frame takes to a peer.
 type Lane uint8
 
-// The lanes. Bulk carries log segments and whole states, so that they never delay votes.
+// The lanes. Bulk carries log segments and whole states, so that they never delay votes; Forward carries requests of clients
+// and their answers (peer.Forward), the others Paxos messages.
 const (
 	LanePaxos Lane = iota
 	LaneBulk
+	LaneForward
 	lanes
 )
 
-// PeerOut is what leaves for one peer on one lane in one turn: Count encoded messages. Body is reused after the next
-// Flush.
+// PeerOut is what leaves for one peer on one lane in one turn: Count encoded messages, none at all to prove that the lane
+// works. Body is reused after the next Flush.
 type PeerOut struct {
 	To    cell.ServerID
 	Lane  Lane
@@ -105,6 +132,7 @@ type Output struct {
 	Loads   []Load
 	Peers   []PeerOut
 	Replies []Reply
+	Beats   []Beat
 }
 
 // Core is the deciding part of a server. It has one owner.
@@ -117,6 +145,7 @@ type Core struct {
 	order      []*hosted                    // by handle; dropped nodes leave nil until compacted
 	gaps       int                          // nils in order
 	tombstones map[cell.ID]cell.Incarnation // no incarnation up to this one is created here again (rule 15)
+	pointers   pointers                     // nodes that left
 	nextHandle Handle
 	ready      bool // the restart scan is done
 
@@ -124,8 +153,9 @@ type Core struct {
 	active  []*hosted // unfinished, or with waiters: looked at by Tick
 	hotList []*hosted // hot, looked at by Tick in turn for idleness
 	hotAt   int
-	waiters int // requests without an answer, of all nodes; bounded by Config.WaitersMax
-	led     int // nodes that lead their cell
+	waiters int       // requests without an answer, of all nodes; bounded by Config.WaitersMax
+	led     int       // nodes that lead their cell
+	leases  leaseHeap // of the cells that are led from here
 
 	batch       *storage.Batch // of this turn, nil until something is written
 	newBatch    func() *storage.Batch
@@ -136,6 +166,9 @@ type Core struct {
 	loads       map[storage.ReadID]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
+	roster      []*server // all of servers, in order of appearance
+	support     supporting
+	forwards    forwards
 	last        *server  // sender of the newest message; messages come in frames of one sender
 	serving     *Request // being served, until it is answered or among the waiters
 	peerChanges int
@@ -156,6 +189,8 @@ type heldItem struct {
 	batch   storage.BatchNumber
 	node    *hosted
 	message paxos.Message
+	support peer.Epoch                // of the message's envelope
+	jury    paxos.ConfigurationNumber // in force when support was stamped
 	reply   *Reply
 	opens   *hosted
 }
@@ -166,15 +201,21 @@ const bootLoad storage.ReadID = 1
 // New makes a core; newBatch supplies empty batches (storage recycles them). The first Flush asks for the restart scan;
 // until it is answered, every request is told Unavailable.
 func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
+	cfg.SupportPeriod = cmp.Or(cfg.SupportPeriod, cfg.LivenessPeriod)
+	cfg.HeartbeatEvery = cmp.Or(cfg.HeartbeatEvery, cfg.SupportPeriod/6)
+	if cfg.Dice == nil {
+		cfg.Dice = rand.New(rand.NewPCG(cfg.Boot, 0))
+	}
 	c := &Core{
 		cfg: cfg, now: now, began: now,
 		index: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
 		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
 		loads: make(map[storage.ReadID]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
-		servers: make(map[cell.ServerID]*server),
+		servers: make(map[cell.ServerID]*server), pointers: pointers{of: make(map[cell.ID]*pointer)},
 	}
 	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad,
-		Ranges: []storage.Range{kindRange(keyRow), kindRange(keyTombstone), kindRange(keyHandles)}})
+		Ranges: []storage.Range{kindRange(keyRow), kindRange(keyTombstone), kindRange(keyHandles), kindRange(keyMemory), kindRange(keyPeriod),
+			kindRange(keyPointer), kindRange(keyAge)}})
 	return c
 }
 
@@ -195,12 +236,15 @@ func (c *Core) OnPeer(m *PeerMessage) {
 	h := c.index[m.Envelope.Cell]
 	switch {
 	case h == nil:
-		c.drop("unknown cell")
+		c.stray(from, m)
 	case h.incarnation != m.Envelope.Incarnation:
 		c.drop("wrong incarnation")
 	case m.Message.To != 0 && m.Message.To != h.node:
 		c.drop("wrong recipient")
-	case h.server(m.Message.From) != from:
+		if m.Message.To < h.node && h.configuration.Number > m.Envelope.Configuration {
+			c.tellMoved(from, m, h.configuration) // meant for one that lived here before (hazard H19)
+		}
+	case h.isImpostor(m.Message.From, from):
 		c.drop("sender is not that node")
 	default:
 		c.whenHot(h, input{peer: m})
@@ -219,6 +263,7 @@ func (c *Core) OnDurable(n storage.BatchNumber) {
 	if n > c.durable {
 		c.durable = n
 	}
+	c.synced()
 	c.release()
 }
 
@@ -235,10 +280,15 @@ func (c *Core) release() {
 			c.out.Replies = append(c.out.Replies, *item.reply)
 		case item.message.To == item.node.node:
 			if item.node.hot != nil {
+				item.node.confirms(&item.message, noEpoch, 0)
 				c.step(item.node, &item.message)
 			}
 		default:
-			c.guard(item.node, func() { c.emit(item.node, &item.message) })
+			support := item.support
+			if item.jury != item.node.configuration.Number {
+				support = noEpoch // it was confirmed under another jury than the envelope will say
+			}
+			c.guard(item.node, func() { c.emit(item.node, &item.message, support) })
 		}
 	}
 	if i == 0 {
@@ -257,7 +307,13 @@ func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
 // proportional to the active cells, never to the hosted ones.
 func (c *Core) Tick(now time.Duration) {
 	c.now = now
+	c.beat()
+	c.remember()
 	c.nudge()
+	c.rejoin()
+	c.expireForwards()
+	c.expireLeases()
+	c.agePointers()
 	c.coolDown()
 }
 
@@ -282,10 +338,11 @@ func (c *Core) Flush() *Output {
 	if c.batch != nil {
 		c.handed++
 		c.batch.Number = c.handed
+		c.handOver(c.handed)
 		c.out.Batch, c.batch = c.batch, nil
 	}
 	for _, s := range c.talking {
-		s.collect(&c.out)
+		c.collect(s)
 	}
 	c.talking = c.talking[:0]
 	if c.cfg.Events.Chosen != nil && c.slots > 0 {
@@ -329,5 +386,5 @@ func (c *Core) Recycle() {
 	for i := range c.out.Peers {
 		c.servers[c.out.Peers[i].To].recycle(&c.out.Peers[i])
 	}
-	c.out.Peers = c.out.Peers[:0]
+	c.out.Peers, c.out.Beats = c.out.Peers[:0], c.out.Beats[:0]
 }

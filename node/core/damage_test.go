@@ -64,7 +64,8 @@ func (c *colony) checkOthersServe(why string) {
 	}
 	c.mustCount(0, "vol-1", 11, 11)
 	c.mustCount(0, "vol-2", 11, 11)
-	c.mustBe(c.read(2, "vol-2", true), 10) // s3 serves its other node, which has not heard yet that the eleventh is chosen
+	c.wait(noticed)
+	c.mustBe(c.read(2, "vol-2", true), 11) // s3 serves its other node
 	c.restart(2)
 	c.mustFail(c.read(2, "vol-1", true), cell.Quarantined) // it is remembered
 	if x := c.explain(2, "vol-1"); x.State != "quarantined" || !strings.Contains(x.Note, why) {

@@ -12,6 +12,16 @@
 // machine.Machine in memory). The first message or request makes a cold node hot; nothing is answered from a node that
 // was not read (rule 7). A panic or failed assertion while stepping or applying quarantines that node alone.
 //
+// # Support, leases, elections
+//
+// What keeps a proposer in its place is a fact about two servers (support.go), carried by heartbeats that the core makes at
+// Tick and reads by OnHeartbeat. On it rest read leases and what a member may promise (readlease.go), who campaigns and who
+// resigns (elections.go), what happens when a disk forgot (memory.go), passing requests on (forward.go), and telling servers
+// that come back what they missed (rejoin.go).
+//
+// The time of client leases is counted here, for the cells that are led from here and have some: one heap of deadlines, and
+// an expiry that is proposed like any command (leases.go).
+//
 // # What the shell and the simulation rely on
 //
 //   - Every request is answered exactly once, and an answer of a kind that says "not applied" is given only for a command
@@ -20,5 +30,8 @@
 //     rests on batches that are durable, or on votes of others that are.
 //   - A crash between two batches, a node that goes cold and a node that was never touched all come back by the same way:
 //     restore, from the stored state and the ring. Only a node created in this life of the process is made new.
+//   - The time is set by Now after everything that follows had arrived, never before: a read lease is judged by it (hazard H3).
+//     OnFrame and OnHeartbeat of a turn come before its messages.
+//   - An error of OnLoaded or OnHeartbeat means that the server must stop, and says why.
 //   - No decision depends on the order of a map, on the time of day or on luck: the same inputs give the same outputs.
 package core

@@ -22,12 +22,17 @@ type hosted struct {
 	handle        Handle
 	configuration *paxos.Configuration
 	members       []*server    // the configuration's servers, in its order
+	learners      []*server    // those of its learners
+	founding      uint64       // hash of the founding, see foundingHash
 	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
 	sealed        bool         // the seal was applied here; a fact about the cell, so it may be told before it is durable
 	quarantined   string       // why; empty when it is well
+	given         *given       // quarantined: the ballot that it led in
 	creating      bool         // its row is not durable yet: it does not serve
 	virgin        bool         // created in this life of the process and never touched: nothing is stored but the row
+	learner       bool         // created as one; without a stored state it knows nothing of the cell
 	loading       bool
+	recalled      bool // enough was heard of what this server may have forgotten (rule 8)
 	isDirty       bool
 	isActive      bool
 	hot           *hot    // nil: cold, loading, creating or quarantined
@@ -44,8 +49,19 @@ type hot struct {
 	progress time.Duration // something was last chosen or confirmed here
 	quiet    time.Duration // last progress, or last nudge
 	backoff  time.Duration
-	batch    storage.BatchNumber // the newest when it last wrote or promised something
-	led      bool                // as last counted in Core.led
+	batch    storage.BatchNumber          // the newest when it last wrote or promised something
+	led      bool                         // as last counted in Core.led
+	leases   map[cell.LeaseID]*leaseTimer // while it leads; nil without leases
+
+	confirmed confirmations     // of the own ballot, by the members
+	reading   []paxos.ReadToken // local reads that wait for the end of the turn
+	bound     binding           // to whom this member confirmed its promised ballot
+	inherited paxos.Ballot      // what it had promised when it was loaded; it may have confirmed that in an earlier heat
+	service   service           // of how much use it is as candidate or proposer
+
+	known  acquaintances // who the configuration does not know
+	proof  proof         // that the members' states are one (rule 19)
+	lesson *lesson       // taught, and not yet confirmed by a second member
 }
 
 // input is what a node may have to wait for being hot. Exactly one field is set.
@@ -59,7 +75,7 @@ type input struct {
 // before the next one is taken.
 func (c *Core) snapshot(h *hosted) *paxos.Snapshot {
 	c.state = h.hot.machine.Snapshot(c.state[:0])
-	return h.hot.replica.Snapshot(c.state, machine.HashOf(c.state))
+	return h.hot.replica.Snapshot(c.state, h.hot.machine.Hash())
 }
 
 // touch marks a node as changed in this turn. Whoever calls the replica must call it too, or what the replica decided
@@ -125,7 +141,9 @@ func (c *Core) enqueueInput(h *hosted, in input) {
 func (c *Core) handle(h *hosted, in input) {
 	h.hot.touched = c.now
 	if in.request == nil {
-		c.step(h, &in.peer.Message)
+		if !c.host(h, in.peer) {
+			c.stepPeer(h, in.peer)
+		}
 		return
 	}
 	c.serving = in.request
@@ -202,6 +220,7 @@ func (c *Core) quarantine(h *hosted, why string) {
 	if c.cfg.Events.Quarantined != nil {
 		c.cfg.Events.Quarantined(h.id, why)
 	}
+	c.resignQuarantined(h)
 	c.cool(h, &cell.Error{Op: "node", Kind: cell.Quarantined, Cell: h.id, Detail: why, Hint: quarantineHint})
 	c.putRow(h)
 	c.routeChanged(h, false)
@@ -236,6 +255,7 @@ func (c *Core) cool(h *hosted, err *cell.Error) {
 func (c *Core) refuseInput(h *hosted, in input) {
 	if in.request == nil {
 		c.drop("node is quarantined")
+		c.resignBelow(h, in.peer.Message.Ballot)
 		return
 	}
 	if in.request.Kind == RequestExplain && h.quarantined != "" {
@@ -243,6 +263,7 @@ func (c *Core) refuseInput(h *hosted, in input) {
 			State: "quarantined", Note: h.quarantined, Configuration: uint64(h.configuration.Number)}, nil)
 		return
 	}
+	c.resignQuarantined(h)
 	kind, detail, hint := cell.Quarantined, h.quarantined, quarantineHint
 	if h.quarantined == "" {
 		kind, detail, hint = cell.Unavailable, "this node went out of service", ""
@@ -254,13 +275,13 @@ func (c *Core) refuseInput(h *hosted, in input) {
 // restart takes the highest of row and ring, and a record is only ever overwritten by one that carries at least as much.
 func (c *Core) putRow(h *hosted) {
 	row := peer.Row{Cell: h.id, Incarnation: h.incarnation, Node: h.node, Promised: h.promised, Sealed: h.sealed,
-		Quarantined: h.quarantined, Configuration: *h.configuration}
+		Quarantined: h.quarantined, Learner: h.learner, Founding: h.founding, Configuration: *h.configuration}
 	c.value = peer.AppendRow(c.value[:0], &row)
 	c.key = handleKey(c.key[:0], keyRow, h.handle)
 	c.write().Set(c.key, c.value)
 }
 
-// setLed keeps the count of the cells led from here.
+// setLed keeps the count of the cells led from here, and counts the time of the leases in those alone.
 func (c *Core) setLed(h *hosted, leads bool) {
 	if h.hot.led == leads {
 		return
@@ -268,7 +289,9 @@ func (c *Core) setLed(h *hosted, leads bool) {
 	h.hot.led = leads
 	if leads {
 		c.led++
+		c.countLeases(h)
 	} else {
 		c.led--
+		c.forgetLeases(h)
 	}
 }

@@ -3,6 +3,7 @@ package core
 import (
 	"physalia/cell"
 	"physalia/cell/machine"
+	"physalia/node/storage"
 	"physalia/paxos"
 )
 
@@ -13,4 +14,11 @@ func (c *Core) Inspect(id cell.ID) (*paxos.Replica, *machine.Machine) {
 		return h.hot.replica, h.hot.machine
 	}
 	return nil, nil
+}
+
+// MemoryRange is where a disk holds what its server remembers of another one (peer.Memory), for whoever looks at a disk from
+// outside.
+func MemoryRange(id cell.ServerID) storage.Range {
+	key := append([]byte{keyMemory}, id...)
+	return storage.Range{Start: key, End: append(key[:len(key):len(key)], 0)}
 }

@@ -18,7 +18,11 @@ const (
 	keyRing      = 'l' // + handle + position: peer.RingRecord
 	keyState     = 's' // + handle: paxos.Snapshot
 	keyTombstone = 't' // + cell name: peer.Tombstone
-	keyHandles   = 'm' // the next handle to issue
+	keyHandles   = 'm' // the next handle to issue, with its checksum
+	keyMemory    = 'p' // + server identity: peer.Memory
+	keyPeriod    = 'q' // the longest support period that was ever configured in this directory
+	keyPointer   = 'w' // + cell name: peer.Pointer
+	keyAge       = 'a' // minutes of service, while there are pointers
 )
 
 // handleKey appends the key of a node's row or state. Handles are big-endian, so keys sort like handles.
@@ -34,6 +38,9 @@ func ringKey(b []byte, h Handle, position int) []byte {
 
 // tombstoneKey appends the key of a cell's tombstone: by name, since it outlives every handle.
 func tombstoneKey(b []byte, id cell.ID) []byte { return append(append(b, keyTombstone), id...) }
+
+// pointerKey appends the key of what is kept of a node that left, by name for the same reason.
+func pointerKey(b []byte, id cell.ID) []byte { return append(append(b, keyPointer), id...) }
 
 // handleRange covers every key of one kind and handle.
 func handleRange(kind byte, h Handle) storage.Range {

@@ -46,7 +46,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	for i := range 7 {
 		c.start(i)
 	}
-	c.settle()
+	c.wait(acquainted)
 	c.mustRead(0, "vol-1", 50)
 	c.mustCount(0, "vol-1", 51, 51)
 	c.mustCount(0, "vol-1", 50, 50) // known still, in the window
@@ -82,8 +82,8 @@ func TestBatchNumbersGoOn(t *testing.T) {
 	c.mustCount(0, "vol-1", 1, 1)
 	last := c.servers[0].model.Last()
 	c.restart(0)
-	if got := c.servers[0].core.Durable(); got != last {
-		t.Errorf("durable through %d after a restart from %d", got, last)
+	if got := c.servers[0].model.Recovered(); got != last {
+		t.Errorf("recovered through %d after a restart from %d", got, last)
 	}
 	c.mustCount(0, "vol-1", 2, 2)
 	if got := c.servers[0].model.Last(); got <= last {

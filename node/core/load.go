@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"time"
 
-	"physalia/cell"
 	"physalia/cell/machine"
 	"physalia/internal/wire/peer"
 	"physalia/node/storage"
@@ -58,7 +58,7 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 // together with an accept stands in that record only. The applied slot is the highest that any record carries, and the
 // replica asserts that the ring holds everything up to there (rule 5).
 func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
-	recovery := paxos.Recovery{Promised: h.promised}
+	recovery := paxos.Recovery{Promised: h.promised, Learner: h.learner}
 	state := machine.New()
 	for _, pair := range pairs {
 		switch pair.Key[0] {
@@ -71,8 +71,14 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 			if err != nil {
 				return fmt.Errorf("stored state at slot %d: %w", snapshot.Applied, err)
 			}
+			if restored.Hash() != snapshot.Hash {
+				return fmt.Errorf("stored state at slot %d hashes to %x, it says %x", snapshot.Applied, restored.Hash(), snapshot.Hash)
+			}
 			recovery.Snapshot, state = &snapshot, restored
 		case keyRing:
+			if plantedUnreadRing {
+				continue
+			}
 			record, err := peer.DecodeRingRecord(pair.Value)
 			if err != nil {
 				return fmt.Errorf("ring record %x: %w", pair.Key[1:], err)
@@ -92,7 +98,10 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 	if err != nil {
 		return err
 	}
-	c.heat(h, &hot{replica: replica, machine: state})
+	c.heat(h, &hot{replica: replica, machine: state, inherited: replica.Promised()})
+	if recovery.Snapshot != nil {
+		h.hot.proof.restart(recovery.Snapshot.Applied, state.Hash())
+	}
 	c.obey(h) // replays what was applied, before the first input reaches the node
 	return nil
 }
@@ -109,20 +118,42 @@ func (c *Core) boot(pairs []storage.Pair) error {
 				return fmt.Errorf("row of node %d: %w", binary.BigEndian.Uint64(pair.Key[1:]), err)
 			}
 			c.add(&hosted{id: row.Cell, incarnation: row.Incarnation, node: row.Node, promised: row.Promised, sealed: row.Sealed,
-				quarantined: row.Quarantined, configuration: &row.Configuration, handle: Handle(binary.BigEndian.Uint64(pair.Key[1:]))})
+				quarantined: row.Quarantined, learner: row.Learner, founding: row.Founding, configuration: &row.Configuration, handle: Handle(binary.BigEndian.Uint64(pair.Key[1:]))})
 		case pair.Key[0] == keyTombstone:
 			stone, err := peer.DecodeTombstone(pair.Value)
 			if err != nil {
 				return fmt.Errorf("tombstone %q: %w", pair.Key[1:], err)
 			}
 			c.tombstones[stone.Cell] = stone.Incarnation
-		case bytes.Equal(pair.Key, []byte{keyHandles}) && len(pair.Value) == 8:
-			c.nextHandle = Handle(binary.BigEndian.Uint64(pair.Value))
+		case pair.Key[0] == keyMemory:
+			if err := c.restoreMemory(&pair); err != nil {
+				return err
+			}
+		case bytes.Equal(pair.Key, []byte{keyPeriod}):
+			longest, err := peer.DecodePeriod(pair.Value)
+			if err != nil {
+				return fmt.Errorf("support period: %w", err)
+			}
+			c.support.longest = time.Duration(longest)
+		case bytes.Equal(pair.Key, []byte{keyHandles}):
+			next, err := peer.DecodeHandles(pair.Value)
+			if err != nil {
+				return fmt.Errorf("next handle: %w", err)
+			}
+			c.nextHandle = Handle(next)
+		case pair.Key[0] == keyPointer:
+			if err := c.restorePointer(&pair); err != nil {
+				return err
+			}
+		case bytes.Equal(pair.Key, []byte{keyAge}) && len(pair.Value) == 8:
+			c.pointers.base = binary.BigEndian.Uint64(pair.Value)
 		default:
 			return fmt.Errorf("restart scan: key %x is not known to this version", pair.Key)
 		}
 	}
+	c.restoredPointers()
 	c.ready = true
+	c.putPeriod()
 	return nil
 }
 
@@ -131,10 +162,7 @@ func (c *Core) boot(pairs []storage.Pair) error {
 func (c *Core) add(h *hosted) {
 	c.index[h.id] = h
 	c.order = append(c.order, h)
-	h.members = make([]*server, len(h.configuration.Members))
-	for i, m := range h.configuration.Members {
-		h.members[i] = c.server(cell.ServerID(m.Server))
-	}
+	c.connect(h)
 	c.share(h, 1)
 	c.routeChanged(h, false)
 }

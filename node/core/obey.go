@@ -36,17 +36,21 @@ func (c *Core) obey(h *hosted) {
 
 // carryOut stores, sends and answers, in this order, so that a panic on the way has promised nothing.
 func (c *Core) carryOut(h *hosted, e *paxos.Effects) {
+	c.follow(h)
 	c.persist(h, &e.Persist)
 	if h.hot.batch = c.handed; c.batch != nil {
 		h.hot.batch++
 	}
 	for i := range e.SendNow {
-		c.emit(h, &e.SendNow[i])
+		c.emit(h, &e.SendNow[i], noEpoch)
 	}
 	for i := range e.SendDurable {
-		c.hold(heldItem{node: h, message: e.SendDurable[i]})
+		c.hold(heldItem{node: h, message: e.SendDurable[i], support: c.stamp(h, &e.SendDurable[i]), jury: h.hot.replica.Configuration().Number})
 	}
 	c.settle(h, e)
+	if e.Released {
+		c.retire(h)
+	}
 }
 
 // settle answers readers and those whose proposals came to nothing, and decides whether Tick has to look after the node.
@@ -57,6 +61,7 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 	for _, token := range e.ReadsReady {
 		if w := s.waiters.takeRead(token); w != nil {
 			c.waiters--
+			c.countRead(false)
 			c.answerRead(h, w.request)
 		}
 	}
@@ -65,13 +70,17 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 			c.fail(w, c.redirect("", h, c.whoLeads(h, 0)))
 		}
 	}
+	c.readLocally(h)
 	c.dropProposals(h, e.Dropped)
 	if e.Lost {
 		c.loseProposals(h)
+		c.lost(h)
 	}
-	if len(e.Deliver) > 0 || len(e.ReadsReady) > 0 || e.Install != nil {
+	progress := len(e.Deliver) > 0 || len(e.ReadsReady) > 0 || e.Install != nil
+	if progress {
 		s.progress, s.quiet, s.backoff = c.now, c.now, c.cfg.NudgeAfter
 	}
+	c.watch(h, progress)
 	c.setLed(h, s.replica.Role() == paxos.Proposer)
 	if s.replica.Unfinished() || !s.waiters.empty() {
 		c.activate(h)
@@ -83,14 +92,18 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 // to have the state already, so there is no going on without it.
 func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 	fresh, err := machine.Restore(snapshot.State)
-	if err == nil && machine.HashOf(snapshot.State) != snapshot.Hash {
-		err = fmt.Errorf("state hash is %x, the snapshot says %x", machine.HashOf(snapshot.State), snapshot.Hash)
+	if err == nil && fresh.Hash() != snapshot.Hash {
+		err = fmt.Errorf("state hash is %x, the snapshot says %x", fresh.Hash(), snapshot.Hash)
 	}
 	if err != nil {
 		c.quarantine(h, fmt.Sprintf("snapshot at slot %d cannot be installed: %v", snapshot.Applied, err))
 		return false
 	}
-	h.hot.machine = fresh
+	h.hot.machine, h.hot.lesson = fresh, nil
+	h.hot.proof.restart(snapshot.Applied, snapshot.Hash)
+	if h.hot.led {
+		c.countLeases(h)
+	}
 	s := &h.hot.waiters
 	for _, w := range s.inOrder(func(w *waiter) bool { return w.request.Kind == RequestTxn }) {
 		o, ok := fresh.Recall(w.request.Request)
@@ -121,23 +134,31 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 	}
 	switch d.Entry.Kind {
 	case paxos.NoOp:
+	case paxos.Reform:
+		c.reformed(h, d)
 	case paxos.Seal:
 		c.sealed(h)
 	case paxos.Commands:
 		for _, command := range d.Entry.Commands {
 			o, err := h.hot.machine.Apply(command)
+			if err != nil && plantedSkipUnknown {
+				continue
+			}
 			if err != nil {
 				c.quarantine(h, fmt.Sprintf("slot %d: %v", d.Slot, err))
 				return
 			}
 			c.commands++
+			c.leaseApplied(h, &o)
 			if w := h.hot.waiters.removeTxn(requestKey{o.Request.Client, o.Request.Sequence}); w != nil {
 				c.answerAll(h, w, &o)
 			}
 		}
 	default:
 		c.quarantine(h, fmt.Sprintf("slot %d: entry kind %d is not known to this version", d.Slot, d.Entry.Kind))
+		return
 	}
+	c.prove(h, d.Slot)
 }
 
 // sealed notes that the incarnation is over: every waiter hears so, and the row keeps it. "Deleted" says "not applied" and

@@ -1,8 +1,6 @@
 package core
 
 import (
-	"time"
-
 	"physalia/cell"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
@@ -14,12 +12,14 @@ import (
 type server struct {
 	id         cell.ServerID
 	clientAddr string
-	heard      time.Duration // zero: never
-	gone       bool          // its address refuses connections
-	shared     int           // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
-	talking    bool
-	out        [lanes]PeerOut
-	spare      [lanes][]byte
+	support
+	remembered
+	rejoin  rejoining
+	gone    bool // its address refuses connections
+	shared  int  // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
+	talking bool
+	out     [lanes]PeerOut
+	spare   [lanes][]byte
 }
 
 // peerBodyBytes is where a turn's messages for one peer are split into another frame.
@@ -29,31 +29,30 @@ const peerBodyBytes = 1 << 20
 func (c *Core) server(id cell.ServerID) *server {
 	s := c.servers[id]
 	if s == nil {
-		s = &server{id: id}
+		s = &server{id: id, support: support{epoch: 1}}
 		c.servers[id] = s
+		c.roster = append(c.roster, s)
 	}
 	return s
 }
 
-// Heard notes a sign of life of a peer server. It is a hint for elections, never a proof of anything.
-func (c *Core) Heard(id cell.ServerID) {
-	s := c.server(id)
-	s.heard, s.gone = max(c.now, 1), false
-}
-
-// sender is the server that a message came from, and notes its sign of life.
+// sender is the server that a message came from.
 func (c *Core) sender(id cell.ServerID) *server {
 	if c.last == nil || c.last.id != id {
 		c.last = c.server(id)
 	}
-	c.last.heard, c.last.gone = max(c.now, 1), false
 	return c.last
 }
 
-// server is the server of one of the cell's nodes, nil when the configuration has no such node.
+// server is the server of a member or learner, nil when the configuration has no such node.
 func (h *hosted) server(n paxos.NodeNumber) *server {
 	if i := h.configuration.Index(n); i >= 0 {
 		return h.members[i]
+	}
+	for i := range h.learners {
+		if h.configuration.Learners[i].Node == n {
+			return h.learners[i]
+		}
 	}
 	return nil
 }
@@ -64,8 +63,7 @@ func (c *Core) Gone(id cell.ServerID) {
 	if c.now-c.began < c.cfg.LivenessPeriod {
 		return
 	}
-	s := c.server(id)
-	s.heard, s.gone = 0, true
+	c.server(id).gone = true
 }
 
 // Address tells where clients reach a server, for redirects.
@@ -82,7 +80,7 @@ func (c *Core) Peers() []cell.ServerID {
 	return ids
 }
 
-// AlivePeers counts the other servers that were heard of within the liveness period.
+// AlivePeers counts the other servers that proved to be useful within the liveness period.
 func (c *Core) AlivePeers() int {
 	n := 0
 	for id, s := range c.servers {
@@ -98,15 +96,17 @@ func (c *Core) PeerChanges() int { return c.peerChanges }
 
 // share counts the servers of a node's cell in or out.
 func (c *Core) share(h *hosted, by int) {
-	for _, s := range h.members {
-		if s.shared += by; s.shared == max(by, 0) {
-			c.peerChanges++
+	for _, list := range [...][]*server{h.members, h.learners} {
+		for _, s := range list {
+			if s.shared += by; s.shared == max(by, 0) {
+				c.peerChanges++
+			}
 		}
 	}
 }
 
-// alive reports whether a server was heard of within the liveness period. For one period after the start everybody
-// counts as alive, so that a mass restart does not begin with a mass election.
+// alive reports whether a server proved to be useful within the liveness period, or was started within it. For one period
+// after the start everybody counts as alive, so that a mass restart does not begin with a mass election.
 func (c *Core) alive(id cell.ServerID) bool {
 	if id == c.cfg.Server {
 		return true
@@ -116,7 +116,7 @@ func (c *Core) alive(id cell.ServerID) bool {
 		if s.gone {
 			return false
 		}
-		since = max(since, s.heard)
+		since = max(since, s.proven, s.met)
 	}
 	return c.now-since < c.cfg.LivenessPeriod
 }
@@ -129,17 +129,17 @@ func (c *Core) successor(h *hosted, leader paxos.NodeNumber) cell.ServerID {
 	start := h.configuration.Index(leader)
 	for i := 1; i <= len(members); i++ {
 		id := cell.ServerID(members[(start+i+len(members))%len(members)].Server)
-		if c.alive(id) {
+		if c.alive(id) && (id != c.cfg.Server || !c.rests(h)) {
 			return id
 		}
 	}
 	return c.cfg.Server
 }
 
-// emit encodes a message for its receiver, or for all other members when To is zero: encoded once, copied per peer. A
+// emit encodes a message for its receiver, or for all other members and learners when To is zero: encoded once, copied per peer. A
 // TeachAll gets its state here and not in the replica, which never looks inside; what it teaches is what was applied by
 // now, and that is chosen, so it may leave before anything of it is durable here.
-func (c *Core) emit(h *hosted, m *paxos.Message) {
+func (c *Core) emit(h *hosted, m *paxos.Message, support peer.Epoch) {
 	lane := LanePaxos
 	if m.Kind == paxos.MsgTeach || m.Kind == paxos.MsgTeachAll {
 		lane = LaneBulk
@@ -150,22 +150,30 @@ func (c *Core) emit(h *hosted, m *paxos.Message) {
 		}
 		m.Snapshot = c.snapshot(h)
 	}
-	envelope := peer.Envelope{Cell: h.id, Incarnation: h.incarnation, Configuration: h.configuration.Number}
+	envelope := peer.Envelope{Cell: h.id, Incarnation: h.incarnation, Configuration: h.configuration.Number, Support: support}
+	c.attest(h, m, &envelope)
 	c.body = peer.AppendMessage(c.body[:0], &envelope, m)
-	for i := range h.configuration.Members {
-		member := &h.configuration.Members[i]
-		if member.Node == m.To || (m.To == 0 && member.Node != h.node) {
+	if m.To != 0 {
+		if s := c.whereIs(h, m.To); s != nil {
+			c.enqueue(s, lane, c.body)
+		}
+		return
+	}
+	for i := range h.members {
+		if h.configuration.Members[i].Node != h.node {
 			c.enqueue(h.members[i], lane, c.body)
+		}
+	}
+	for i := range h.learners {
+		if h.configuration.Learners[i].Node != h.node {
+			c.enqueue(h.learners[i], lane, c.body)
 		}
 	}
 }
 
 // enqueue adds an encoded message to what leaves for a server in this turn.
 func (c *Core) enqueue(s *server, lane Lane, message []byte) {
-	if !s.talking {
-		s.talking = true
-		c.talking = append(c.talking, s)
-	}
+	c.talk(s)
 	o := &s.out[lane]
 	if o.Count == peer.FrameMessagesMax || (len(o.Body) > 0 && len(o.Body)+len(message) > peerBodyBytes) {
 		c.out.Peers = append(c.out.Peers, *o)
@@ -179,12 +187,26 @@ func (c *Core) enqueue(s *server, lane Lane, message []byte) {
 	o.Body = append(o.Body, message...)
 }
 
-// collect moves what waits for this peer into the output; its buffers go with it until Recycle.
-func (s *server) collect(out *Output) {
+// talk notes that something leaves for a server in this turn.
+func (c *Core) talk(s *server) {
+	if !s.talking {
+		s.talking = true
+		c.talking = append(c.talking, s)
+	}
+}
+
+// collect moves what waits for a peer into the output; its buffers go with it until Recycle. What leaves on the Paxos lane
+// proves that it works, and spares an empty frame.
+func (c *Core) collect(s *server) {
 	s.talking = false
-	for lane := range s.out {
+	if s.out[LanePaxos].Count > 0 || s.probe {
+		s.out[LanePaxos].To, s.probe, s.spoke = s.id, false, c.now
+		c.out.Peers = append(c.out.Peers, s.out[LanePaxos])
+		s.out[LanePaxos] = PeerOut{}
+	}
+	for lane := LanePaxos + 1; lane < lanes; lane++ {
 		if s.out[lane].Count > 0 {
-			out.Peers = append(out.Peers, s.out[lane])
+			c.out.Peers = append(c.out.Peers, s.out[lane])
 			s.out[lane] = PeerOut{}
 		}
 	}
@@ -211,10 +233,16 @@ func (c *Core) redirect(op string, h *hosted, to cell.ServerID) *cell.Error {
 func (c *Core) founders(h *hosted) []wire.Founder {
 	members := make([]wire.Founder, len(h.configuration.Members))
 	for i, m := range h.configuration.Members {
-		members[i] = wire.Founder{Node: uint64(m.Node), Server: cell.ServerID(m.Server)}
-		if s := c.servers[cell.ServerID(m.Server)]; s != nil {
-			members[i].ClientAddr = s.clientAddr
-		}
+		members[i] = c.founder(m)
 	}
 	return members
+}
+
+// founder is a member with the address known here.
+func (c *Core) founder(m paxos.Member) wire.Founder {
+	f := wire.Founder{Node: uint64(m.Node), Server: cell.ServerID(m.Server)}
+	if s := c.servers[f.Server]; s != nil {
+		f.ClientAddr = s.clientAddr
+	}
+	return f
 }

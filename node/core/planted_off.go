@@ -2,5 +2,14 @@
 
 package core
 
-// plantedAckEarly exists only under the build tag "planted".
-const plantedAckEarly = false
+// Planted bugs exist only under the build tag "planted"; here they are constants that the compiler removes.
+const (
+	plantedAckEarly      = false
+	plantedUnreadRing    = false
+	plantedForgetful     = false
+	plantedSkipUnknown   = false
+	plantedAnyEpoch      = false
+	plantedOneWayBeats   = false
+	plantedBlindKeeping  = false
+	plantedPromiseAnyone = false
+)

@@ -19,6 +19,8 @@ const (
 	RequestStaleRead
 	RequestExplain
 	RequestSeal
+	RequestChange
+	RequestExport
 )
 
 // Request is one request about one cell, decoded and checked by ParseRequest.
@@ -26,16 +28,33 @@ type Request struct {
 	Origin  Origin
 	Kind    RequestKind
 	Header  wire.Header
-	Request cell.Request // RequestTxn
+	Request cell.Request     // RequestTxn
+	Log     wire.CommandKind // RequestTxn: what is logged, a transaction or something about a lease
 	Txn     cell.Txn
+	Lease   cell.LeaseOp  // RequestTxn that is not a transaction
+	List    bool          // RequestRead: of the cell's leases, not Txn
 	Least   cell.Revision // RequestStaleRead
 	Command []byte        // RequestTxn: as it goes into the log
+	Change  *wire.ChangeCell
+	Content bool // RequestExport
+	Confirm bool // RequestRead: ask the jury even under a read lease
+
+	forwarded bool // by another member: it goes no further
 }
 
 // requestOps names the kinds of requests in errors, as the client called them.
-var requestOps = [...]string{wire.MethodTxn, wire.MethodRead, wire.MethodRead, wire.MethodExplain, wire.MethodSeal}
+var requestOps = [...]string{wire.MethodTxn, wire.MethodRead, wire.MethodRead, wire.MethodExplain, wire.MethodSeal, wire.MethodChange,
+	wire.MethodExport}
 
-func (r *Request) op() string { return requestOps[r.Kind] }
+func (r *Request) op() string {
+	switch {
+	case r.List:
+		return wire.MethodLeases
+	case r.Log != wire.CommandTxn:
+		return [...]string{wire.CommandGrant: wire.MethodGrant, wire.CommandKeepAlive: wire.MethodKeepAlive, wire.CommandRevoke: wire.MethodRevoke}[r.Log]
+	}
+	return requestOps[r.Kind]
+}
 
 // ParseRequest is the gate for requests from outside: it decodes and bounds them, and refuses what could not be applied.
 // It touches no state, so the shell calls it on the connections' goroutines.
@@ -56,7 +75,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 		if err := wire.Unmarshal(params, &m); err != nil {
 			return nil, cell.AsError(method, cell.Invalid, err)
 		}
-		r.Kind, r.Header, r.Txn, r.Least = RequestRead, m.Header, m.Txn, m.Least
+		r.Kind, r.Header, r.Txn, r.Least, r.Confirm = RequestRead, m.Header, m.Txn, m.Least, m.Confirm
 		if m.Stale {
 			r.Kind = RequestStaleRead
 		}
@@ -79,24 +98,46 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 		r.Kind = RequestSeal
 		r.Header = wire.Header{Cell: m.Cell, Incarnation: m.Incarnation, Timeout: m.Timeout, Attempt: m.Attempt}
 		return r, r.checkHeader()
+	case wire.MethodExport:
+		var m wire.ExportNode
+		if err := wire.Unmarshal(params, &m); err != nil {
+			return nil, cell.AsError(method, cell.Invalid, err)
+		}
+		r.Kind, r.Content, r.Header = RequestExport, m.Content, wire.Header{Cell: m.Cell, Incarnation: m.Incarnation, Timeout: m.Timeout}
+		return r, r.checkHeader()
+	case wire.MethodGrant, wire.MethodKeepAlive, wire.MethodRevoke, wire.MethodLeases:
+		return parseLease(method, params)
+	case wire.MethodChange:
+		return parseChange(params)
 	default:
 		return nil, &cell.Error{Op: method, Kind: cell.Invalid, Detail: "unknown method"}
 	}
 	if err := r.checkHeader(); err != nil {
 		return nil, err
 	}
-	if r.Kind != RequestTxn || !r.Txn.IsResolve() { // a transaction without operations resolves its request (rule 14)
-		if err := r.Txn.Check(); err != nil {
-			e := cell.AsError(method, cell.Invalid, err)
-			e.Cell = r.Header.Cell
-			return nil, e
-		}
-	}
 	if r.Kind == RequestTxn {
-		command := wire.Command{Request: r.Request, Txn: r.Txn}
-		r.Command = command.Append(nil)
+		return r, r.toLog()
 	}
-	return r, nil
+	return r, r.invalid(r.Txn.Check())
+}
+
+// toLog makes the command that a request of kind RequestTxn logs, if it passes the gate.
+func (r *Request) toLog() *cell.Error {
+	command := wire.Command{Kind: r.Log, Request: r.Request, Txn: r.Txn, Lease: r.Lease}
+	if err := command.Check(); err != nil {
+		return r.invalid(err)
+	}
+	r.Command = command.Append(nil)
+	return nil
+}
+
+// invalid words what a gate found wrong with a request, nil when it found nothing.
+func (r *Request) invalid(err error) *cell.Error {
+	e := cell.AsError(r.op(), cell.Invalid, err)
+	if e != nil {
+		e.Cell = r.Header.Cell
+	}
+	return e
 }
 
 // checkHeader bounds what all requests have in common.
@@ -131,12 +172,15 @@ func (c *Core) admit(h *hosted, r *Request) *cell.Error {
 		if dead, ok := c.tombstones[id]; ok && r.Header.Incarnation != 0 && r.Header.Incarnation <= dead {
 			return &cell.Error{Op: r.op(), Kind: cell.Deleted, Cell: id, Detail: fmt.Sprintf("incarnation %d was deleted", r.Header.Incarnation)}
 		}
+		if p := c.pointers.of[id]; p != nil && p.configuration != nil && r.Header.Incarnation <= p.incarnation {
+			return c.moved(r.op(), id, p.incarnation, p.configuration)
+		}
 		return &cell.Error{Op: r.op(), Kind: cell.UnknownHere, Cell: id, Detail: fmt.Sprintf("server %s hosts no node of it", c.cfg.Server),
 			Hint: "look the cell up again; it may exist elsewhere"}
 	case r.Header.Incarnation != 0 && r.Header.Incarnation != h.incarnation:
 		return &cell.Error{Op: r.op(), Kind: cell.Stale, Cell: id,
 			Detail: fmt.Sprintf("request is for incarnation %d, this node is of %d", r.Header.Incarnation, h.incarnation), Hint: "look the cell up again"}
-	case h.sealed && r.Kind != RequestExplain && r.Kind != RequestSeal:
+	case h.sealed && r.Kind != RequestExplain && r.Kind != RequestSeal && r.Kind != RequestExport:
 		return c.deleted(r.op(), h)
 	case c.waiters >= c.cfg.WaitersMax:
 		return &cell.Error{Op: r.op(), Kind: cell.Overloaded, Cell: id,
@@ -152,69 +196,40 @@ func (c *Core) deleted(op string, h *hosted) *cell.Error {
 
 // serve answers a request on a hot node, now or later.
 func (c *Core) serve(h *hosted, r *Request) {
+	if r.Kind != RequestExplain && !h.isMember() {
+		c.outsider(h, r)
+		return
+	}
 	switch r.Kind {
 	case RequestExplain:
 		c.reply(r.Origin, c.explain(h), nil)
 	case RequestStaleRead:
 		c.staleRead(h, r)
+	case RequestExport:
+		c.export(h, r)
 	case RequestSeal:
 		c.seal(h, r)
 	case RequestRead:
 		if c.leads(h, r) {
-			c.read(h, r)
+			c.linearize(h, r)
 		}
 	case RequestTxn:
 		c.transact(h, r)
+	case RequestChange:
+		c.change(h, r)
 	}
-}
-
-// leads reports whether this node leads its cell or asks to, campaigning if it falls to this server to do so; otherwise
-// it answers the request with whom to ask. Elections are lazy: this is the only place that begins one, on behalf of a
-// request, so an idle cell with a dead proposer costs nothing. Who campaigns is a matter of taste, never of safety.
-func (c *Core) leads(h *hosted, r *Request) bool {
-	replica := h.hot.replica
-	if replica.Role() != paxos.Follower {
-		return true
-	}
-	if to := c.whoLeads(h, r.Header.Attempt); to != c.cfg.Server {
-		c.reply(r.Origin, nil, c.redirect(r.op(), h, to))
-		return false
-	}
-	if !c.guard(h, replica.Campaign) {
-		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Quarantined, Cell: h.id, Detail: h.quarantined})
-		return false
-	}
-	if c.cfg.Events.Campaign != nil && replica.Role() == paxos.Candidate {
-		c.cfg.Events.Campaign(h.id, paxos.Ballot{Round: replica.Promised().Round, Node: h.node})
-	}
-	c.touch(h)
-	return true
-}
-
-// attemptsBeforeTakeover: a client that was sent around so often reaches nobody who leads, whatever this server believes
-// about who is alive; one in so many attempts makes the member that was asked campaign.
-const attemptsBeforeTakeover = 6
-
-// whoLeads names the server that should serve a request now: the proposer while it seems alive, else its successor. A
-// proposer that forgot its role in a restart campaigns again when it is asked.
-func (c *Core) whoLeads(h *hosted, attempt uint32) cell.ServerID {
-	leader := h.hot.replica.Leader()
-	server := cell.ServerID(h.configuration.Server(leader))
-	if server != "" && c.alive(server) && (attempt == 0 || attempt%attemptsBeforeTakeover != 0) {
-		return server
-	}
-	if attempt != 0 && attempt%attemptsBeforeTakeover == 0 {
-		return c.cfg.Server
-	}
-	return c.successor(h, leader)
 }
 
 // transact proposes a transaction, unless its outcome is known already (rule 14). Any member may tell a recorded outcome,
 // however far it lags: outcomes never change, and a request that is expired here is expired everywhere. A request that is
 // not recorded here may still be applied elsewhere, so it is proposed, and the log decides whether it is the first.
 func (c *Core) transact(h *hosted, r *Request) {
-	if outcome, ok := h.hot.machine.Recall(r.Request); ok {
-		c.answer(h, r.Origin, &outcome)
+	if r.Log == wire.CommandKeepAlive {
+		if c.keepAlive(h, r) {
+			return
+		}
+	} else if outcome, ok := h.hot.machine.Recall(r.Request); ok {
+		c.answer(h, r, &outcome)
 		return
 	}
 	key := requestKey{r.Request.Client, r.Request.Sequence}
@@ -223,7 +238,7 @@ func (c *Core) transact(h *hosted, r *Request) {
 		c.waiters++
 		return // the same request is on its way: one proposal, two answers
 	}
-	if !c.leads(h, r) {
+	if !c.leads(h, r) || c.isDisputed(h, r) {
 		return
 	}
 	w := h.hot.waiters.add(r, c.now)
@@ -250,9 +265,6 @@ func (c *Core) refusal(op string, h *hosted, why paxos.Refusal) *cell.Error {
 	case paxos.Sealed:
 		return c.deleted(op, h)
 	case paxos.PipelineFull:
-		if c.now-h.hot.progress >= c.cfg.LivenessPeriod { // full and stuck is useless, not busy (rule 13, hazard H9)
-			return c.redirect(op, h, c.successor(h, h.node))
-		}
 		return &cell.Error{Op: op, Kind: cell.Overloaded, Cell: h.id, Detail: "the cell's pipeline and its next batch are full",
 			RetryAfter: 5 * time.Millisecond}
 	}
@@ -286,6 +298,10 @@ func (c *Core) staleRead(h *hosted, r *Request) {
 
 // answerRead answers a read from the applied state; whether that is recent enough was decided before.
 func (c *Core) answerRead(h *hosted, r *Request) {
+	if m := h.hot.machine; r.List {
+		c.reply(r.Origin, &wire.Leases{Incarnation: h.incarnation, Revision: m.Revision(), Leases: m.Leases()}, nil)
+		return
+	}
 	result, err := h.hot.machine.Read(&r.Txn)
 	if err != nil {
 		err.Op, err.Cell = r.op(), h.id
@@ -323,6 +339,10 @@ func (c *Core) seal(h *hosted, r *Request) {
 func (c *Core) reply(to Origin, result wire.Message, err *cell.Error) {
 	if c.serving != nil && c.serving.Origin == to {
 		c.serving = nil
+	}
+	if f, ok := to.Conn.(forwardedBy); ok {
+		c.answerForwarded(f, result, err)
+		return
 	}
 	c.out.Replies = append(c.out.Replies, Reply{To: to, Result: result, Err: err})
 }

@@ -16,6 +16,7 @@ func (c *Core) nudge() {
 		if !s.waiters.empty() {
 			c.expire(h)
 		}
+		c.giveUp(h)
 		unfinished := s.replica.Unfinished()
 		if !unfinished && s.waiters.empty() {
 			h.isActive = false
@@ -30,6 +31,7 @@ func (c *Core) nudge() {
 			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
 			c.guard(h, s.replica.Nudge)
 			c.touch(h)
+			c.doubt(h)
 		}
 		kept = append(kept, h)
 	}

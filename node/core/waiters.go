@@ -43,13 +43,16 @@ func (w *waiter) lastDeadline() time.Duration {
 // waiters are the requests of one cell without an answer. They live and die with the hot part of the node; a node with
 // waiters is never dropped from memory, only quarantined or wiped, and then they are answered.
 type waiters struct {
-	txns  map[requestKey]*waiter
-	reads map[paxos.ReadToken]*waiter
-	seals []*waiter
-	next  uint64
+	txns    map[requestKey]*waiter
+	reads   map[paxos.ReadToken]*waiter
+	seals   []*waiter
+	changes []*waiter
+	next    uint64
 }
 
-func (s *waiters) empty() bool { return len(s.txns) == 0 && len(s.reads) == 0 && len(s.seals) == 0 }
+func (s *waiters) empty() bool {
+	return len(s.txns) == 0 && len(s.reads) == 0 && len(s.seals) == 0 && len(s.changes) == 0
+}
 
 // make makes a waiter under a fresh token. Tokens are shared by transactions and reads, so no two waiters of a node ever
 // had the same one.
@@ -88,6 +91,11 @@ func (s *waiters) addRead(r *Request, now time.Duration) *waiter {
 	w := s.make(r, now)
 	s.reads[paxos.ReadToken(w.token)] = w
 	return w
+}
+
+// addChange makes the waiter of a change of the configuration.
+func (s *waiters) addChange(r *Request, now time.Duration) {
+	s.changes = append(s.changes, s.make(r, now))
 }
 
 func (s *waiters) addSeal(r *Request, now time.Duration) { s.seals = append(s.seals, s.make(r, now)) }
@@ -139,27 +147,30 @@ func (c *Core) fail(w *waiter, err *cell.Error) {
 
 // failAll answers every waiter with err.
 func (c *Core) failAll(s *waiters, err *cell.Error) {
-	for _, w := range append(s.inOrder(anyWaiter), s.seals...) {
+	for _, w := range slices.Concat(s.inOrder(anyWaiter), s.seals, s.changes) {
 		c.fail(w, err)
 	}
-	s.txns, s.reads, s.seals = nil, nil, nil
+	s.txns, s.reads, s.seals, s.changes = nil, nil, nil, nil
 }
 
-// answer tells a waiter's client the outcome of its transaction.
-func (c *Core) answer(h *hosted, to Origin, o *outcome) {
-	if o.Err != nil {
+// answer tells a client the outcome of what it asked to log.
+func (c *Core) answer(h *hosted, r *Request, o *outcome) {
+	switch {
+	case o.Err != nil:
 		e := *o.Err
-		e.Op, e.Cell = wire.MethodTxn, h.id
-		c.reply(to, nil, &e)
-		return
+		e.Op, e.Cell = r.op(), h.id
+		c.reply(r.Origin, nil, &e)
+	case r.Log != wire.CommandTxn:
+		c.reply(r.Origin, leaseReply(h, r, o), nil)
+	default:
+		c.reply(r.Origin, &wire.TxnReply{Incarnation: h.incarnation, Result: o.Result}, nil)
 	}
-	c.reply(to, &wire.TxnReply{Incarnation: h.incarnation, Result: o.Result}, nil)
 }
 
 // answerAll answers everybody who waits for a transaction.
 func (c *Core) answerAll(h *hosted, w *waiter, o *outcome) {
 	for ; w != nil; w = w.also {
-		c.answer(h, w.request.Origin, o)
+		c.answer(h, w.request, o)
 		c.waiters--
 	}
 }
@@ -197,6 +208,7 @@ func (c *Core) loseProposals(h *hosted) {
 		delete(s.txns, w.key())
 		c.fail(w, unknown)
 	}
+	c.loseChanges(h, leader)
 	seals := s.seals
 	s.seals = nil
 	for _, w := range seals {
@@ -217,15 +229,17 @@ func (c *Core) expire(h *hosted) {
 			c.fail(w, c.timedOut(h, cell.Unavailable))
 		}
 	}
-	kept := s.seals[:0]
-	for _, w := range s.seals {
-		if w.deadline <= c.now {
-			c.fail(w, c.timedOut(h, cell.UnknownResult))
-		} else {
-			kept = append(kept, w)
+	for _, list := range [...]*[]*waiter{&s.seals, &s.changes} {
+		kept := (*list)[:0]
+		for _, w := range *list {
+			if w.deadline <= c.now {
+				c.fail(w, c.timedOut(h, cell.UnknownResult))
+			} else {
+				kept = append(kept, w)
+			}
 		}
+		*list = kept
 	}
-	s.seals = kept
 }
 
 // timedOut tells people how many members' servers seem alive, since that is what they will ask next.

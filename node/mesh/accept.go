@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -100,7 +101,7 @@ func (m *Mesh) serve(nc net.Conn) {
 // checkInbound judges who connects: a peer that belongs here, for a lane that exists, and not an earlier life of one that
 // is connected.
 func (m *Mesh) checkInbound(peer wire.Hello) *cell.Error {
-	if peer.Purpose != wire.ForPaxos && peer.Purpose != wire.ForBulk && peer.Purpose != wire.ForHeartbeat {
+	if peer.Purpose != wire.ForHeartbeat && !slices.Contains(purposes[:], peer.Purpose) {
 		return refuse("this address serves the lanes of peer servers, not purpose %d", peer.Purpose)
 	}
 	if refusal := m.check(peer); refusal != nil {

@@ -2,7 +2,7 @@
 //
 // # Lanes
 //
-// Every ordered pair of servers uses one TCP connection per lane (heartbeat, Paxos, bulk), dialled by the sender, so that
+// Every ordered pair of servers uses one TCP connection per lane (heartbeat, Paxos, bulk, forward), dialled by the sender, so that
 // a snapshot never delays a vote and nothing delays a heartbeat. What is dialled is only written, what is accepted is
 // only read: the two directions of a pair fail on their own, as networks do. Within a lane and one connection frames
 // arrive in the order of Send; across connections nothing is promised, and Paxos needs nothing.
@@ -27,6 +27,6 @@
 //
 // # Heartbeats
 //
-// A heartbeat says that this server can be useful to that peer, not that a goroutine runs: it is withheld while Config.Alive
-// says no or the Paxos lane to the peer does not move (rule 13, hazard H9).
+// A heartbeat says that this server can be useful to that peer, not that a goroutine runs: the core makes it, in the turns of
+// the loop, and reads it there (core.Support, rule 13, hazard H9). The mesh carries the newest one and never makes one up.
 package mesh

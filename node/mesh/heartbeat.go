@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
@@ -13,30 +14,54 @@ import (
 	"physalia/internal/wire/peer"
 )
 
-// heartbeatWait is how many intervals one write of a heartbeat may take; the kernel takes dozens of them without the peer.
-const heartbeatWait = 4
+// heartbeatWait bounds one write of a heartbeat; the kernel takes dozens of them without the peer.
+const heartbeatWait = time.Second
 
-// beat keeps heartbeats going to one peer, on a connection of their own. Its cost depends on the number of servers, never
-// on the number of cells.
+// beat keeps a lane for heartbeats to one peer, on a connection of its own. Its cost depends on the number of servers, never
+// on the number of cells. What heartbeats say, and when they are due, is decided in the core: a server whose loop hangs is
+// silent (rule 13).
 type beat struct {
 	mesh   *Mesh
 	to     cell.ServerID
 	ctx    context.Context
 	cancel context.CancelFunc
+	wake   chan struct{} // capacity 1: a heartbeat is there
 	retry  chan struct{} // capacity 1: dial again now
+
+	mu   sync.Mutex
+	next peer.Heartbeat // to leave; Sequence zero is none
 }
 
 func newBeat(m *Mesh, to cell.ServerID) *beat {
-	b := &beat{mesh: m, to: to, retry: make(chan struct{}, 1)}
+	b := &beat{mesh: m, to: to, wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
 	b.ctx, b.cancel = context.WithCancel(m.ctx)
 	return b
+}
+
+// put replaces the heartbeat that is to leave: an older one says nothing that the newer one does not.
+func (b *beat) put(h peer.Heartbeat) {
+	b.mu.Lock()
+	if b.next.Sequence != 0 {
+		b.mesh.Stats.HeartbeatsReplaced.Add(1)
+	}
+	b.next = h
+	b.mu.Unlock()
+	poke(b.wake)
+}
+
+// take returns the heartbeat that is to leave, if there is one.
+func (b *beat) take() (h peer.Heartbeat, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	h, b.next = b.next, peer.Heartbeat{}
+	return h, h.Sequence != 0
 }
 
 // run connects and beats until it is cancelled or the mesh is closed.
 func (b *beat) run() {
 	defer b.mesh.wg.Done()
 	defer b.cancel()
-	if !sleep(b.ctx, nil, rand.N(b.mesh.cfg.HeartbeatEvery)) { // smeared: servers must not beat in step
+	if !sleep(b.ctx, nil, rand.N(dialBackoffMin)) { // smeared: a server must not dial all its peers at once
 		return
 	}
 	for a := (attempts{}); ; {
@@ -54,21 +79,16 @@ func (b *beat) run() {
 	}
 }
 
-// pulse writes one heartbeat per interval until the connection breaks, and closes it. The death of the peer's process shows
-// as broken at once, not at the next write.
+// pulse writes what it is given until the connection breaks, and closes it. The death of the peer's process shows as broken
+// at once, not at the next write.
 func (b *beat) pulse(nc net.Conn) error {
 	broken, end := watch(b.ctx, nc)
 	defer end()
-	every := b.mesh.cfg.HeartbeatEvery
-	ticker := time.NewTicker(every)
-	defer ticker.Stop()
-	buf := make([]byte, 0, 64)
-	for sequence := uint64(1); ; sequence++ {
-		if !b.mesh.cfg.Alive() || b.mesh.stuck(b.to) {
-			b.mesh.Stats.HeartbeatsWithheld.Add(1)
-		} else {
-			buf = wire.EndFrame(peer.AppendHeartbeat(wire.BeginFrame(buf[:0]), &peer.Heartbeat{Sequence: sequence}), 0)
-			if err := nc.SetWriteDeadline(time.Now().Add(heartbeatWait * every)); err != nil {
+	buf := make([]byte, 0, 128)
+	for {
+		if h, ok := b.take(); ok {
+			buf = wire.EndFrame(peer.AppendHeartbeat(wire.BeginFrame(buf[:0]), &h), 0)
+			if err := nc.SetWriteDeadline(time.Now().Add(heartbeatWait)); err != nil {
 				return err
 			}
 			if _, err := nc.Write(buf); err != nil {
@@ -78,7 +98,7 @@ func (b *beat) pulse(nc net.Conn) error {
 		select {
 		case <-broken:
 			return net.ErrClosed
-		case <-ticker.C:
+		case <-b.wake:
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"physalia/internal/wire"
@@ -24,10 +23,6 @@ type link struct {
 	wake   chan struct{} // capacity 1: something is queued
 	retry  chan struct{} // capacity 1: dial again now
 
-	// stalled is when the lane ceased to move, in nanoseconds since mesh.began: the start of a write under way, or of the
-	// time without a connection. Zero while it moves or has nothing to do.
-	stalled atomic.Int64
-
 	mu     sync.Mutex
 	queued []byte // whole frames
 	frames int    // in queued
@@ -36,12 +31,15 @@ type link struct {
 
 func newLink(m *Mesh, key linkKey) *link {
 	l := &link{mesh: m, key: key, max: paxosQueueBytes, wake: make(chan struct{}, 1), retry: make(chan struct{}, 1)}
-	if key.lane == core.LaneBulk {
+	if key.lane != core.LanePaxos {
 		l.max = bulkQueueBytes
 	}
 	l.ctx, l.cancel = context.WithCancel(m.ctx)
 	return l
 }
+
+// purposes says what the connection of a lane is for.
+var purposes = [...]wire.Purpose{core.LanePaxos: wire.ForPaxos, core.LaneBulk: wire.ForBulk, core.LaneForward: wire.ForForward}
 
 // frameOverhead is what add puts before the messages.
 const frameOverhead = wire.FrameHeaderBytes + peer.FrameHeadBytes
@@ -75,10 +73,7 @@ func (l *link) add(o *core.PeerOut, durable uint64) bool {
 func (l *link) run() {
 	defer l.mesh.wg.Done()
 	defer l.cancel()
-	purpose := wire.ForPaxos
-	if l.key.lane == core.LaneBulk {
-		purpose = wire.ForBulk
-	}
+	purpose := purposes[l.key.lane]
 	for a := (attempts{}); ; {
 		a.begin()
 		nc, err := l.mesh.dial(l.ctx, l.key.to, purpose)
@@ -98,7 +93,6 @@ func (l *link) run() {
 
 // up notes that the lane is connected.
 func (l *link) up() {
-	l.stalled.Store(0)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = false
@@ -106,14 +100,11 @@ func (l *link) up() {
 
 // drop notes that the lane is not connected, and forgets what is queued: it would be stale before it arrived.
 func (l *link) drop() {
-	l.stalled.CompareAndSwap(0, l.now())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.mesh.Stats.FramesDropped.Add(uint64(l.frames))
 	l.down, l.queued, l.frames = true, nil, 0
 }
-
-func (l *link) now() int64 { return int64(time.Since(l.mesh.began)) }
 
 // take swaps what is queued for an empty buffer.
 func (l *link) take(empty []byte) (out []byte, frames int) {
@@ -141,7 +132,6 @@ func (l *link) write(nc net.Conn) error {
 			}
 			continue
 		}
-		l.stalled.Store(l.now())
 		err := nc.SetWriteDeadline(time.Now().Add(writeTimeout))
 		if err == nil {
 			_, err = nc.Write(out)
@@ -150,7 +140,6 @@ func (l *link) write(nc net.Conn) error {
 			stats.FramesDropped.Add(uint64(frames)) // some may have arrived; nobody can say which
 			return err
 		}
-		l.stalled.Store(0)
 		stats.Writes.Add(1)
 		stats.FramesSent.Add(uint64(frames))
 		stats.BytesSent.Add(uint64(len(out)))

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/time/rate"
 
 	"physalia/cell"
-	"physalia/internal/must"
 	"physalia/internal/wire"
+	"physalia/internal/wire/peer"
 	"physalia/node/core"
 )
 
@@ -23,19 +23,17 @@ type Config struct {
 	Listener net.Listener                                                      // where peers connect; the mesh owns it from New on
 	Resolve  func(cell.ServerID) string                                        // a server's peer address, empty when unknown; asked before every dial
 	Messages func(*Batch)                                                      // what one frame carried; whoever takes it calls Batch.Recycle once
-	Heard    func(cell.ServerID)                                               // a heartbeat arrived
+	Beat     func(cell.ServerID, peer.Heartbeat)                               // a heartbeat arrived
 	Gone     func(cell.ServerID)                                               // nothing listens at the peer's address: it is not there, or not yet
-	Alive    func() bool                                                       // asked before every heartbeat: false withholds it; nil: always alive
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: plain TCP; the place for TLS
 
-	HeartbeatEvery time.Duration // interval of heartbeats to each peer, above zero; the first is smeared over it
-	Logger         *slog.Logger  // required
+	Logger *slog.Logger // required
 }
 
 // Bounds of the mesh. Times are what a peer in the same brick needs at worst, with room for a busy processor.
 const (
 	paxosQueueBytes = 8 << 20   // queued per peer on the Paxos lane; a turn's frame for one peer is at most about 1 MiB
-	bulkQueueBytes  = 16 << 20  // queued per peer on the bulk lane: one member's share of teaching
+	bulkQueueBytes  = 16 << 20  // queued per peer on the bulk lane: one member's share of teaching; the same on the forward lane
 	keptBytes       = 256 << 10 // of a buffer between frames; one burst must not be kept for ever
 
 	dialBackoffMin = 50 * time.Millisecond
@@ -44,7 +42,6 @@ const (
 	acceptTimeout  = 5 * time.Second  // Hello, the other side dialling
 	writeTimeout   = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
 	silenceMax     = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
-	stallMax       = time.Second      // a Paxos lane that does not move for longer withholds heartbeats: a liveness period
 
 	connectionsMax = 10_000 // accepted; a pool of one brick and color has far fewer lanes
 )
@@ -59,7 +56,7 @@ type Stats struct {
 	Malformed                        atomic.Uint64 // frames that did not decode; each ended its lane
 	PeersRefused                     atomic.Uint64 // at the Hello, by either side
 	ConnectionsRefused               atomic.Uint64 // accepted beyond connectionsMax
-	HeartbeatsWithheld               atomic.Uint64 // rule 13
+	HeartbeatsReplaced               atomic.Uint64 // by newer ones before they left
 }
 
 // Mesh is the peer connections of one server. Its methods are safe for concurrent use and never block on a socket, but
@@ -68,7 +65,6 @@ type Mesh struct {
 	Stats Stats
 
 	cfg    Config
-	began  time.Time // what lanes measure their stalls from
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // every goroutine of the mesh
@@ -90,11 +86,7 @@ type linkKey struct {
 
 // New starts to accept peers; Close ends everything.
 func New(cfg Config) *Mesh {
-	must.That(cfg.HeartbeatEvery > 0, "mesh: HeartbeatEvery is %v", cfg.HeartbeatEvery)
-	if cfg.Alive == nil {
-		cfg.Alive = func() bool { return true }
-	}
-	m := &Mesh{cfg: cfg, began: time.Now(), loud: rate.Sometimes{First: 10, Interval: time.Second},
+	m := &Mesh{cfg: cfg, loud: rate.Sometimes{First: 10, Interval: time.Second},
 		links: make(map[linkKey]*link), beats: make(map[cell.ServerID]*beat),
 		accepted: make(map[net.Conn]struct{}), inbound: make(map[inboundKey]*inbound)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
@@ -126,7 +118,18 @@ func (m *Mesh) link(key linkKey) *link {
 	return l
 }
 
-// Keep makes the mesh exchange heartbeats with exactly these peers, and ends the lanes to all others: a server that no
+// Beat hands over a heartbeat. It leaves at once if the lane to the peer is up; else the newest one leaves when it is. The
+// loop calls it for peers of Keep; for others it does nothing.
+func (m *Mesh) Beat(b *core.Beat) {
+	m.mu.Lock()
+	to := m.beats[b.To]
+	m.mu.Unlock()
+	if to != nil {
+		to.put(b.Heartbeat)
+	}
+}
+
+// Keep makes the mesh keep lanes for heartbeats to exactly these peers, and ends the lanes to all others: a server that no
 // cell shares with this one any more costs nothing. The loop calls it when the set may have changed.
 func (m *Mesh) Keep(peers []cell.ServerID) {
 	m.mu.Lock()
@@ -163,7 +166,7 @@ func (m *Mesh) Keep(peers []cell.ServerID) {
 func (m *Mesh) Retry(id cell.ServerID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, lane := range [...]core.Lane{core.LanePaxos, core.LaneBulk} {
+	for _, lane := range [...]core.Lane{core.LanePaxos, core.LaneBulk, core.LaneForward} {
 		if l := m.links[linkKey{id, lane}]; l != nil {
 			poke(l.retry)
 		}
@@ -179,18 +182,6 @@ func poke(c chan<- struct{}) {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// stuck reports whether the Paxos lane to a peer has not moved for stallMax although there was something to send.
-func (m *Mesh) stuck(to cell.ServerID) bool {
-	m.mu.Lock()
-	l := m.links[linkKey{to, core.LanePaxos}]
-	m.mu.Unlock()
-	if l == nil {
-		return false
-	}
-	since := l.stalled.Load()
-	return since != 0 && time.Since(m.began)-time.Duration(since) > stallMax
 }
 
 // Close ends every connection and waits for all goroutines. What is queued is lost. It may be called more than once, but

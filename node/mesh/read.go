@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"physalia/cell"
@@ -22,11 +23,16 @@ const (
 	batchKeep = 1024
 )
 
-// Batch is the messages of one frame, decoded, from one authenticated peer. Nothing in them aliases the connection's
-// buffers, but the slice itself is used again after Recycle: whoever keeps a message longer copies it.
+// Batch is the messages of one frame, decoded, from one authenticated peer; there may be none. Nothing in them aliases the
+// connection's buffers, but the slices themselves are used again after Recycle: whoever keeps a message longer copies it.
 type Batch struct {
+	From     cell.ServerID
+	Boot     uint64 // of the peer, as it said in its Hello
+	Lane     core.Lane
+	Durable  uint64 // newest batch that is durable there
 	Messages []core.PeerMessage
-	Bytes    int // of the frame that carried them
+	Forwards []peer.Forward // of the forward lane
+	Bytes    int            // of the frame that carried them
 
 	mesh    *Mesh
 	waiting *atomic.Int64 // the lane's bytes handed out
@@ -39,7 +45,8 @@ func (b *Batch) Recycle() {
 	}
 	b.waiting.Add(-int64(b.Bytes))
 	clear(b.Messages) // what they point to is free to go
-	b.Messages, b.Bytes, b.waiting = b.Messages[:0], 0, nil
+	clear(b.Forwards)
+	b.Messages, b.Forwards, b.Bytes, b.waiting = b.Messages[:0], b.Forwards[:0], 0, nil
 	if cap(b.Messages) <= batchKeep {
 		b.mesh.spare.Put(b)
 	}
@@ -57,6 +64,8 @@ func (m *Mesh) batch() *Batch {
 type reader struct {
 	mesh    *Mesh
 	from    cell.ServerID
+	boot    uint64
+	lane    core.Lane
 	decoder peer.Decoder
 	names   map[string]cell.ID // one string per cell name, at most namesMax
 	waiting atomic.Int64       // bytes of this lane that were handed out and not recycled
@@ -64,7 +73,7 @@ type reader struct {
 
 // read takes frames until the lane ends, and returns why it did.
 func (m *Mesh) read(s *rpc.Stream) error {
-	r := &reader{mesh: m, from: s.Peer.Server, names: make(map[string]cell.ID)}
+	r := &reader{mesh: m, from: s.Peer.Server, boot: s.Peer.Boot, lane: core.Lane(slices.Index(purposes[:], s.Peer.Purpose)), names: make(map[string]cell.ID)}
 	r.decoder.Intern = r.intern
 	take := r.messages
 	if s.Peer.Purpose == wire.ForHeartbeat {
@@ -122,7 +131,10 @@ func (r *reader) heartbeat(body []byte) error {
 	if err := in.Done(); err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
-	r.mesh.cfg.Heard(r.from)
+	if h.Boot != r.boot {
+		return fmt.Errorf("heartbeat of boot %d on a connection of boot %d", h.Boot, r.boot)
+	}
+	r.mesh.cfg.Beat(r.from, h)
 	return nil
 }
 
@@ -136,9 +148,15 @@ func (r *reader) messages(body []byte) error {
 	var head peer.FrameHead
 	head.Decode(&in)
 	batch := r.mesh.batch()
+	batch.From, batch.Boot, batch.Lane, batch.Durable = r.from, r.boot, r.lane, head.Durable
 	batch.Bytes, batch.waiting = len(body), &r.waiting
 	r.waiting.Add(int64(len(body)))
 	for i := 0; i < head.Count && in.Err() == nil; i++ {
+		if r.lane == core.LaneForward {
+			batch.Forwards = append(batch.Forwards, peer.Forward{})
+			peer.DecodeForward(&in, &batch.Forwards[i])
+			continue
+		}
 		batch.Messages = append(batch.Messages, core.PeerMessage{From: r.from})
 		m := &batch.Messages[i]
 		r.decoder.DecodeMessage(&in, &m.Envelope, &m.Message)

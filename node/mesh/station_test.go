@@ -46,9 +46,10 @@ type station struct {
 	heard    map[cell.ServerID]int
 	gone     map[cell.ServerID]int
 	where    map[cell.ServerID]string
-	dead     bool     // what Alive denies
-	hold     bool     // batches are kept in held instead of recycled
-	held     []*Batch // see hold
+	newest   peer.Heartbeat // that was heard
+	beats    uint64         // handed over
+	hold     bool           // batches are kept in held instead of recycled
+	held     []*Batch       // see hold
 }
 
 func helloOf(id cell.ServerID) wire.Hello {
@@ -67,10 +68,9 @@ func newStation(t testing.TB, id cell.ServerID, change ...func(*Config)) *statio
 func stationOn(t testing.TB, ln net.Listener, id cell.ServerID, change ...func(*Config)) *station {
 	s := &station{id: id, addr: ln.Addr().String(), heard: make(map[cell.ServerID]int), gone: make(map[cell.ServerID]int),
 		where: make(map[cell.ServerID]string)}
-	cfg := Config{Hello: helloOf(id), Listener: ln, Resolve: s.resolve, Messages: s.take, HeartbeatEvery: time.Millisecond,
-		Heard:  func(id cell.ServerID) { s.locked(func() { s.heard[id]++ }) },
+	cfg := Config{Hello: helloOf(id), Listener: ln, Resolve: s.resolve, Messages: s.take,
+		Beat:   func(id cell.ServerID, h peer.Heartbeat) { s.locked(func() { s.heard[id]++; s.newest = h }) },
 		Gone:   func(id cell.ServerID) { s.locked(func() { s.gone[id]++ }) },
-		Alive:  func() (alive bool) { s.locked(func() { alive = !s.dead }); return alive },
 		Logger: slog.New(slog.DiscardHandler)}
 	for _, f := range change {
 		f(&cfg)
@@ -98,6 +98,18 @@ func (s *station) knows(others ...*station) {
 			s.where[o.id] = o.addr
 		}
 	})
+}
+
+// beat hands over one more heartbeat to a peer.
+func (s *station) beat(to cell.ServerID) {
+	s.locked(func() { s.beats++ })
+	s.Beat(&core.Beat{To: to, Heartbeat: peer.Heartbeat{Boot: 1, Sequence: s.beats, Durable: s.beats}})
+}
+
+// isHeard beats to a peer once and reports whether the peer heard anything by now.
+func (s *station) isHeard(by *station) bool {
+	s.beat(by.id)
+	return by.heardOf(s.id) > 0
 }
 
 func (s *station) take(b *Batch) {

@@ -96,6 +96,14 @@ func (p *Pebble) ioError(op string, err error) error {
 	return e
 }
 
+// diskFull notes that a write found no space, and keeps its goroutine for ever, and with it every later write. Pebble must
+// not see that error: when it finds no space for the end of a log that it closes, it panics and unlocks a mutex twice on
+// the way out, which ends the process without a word.
+func (p *Pebble) diskFull() {
+	p.failure.lose(p.ioError("write", syscall.ENOSPC))
+	select {}
+}
+
 // pebbleLogger passes Pebble's log on. Pebble calls Fatalf when it cannot go on, for example after a failed write of its
 // manifest, on any goroutine and with any of its locks held, and counts on it not to return. So Fatalf notes the failure
 // and keeps the goroutine for ever. The Sink's owner then ends the process in its own way; Close does not wait.

@@ -56,6 +56,23 @@ type Image struct {
 // Last is the number of the newest batch in the image.
 func (i *Image) Last() BatchNumber { return i.last }
 
+// Flip returns a copy of the image with one bit of one value flipped, as broken hardware leaves it; n chooses which. An
+// image without values stays as it is.
+func (i *Image) Flip(n uint64) *Image {
+	flipped := &Image{state: i.state.clone(), last: i.last}
+	if len(flipped.state.keys) == 0 {
+		return flipped
+	}
+	key := flipped.state.keys[n%uint64(len(flipped.state.keys))]
+	value := bytes.Clone(flipped.state.values[key])
+	if bits := uint64(len(value)) * 8; bits > 0 {
+		at := n / uint64(len(flipped.state.keys)) % bits
+		value[at/8] ^= 1 << (at % 8)
+	}
+	flipped.state.values[key] = value
+	return flipped
+}
+
 // NewModel returns the storage of an empty directory.
 func NewModel(sink Sink) *Model { return OpenModel(&Image{state: newTable()}, sink) }
 
@@ -139,6 +156,12 @@ func (m *Model) Pump() int {
 		m.sink.ReadDone(r.id, pairs, nil)
 	}
 	return len(reads)
+}
+
+// Disk is a copy of what is durable now: what somebody who takes an image of a running disk would get.
+func (m *Model) Disk() *Image {
+	m.mustLive("Disk")
+	return &Image{state: m.disk.clone(), last: m.durable}
 }
 
 // Fail breaks the disk: Failed is reported once, nothing becomes durable any more. What is not durable by now may still

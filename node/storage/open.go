@@ -81,7 +81,7 @@ func (p *Pebble) open() error {
 		fs, p.closeFS = watched, closer.Close
 	}
 	p.cache = pebble.NewCache(p.cfg.CacheBytes)
-	opts := p.options(fs)
+	opts := p.options(vfs.OnDiskFull(fs, p.diskFull))
 	db, err := p.openSettled(opts)
 	if err == nil {
 		p.db = db

@@ -29,6 +29,22 @@ type Spec struct {
 	// Capacity is how many nodes each server is willing to host, and MemTableBytes the size of its disk's write buffer; zero
 	// takes the server's default.
 	Capacity, MemTableBytes int
+	// Host says where the process of a name runs; nil: all of them on loopback.
+	Host func(name string) Host
+}
+
+// Host is a place for processes.
+type Host struct {
+	Addr  string   // IP address of its ports
+	Enter []string // what stands before the binary to run it there, for example to enter a network namespace
+}
+
+// host is where a process runs.
+func (s Spec) host(name string) Host {
+	if s.Host == nil {
+		return Host{Addr: loopback}
+	}
+	return s.Host(name)
 }
 
 // Check reports what is wrong with a Spec, as a *cell.Error of kind Invalid, or nil.
@@ -54,6 +70,8 @@ type Server struct {
 
 // Name is what every colony started here is called.
 const Name = "local"
+
+const loopback = "127.0.0.1"
 
 // Colony is a running colony.
 type Colony struct {
@@ -93,21 +111,21 @@ func plan(s Spec) (*Colony, error) {
 	if err != nil {
 		return nil, err
 	}
-	next := func() string {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
+	next := func(name string) string {
+		addr := net.JoinHostPort(s.host(name).Addr, strconv.Itoa(ports[0]))
 		ports = ports[1:]
 		return addr
 	}
-	c := &Colony{ControlAddr: next(), ControlOps: next()}
+	c := &Colony{ControlAddr: next("control"), ControlOps: next("control")}
 	c.Control = s.process("control", "control", "--listen", c.ControlAddr, "--listen-ops", c.ControlOps)
 	for i := range count {
-		pool, place := i/s.Servers, i%s.Servers
+		pool, place, name := i/s.Servers, i%s.Servers, fmt.Sprintf("s%d", i+1)
 		v := &Server{
 			Brick: fmt.Sprintf("b%d", pool/s.Colors+1), Color: colors[pool%s.Colors],
 			Rack: fmt.Sprintf("r%d", place%s.Racks+1), Power: fmt.Sprintf("p%d", place%s.Powers+1),
-			Peer: next(), Client: next(), Gossip: next(), Ops: next(),
+			Peer: next(name), Client: next(name), Gossip: next(name), Ops: next(name),
 		}
-		v.Process = s.process(fmt.Sprintf("s%d", i+1), "server", "--name", fmt.Sprintf("s%d", i+1),
+		v.Process = s.process(name, "server", "--name", name,
 			"--brick", v.Brick, "--color", v.Color, "--rack", v.Rack, "--power", v.Power,
 			"--listen-peer", v.Peer, "--listen-client", v.Client, "--listen-gossip", v.Gossip, "--listen-ops", v.Ops,
 			"--control-plane", c.ControlAddr, "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
@@ -124,7 +142,7 @@ func plan(s Spec) (*Colony, error) {
 // process makes a child with its own directory and log.
 func (s Spec) process(name, command string, args ...string) *Process {
 	line := append([]string{command, "--data-dir", filepath.Join(s.Dir, name), "--colony", Name}, args...)
-	return &Process{Name: name, Args: line, Env: s.environment(), Log: filepath.Join(s.Dir, name+".log"), binary: s.Binary}
+	return &Process{Name: name, Args: line, Env: s.environment(), Log: filepath.Join(s.Dir, name+".log"), binary: append(s.host(name).Enter, s.Binary)}
 }
 
 // environment gives each child its share of the processors, at least one. More children than processors would otherwise
@@ -182,6 +200,19 @@ func (c *Colony) CPU() (time.Duration, bool) {
 	return sum, true
 }
 
+// Written is how many bytes all servers together have caused to be written to disks; false when it cannot be read.
+func (c *Colony) Written() (int64, bool) {
+	var sum int64
+	for _, s := range c.Servers {
+		n, ok := s.Written()
+		if !ok {
+			return 0, false
+		}
+		sum += n
+	}
+	return sum, true
+}
+
 // freePorts finds n ports that are free for TCP and UDP on loopback. They lie below the range from which the kernel
 // takes the near ends of outgoing connections, so that nothing takes the port of a server that is being restarted.
 func freePorts(n int) ([]int, error) {
@@ -201,13 +232,13 @@ func freePorts(n int) ([]int, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("only %d of %d ports between %d and %d are free on 127.0.0.1", len(ports), n, lowest, highest)
+	return nil, fmt.Errorf("only %d of %d ports between %d and %d are free on %s", len(ports), n, lowest, highest, loopback)
 }
 
 // isFree reports whether both protocols can be listened on now. Whoever takes the port in between makes its server fail to
 // start, which Failed reports.
 func isFree(port int) bool {
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	addr := net.JoinHostPort(loopback, strconv.Itoa(port))
 	tcp, err := net.Listen("tcp", addr)
 	if err != nil {
 		return false

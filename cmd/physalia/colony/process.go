@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -21,7 +22,7 @@ type Process struct {
 	// Log is the file that its output is appended to, across restarts.
 	Log string
 
-	binary string
+	binary []string // the program, and before it what enters its place
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended; nil before the first start
@@ -41,7 +42,7 @@ func (p *Process) Start() error {
 		return err
 	}
 	defer out.Close() // the child has its own handle
-	cmd := exec.Command(p.binary, p.Args...)
+	cmd := exec.Command(p.binary[0], slices.Concat(p.binary[1:], p.Args)...)
 	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.SysProcAttr = childAttributes()
@@ -108,6 +109,22 @@ func (p *Process) Stop(ctx context.Context) error {
 	return nil
 }
 
+// Pause freezes the child (SIGSTOP) until Resume: its kernel still takes what arrives, and nobody answers.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused child go on (SIGCONT).
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+// signal sends a signal to a child that runs.
+func (p *Process) signal(s syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return fmt.Errorf("signal %s: it does not run", p.Name)
+	}
+	return p.cmd.Process.Signal(s)
+}
+
 func (p *Process) end(ctx context.Context, how syscall.Signal) error {
 	p.mu.Lock()
 	if !p.running() {
@@ -139,4 +156,15 @@ func (p *Process) CPU() (time.Duration, bool) {
 	}
 	now, ok := processCPU(p.cmd.Process.Pid)
 	return p.spent + now, ok
+}
+
+// Written is how many bytes the child has caused to be written to disks in its present life. It reports false where that
+// cannot be read, and for a child that does not run.
+func (p *Process) Written() (int64, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return 0, false
+	}
+	return processWritten(p.cmd.Process.Pid)
 }

@@ -34,3 +34,15 @@ func processCPU(pid int) (time.Duration, bool) {
 	system, systemErr := strconv.ParseInt(fields[12], 10, 64)
 	return time.Duration(user+system) * clockTick, userErr == nil && systemErr == nil
 }
+
+// processWritten reads how many bytes a running process has caused to be written to disks.
+func processWritten(pid int) (int64, bool) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0, false
+	}
+	_, rest, ok := strings.Cut(string(text), "\nwrite_bytes: ")
+	number, _, _ := strings.Cut(rest, "\n")
+	n, err := strconv.ParseInt(number, 10, 64)
+	return n, ok && err == nil
+}

@@ -114,7 +114,7 @@ func (p *Control) assemble(ln net.Listener) error {
 	client[wire.MethodListServers] = p.listServers
 	maps.Copy(client, p.discovery.ClientHandlers())
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Joined: p.joined, Left: p.left})
+		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Joined: p.joined, Left: p.left})
 	close(served)
 	return p.listenOps()
 }

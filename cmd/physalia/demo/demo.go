@@ -1,7 +1,8 @@
 // Package demo runs a whole colony on one machine and hurts it: real server processes and a control process, cells,
 // clients that look up, promote and transact; one server is killed and restarted, then the control plane is taken away for
-// a while. In the end it reads everything back and passes a verdict: no acknowledged write lost, every history
-// linearizable, no volume's fence gone back, no error for lack of a control plane.
+// a while. On some of the volumes a small block store works all the time, whose own servers are killed too, and which
+// lives on the volume records alone. In the end everything is read back and a verdict passed: no acknowledged write lost,
+// every history linearizable, no volume's fence gone back, no two primaries at once, no error for lack of a control plane.
 package demo
 
 import (
@@ -13,6 +14,7 @@ import (
 	"physalia/cell"
 	"physalia/client"
 	"physalia/cmd/physalia/colony"
+	"physalia/cmd/physalia/crowd"
 	"physalia/cmd/physalia/judge"
 	"physalia/cmd/physalia/operator"
 	"physalia/internal/wire"
@@ -25,6 +27,7 @@ type Config struct {
 	Clients  int           // per cell; each has an identity of its own
 	Duration time.Duration // of the load; the accidents happen at fixed parts of it
 	Rate     int           // operations per second, of all clients together
+	Replace  int           // members of the first cell that are replaced under load, before anything is hurt
 	// Say takes progress, one line at a time; nil drops it.
 	Say func(format string, args ...any)
 }
@@ -47,11 +50,20 @@ type Report struct {
 	ControlPlaneDownSeconds float64  `json:"control_plane_down_s"`
 	WriteP50MS              float64  `json:"write_p50_ms"`
 	WriteP99MS              float64  `json:"write_p99_ms"`
-	CreateMS                float64  `json:"create_ms"` // all cells, from the request to the last answer
+	MembersReplaced         int      `json:"members_replaced"`
+	ReplaceMS               float64  `json:"replace_ms"`     // all of them, one after the other
+	ReplaceErrors           int      `json:"replace_errors"` // requests, of any cell, that failed for good meanwhile
+	CreateMS                float64  `json:"create_ms"`      // all cells, from the request to the last answer
+	BlockWrites             uint64   `json:"block_writes"`   // that the block store acknowledged
+	BlockWritesLost         int      `json:"block_writes_lost"`
+	SplitBrainAcks          uint64   `json:"split_brain_acks"` // by two primaries under one fence
+	Failovers               int      `json:"failovers"`
+	FailoverMSMax           float64  `json:"failover_ms_max"` // longest time from the last answer of one primary to the first of the next
 }
 
 // The accidents, as parts of the duration.
 const (
+	replaceAt     = 0.05
 	killAt        = 0.20
 	restartAt     = 0.45
 	controlDownAt = 0.60
@@ -126,38 +138,55 @@ func (d *Demo) found(ctx context.Context) error {
 
 // Run puts load on the cells, lets the accidents happen, reads everything back and passes the verdict. It runs once.
 func (d *Demo) Run(ctx context.Context) (Report, error) {
-	load, err := d.startLoad(ctx)
+	d.cfg.Say("%d clients in each cell, about %d operations per second in all", d.cfg.Clients, d.cfg.Rate)
+	load, err := crowd.Start(ctx, d.crowdConfig())
 	if err != nil {
 		return d.report, err
 	}
-	times, accidentErr := d.accidents(ctx)
-	logs := load.stop()
+	store, err := d.startBlocks(ctx)
+	if err != nil {
+		load.Stop()
+		return d.report, err
+	}
+	times, accidentErr := d.accidents(ctx, store)
+	logs := load.Stop()
+	kept := store.stop(accidentErr)
 	if accidentErr != nil {
 		return d.report, accidentErr
 	}
 	d.cfg.Say("load is over; reading everything back through a fresh client")
-	final, err := d.readBack(ctx)
+	final, err := crowd.Final(ctx, d.crowdConfig(), func(err error) { d.cfg.Say("%v", err) })
 	if err != nil {
 		return d.report, err
 	}
 	d.cfg.Say("checking %d histories", len(d.cells))
 	d.conclude(logs, judge.Judge(logs, final, checkMax), times)
+	d.concludeBlocks(kept)
 	return d.report, nil
 }
 
 // moments are when the accidents really happened, since the origin.
-type moments struct{ killed, controlDown, controlUp, end time.Duration }
+type moments struct{ replace, replaced, killed, controlDown, controlUp, end time.Duration }
+
+// accident is something that happens at a part of the duration.
+type accident struct {
+	at float64
+	do func() error
+}
 
 // accidents waits for each moment and hurts the colony. After the last one it waits until all servers are up again, so that the
 // verdict is about a colony that has recovered: what is missing then is lost. Kills are SIGKILL, which leaves a process no
 // time to finish anything; what its disk had not promised may be gone.
-func (d *Demo) accidents(ctx context.Context) (m moments, err error) {
+func (d *Demo) accidents(ctx context.Context, store *blockStore) (m moments, err error) {
 	began := time.Now()
 	victim := d.colony.Servers[0]
-	for _, step := range []struct {
-		at float64
-		do func() error
-	}{
+	for _, step := range store.among([]accident{
+		{replaceAt, func() error {
+			m.replace = d.now()
+			err := d.replaceMembers(ctx)
+			m.replaced = d.now()
+			return err
+		}},
 		{killAt, func() error {
 			m.killed = d.now()
 			d.cfg.Say("killing server %s (SIGKILL)", victim.Name)
@@ -178,7 +207,7 @@ func (d *Demo) accidents(ctx context.Context) (m moments, err error) {
 			return d.colony.Control.Start()
 		}},
 		{1, func() error { m.end = d.now(); return nil }},
-	} {
+	}) {
 		if err := d.waitUntil(ctx, began.Add(time.Duration(step.at*float64(d.cfg.Duration)))); err != nil {
 			return m, err
 		}
@@ -224,6 +253,10 @@ func (d *Demo) conclude(logs []*judge.Log, v judge.Verdict, m moments) {
 	for _, n := range during {
 		r.ControlPlaneDownErrors += n
 	}
+	while := judge.ErrorsWithin(logs, m.replace, m.replaced)
+	for _, n := range while {
+		r.ReplaceErrors += n
+	}
 	for kind, n := range judge.ErrorsWithin(logs, 0, m.end+time.Hour) {
 		r.Errors += n
 		d.cfg.Say("%d requests ended as: %v", n, kind)
@@ -239,6 +272,7 @@ func (d *Demo) conclude(logs []*judge.Log, v judge.Verdict, m moments) {
 		{len(v.Unsolved) > 0, fmt.Sprintf("not decided within %v: %v", checkMax, v.Unsolved)},
 		{len(v.Unread) > 0, fmt.Sprintf("could not be read back: %v", v.Unread)},
 		{v.WentBack > 0, fmt.Sprintf("%d fences went back", v.WentBack)},
+		{r.ReplaceErrors > 0, fmt.Sprintf("%d errors while members were replaced: %v", r.ReplaceErrors, judge.Kinds(while))},
 		{r.ControlPlaneDownErrors > 0, fmt.Sprintf("%d errors while the control plane was down: %v", r.ControlPlaneDownErrors, judge.Kinds(during))},
 	} {
 		if c.wrong {
@@ -251,41 +285,17 @@ func (d *Demo) conclude(logs []*judge.Log, v judge.Verdict, m moments) {
 	}
 }
 
-// A fresh client has no routes, so this also shows that every cell is found.
+// Each client of a cell gets a library of its own, and so its own identity, routes and connections.
 //
-// readBack reads every client's counter of every cell, through a client that knows nothing yet. A cell that cannot be read
-// is missing in the answer.
-func (d *Demo) readBack(ctx context.Context) (map[cell.ID]judge.Counters, error) {
-	c, err := d.newClient(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.Close()
-	final := map[cell.ID]judge.Counters{}
-	for _, id := range d.cells {
-		txn := cell.Txn{}
-		for i := range d.cfg.Clients {
-			txn.Then = append(txn.Then, client.Get(counterKey(i)))
-		}
-		result, err := c.Cell(id).Read(ctx, txn, client.Linearizable)
-		if err != nil {
-			d.cfg.Say("%v", err)
-			continue
-		}
-		counters := judge.Counters{}
-		for i, got := range result.Results {
-			if n, ok := got.Entry.Value.AsInt64(); ok && n > 0 {
-				counters[i] = uint64(n)
-			}
-		}
-		final[id] = counters
-	}
-	return final, ctx.Err()
+// crowdConfig is the load: who works on what, with client libraries as users would make them.
+func (d *Demo) crowdConfig() crowd.Config {
+	return crowd.Config{Cells: d.cells, Clients: d.cfg.Clients, Rate: d.cfg.Rate, Origin: d.origin, Client: d.clientConfig()}
 }
 
-// newClient makes a client as a user would.
-func (d *Demo) newClient(ctx context.Context) (*client.Client, error) {
-	return client.New(ctx, client.Config{Colony: colony.Name, Control: d.op.Addresses, CallTimeout: 15 * time.Second})
+// clientConfig is more patient than the default: on a machine with far more processes than processors, an error that a few
+// more seconds would have avoided says nothing.
+func (d *Demo) clientConfig() client.Config {
+	return client.Config{Colony: colony.Name, Control: d.op.Addresses, CallTimeout: 15 * time.Second}
 }
 
 // ControlAddr is where the colony is reached from another terminal.

@@ -128,6 +128,18 @@ func LongestGap(logs []*Log, from, to time.Duration) time.Duration {
 	return longest
 }
 
+// AckedWithin counts the writes that were acknowledged within [from, to).
+func AckedWithin(logs []*Log, from, to time.Duration) (n int) {
+	for _, l := range logs {
+		for _, op := range l.Operations {
+			if op.Write && !op.Unknown && from <= op.Returned && op.Returned < to {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // ErrorsWithin counts the requests that failed within [from, to).
 func ErrorsWithin(logs []*Log, from, to time.Duration) map[cell.Kind]int {
 	count := map[cell.Kind]int{}

@@ -65,6 +65,17 @@ func (o Operator) Delete(ctx context.Context, op string, request wire.DeleteCell
 	return o.outcomes(ctx, op, wire.MethodDeleteCells, &request, len(request.Drops))
 }
 
+// Replace asks for one member of a cell to be replaced, and waits until the cell does without the old one; an empty add leaves
+// the choice to placement.
+func (o Operator) Replace(ctx context.Context, op string, id cell.ID, remove, add cell.ServerID) error {
+	request := &wire.ReplaceMember{Cell: id, Remove: remove, Add: add, Wait: waitFor(ctx)}
+	outcomes, err := o.outcomes(ctx, op, wire.MethodReplaceMember, request, 1)
+	if err == nil && outcomes[0].Err != nil {
+		return outcomes[0].Err // not assigned to err, in which a nil pointer would not be nil
+	}
+	return err
+}
+
 // outcomes asks for a batch and insists on one answer per element.
 func (o Operator) outcomes(ctx context.Context, op, method string, request wire.Message, n int) ([]wire.Outcome, error) {
 	var reply wire.Outcomes

@@ -6,10 +6,13 @@ import (
 	"physalia/paxos"
 )
 
-// AppendEntry adds an entry: the array [kind, command, command, ...].
+// AppendEntry adds an entry: the array [kind, command, command, ...], or [kind, change].
 func AppendEntry(b []byte, e *paxos.Entry) []byte {
-	if err := checkEntry(e.Kind, len(e.Commands), e.Size()); err != "" {
+	if err := checkEntry(e.Kind, len(e.Commands), e.Size()); err != "" || (e.Kind == paxos.Reform) != (e.Change != nil) {
 		must.That(false, "wire: entry of kind %d with %d commands of %d bytes: %s", e.Kind, len(e.Commands), e.Size(), err)
+	}
+	if e.Kind == paxos.Reform {
+		return appendChange(append(wire.AppendArray(b, 2), byte(e.Kind)), e.Change)
 	}
 	b = wire.AppendArray(b, 1+len(e.Commands))
 	b = append(b, byte(e.Kind))
@@ -22,7 +25,7 @@ func AppendEntry(b []byte, e *paxos.Entry) []byte {
 // checkEntry says what is wrong with an entry of that shape, or "". An entry without commands is a no-op or a seal.
 func checkEntry(kind paxos.EntryKind, commands, size int) string {
 	switch {
-	case kind < paxos.NoOp || kind > paxos.Seal:
+	case kind < paxos.NoOp || kind > paxos.Reform:
 		return "kind is not known to this version"
 	case (kind == paxos.Commands) != (commands > 0):
 		return "commands do not go with the kind"
@@ -44,8 +47,12 @@ func DecodeEntry(r *wire.Reader, e *paxos.Entry) {
 		return
 	}
 	n-- // the kind
-	kind := paxos.EntryKind(r.Enum(uint8(paxos.Seal), "entry kind"))
+	kind := paxos.EntryKind(r.Enum(uint8(paxos.Reform), "entry kind"))
 	if r.Err() != nil {
+		return
+	}
+	if kind == paxos.Reform {
+		decodeReform(r, n, e)
 		return
 	}
 	if err := checkEntry(kind, n, 0); err != "" {
@@ -117,55 +124,4 @@ func decodeRecords(r *wire.Reader) []paxos.Record {
 		}
 	}
 	return records
-}
-
-// AppendConfiguration adds a configuration: [number, alpha, owner, next, [[node, server], ...]].
-func AppendConfiguration(b []byte, c *paxos.Configuration) []byte {
-	must.That(len(c.Members) <= MembersMax, "wire: configuration has too many members")
-	b = wire.AppendArray(b, 5)
-	b = wire.AppendUint(b, uint64(c.Number))
-	b = wire.AppendUint(b, uint64(c.Alpha))
-	b = wire.AppendUint(b, uint64(c.Owner))
-	b = wire.AppendUint(b, uint64(c.Next))
-	b = wire.AppendArray(b, len(c.Members))
-	for _, m := range c.Members {
-		if len(m.Server) > ServerBytesMax {
-			must.That(false, "wire: server identity of node %d has %d bytes", m.Node, len(m.Server))
-		}
-		b = wire.AppendArray(b, 2)
-		b = wire.AppendUint(b, uint64(m.Node))
-		b = wire.AppendString(b, string(m.Server))
-	}
-	return b
-}
-
-// DecodeConfiguration consumes a configuration with a zero Decoder; see Decoder.DecodeConfiguration.
-func DecodeConfiguration(r *wire.Reader, c *paxos.Configuration) {
-	new(Decoder).DecodeConfiguration(r, c)
-}
-
-// DecodeConfiguration consumes a configuration and fails the reader unless paxos.Configuration.Check accepts it.
-func (d *Decoder) DecodeConfiguration(r *wire.Reader, c *paxos.Configuration) {
-	*c = paxos.Configuration{}
-	r.Struct(5, "configuration")
-	c.Number = paxos.ConfigurationNumber(r.Uint())
-	c.Alpha = uint32(r.UintMax(paxos.AlphaMax, "alpha"))
-	c.Owner = node(r)
-	c.Next = node(r)
-	n := r.Array(MembersMax, "members")
-	if r.Err() != nil {
-		return
-	}
-	c.Members = make([]paxos.Member, n)
-	for i := range c.Members {
-		r.Struct(2, "member")
-		c.Members[i].Node = node(r)
-		c.Members[i].Server = d.server(r)
-	}
-	if r.Err() != nil {
-		return
-	}
-	if err := c.Check(); err != nil {
-		r.Fail("%v", err)
-	}
 }

@@ -34,16 +34,3 @@ func (h *FrameHead) Decode(r *wire.Reader) {
 	h.Durable = r.Uint()
 	h.Count = int(r.UintMax(FrameMessagesMax, "messages of a frame"))
 }
-
-// AppendHeartbeat adds a heartbeat: [sequence, echo].
-func AppendHeartbeat(b []byte, h *Heartbeat) []byte {
-	b = wire.AppendArray(b, 2)
-	return wire.AppendUint(wire.AppendUint(b, h.Sequence), h.Echo)
-}
-
-// DecodeHeartbeat consumes a heartbeat.
-func DecodeHeartbeat(r *wire.Reader, h *Heartbeat) {
-	r.Struct(2, "heartbeat")
-	h.Sequence = r.Uint()
-	h.Echo = r.Uint()
-}

@@ -14,7 +14,7 @@ import (
 )
 
 // fields is the set of Message's fields that a kind uses, in the order in which they are encoded.
-type fields uint8
+type fields uint16
 
 const (
 	hasBallot fields = 1 << iota // two elements: round and node; it is bit 0, see elements
@@ -25,6 +25,7 @@ const (
 	hasEntry
 	hasRecords
 	hasSnapshot
+	hasMoved // Envelope.Moved
 )
 
 // fieldsOf says what each kind of message carries beside the head; see the comments at the kinds in paxos. A kind
@@ -34,7 +35,7 @@ var fieldsOf = [...]fields{
 	paxos.MsgPromise:   hasBallot | hasSlot | hasThrough | hasFloor | hasRecords,
 	paxos.MsgNack:      hasBallot,
 	paxos.MsgAccept:    hasBallot | hasSlot | hasThrough | hasEntry,
-	paxos.MsgAccepted:  hasBallot | hasSlot,
+	paxos.MsgAccepted:  hasBallot | hasSlot | hasThrough,
 	paxos.MsgChosen:    hasBallot | hasThrough,
 	paxos.MsgConfirm:   hasBallot | hasNumber,
 	paxos.MsgConfirmed: hasBallot | hasNumber,
@@ -43,28 +44,33 @@ var fieldsOf = [...]fields{
 	paxos.MsgTeachAll:  hasSnapshot,
 	paxos.MsgAhead:     hasBallot | hasThrough,
 	paxos.MsgBehind:    hasBallot | hasSlot,
+	paxos.MsgResign:    hasBallot | hasNumber,
 }
 
 const (
-	headElements = 6 // kind, cell, incarnation, configuration number, from, to
-	hashElements = 2 // Envelope.HashSlot and Hash, at the end, or not there
+	headElements    = 6 // kind, cell, incarnation, configuration number, from, to
+	supportElements = 1 // Envelope.Support, behind the fields, or not there
+	hashElements    = 2 // Envelope.HashSlot and Hash, at the end, or not there
 )
 
 // elements is the length of the array that a message with these fields is encoded as, without a hash.
 func (f fields) elements() int {
-	return headElements + bits.OnesCount8(uint8(f)) + int(f&hasBallot) // the ballot has two
+	return headElements + bits.OnesCount16(uint16(f)) + int(f&hasBallot) // the ballot has two
 }
 
 // known returns the fields of a kind, and false for a kind that this build does not know.
 func known(k paxos.MessageKind) (fields, bool) {
-	if int(k) >= len(fieldsOf) || fieldsOf[k] == 0 {
-		return 0, false
+	switch {
+	case int(k) < len(fieldsOf) && fieldsOf[k] != 0:
+		return fieldsOf[k], true
+	case k >= KindMoved && k <= KindVouched:
+		return hostFields[k-KindMoved], true
 	}
-	return fieldsOf[k], true
+	return 0, false
 }
 
 // AppendMessage adds one message: the array [kind, cell, incarnation, configuration, from, to, fields of the kind], and
-// behind them the envelope's hash if there is one. Fields that the kind does not use are not sent. It panics with a
+// behind them the envelope's support epoch and hash, if there are any. Fields that the kind does not use are not sent. It panics with a
 // *must.Violation on an unknown kind and on anything out of the bounds of this package.
 func AppendMessage(b []byte, env *Envelope, m *paxos.Message) []byte {
 	f, ok := known(m.Kind)
@@ -72,6 +78,9 @@ func AppendMessage(b []byte, env *Envelope, m *paxos.Message) []byte {
 		must.That(false, "wire: message kind %d has no codec", m.Kind)
 	}
 	n := f.elements()
+	if env.Support != (Epoch{}) {
+		n += supportElements
+	}
 	if env.HashSlot != 0 {
 		n += hashElements
 	}
@@ -83,6 +92,12 @@ func AppendMessage(b []byte, env *Envelope, m *paxos.Message) []byte {
 	b = wire.AppendUint(b, uint64(m.From))
 	b = wire.AppendUint(b, uint64(m.To))
 	b = appendFields(b, f, m)
+	if f&hasMoved != 0 {
+		b = AppendConfiguration(b, env.Moved)
+	}
+	if env.Support != (Epoch{}) {
+		b = appendEpoch(b, env.Support)
+	}
 	if env.HashSlot != 0 {
 		b = wire.AppendUint(b, uint64(env.HashSlot))
 		b = wire.AppendUint(b, env.Hash)
@@ -150,10 +165,14 @@ func DecodeMessage(r *wire.Reader, env *Envelope, m *paxos.Message) {
 func (d *Decoder) DecodeMessage(r *wire.Reader, env *Envelope, m *paxos.Message) {
 	*env, *m = Envelope{}, paxos.Message{}
 	n := r.Array(math.MaxInt16, "message")
-	m.Kind = paxos.MessageKind(r.Enum(uint8(len(fieldsOf)-1), "message kind"))
-	f, _ := known(m.Kind)
-	if want := f.elements(); n != want && n != want+hashElements {
-		r.Fail("message of kind %d has %d elements, want %d, or %d with a hash", m.Kind, n, want, want+hashElements)
+	m.Kind = paxos.MessageKind(r.Enum(uint8(KindVouched), "message kind"))
+	f, ok := known(m.Kind)
+	if !ok && r.Err() == nil {
+		r.FailUnknown("message kind", uint64(m.Kind))
+	}
+	extra := n - f.elements() // the sum of the optional parts is unambiguous
+	if extra < 0 || extra > supportElements+hashElements {
+		r.Fail("message of kind %d has %d elements, want %d, or up to %d with support and hash", m.Kind, n, f.elements(), f.elements()+supportElements+hashElements)
 	}
 	if r.Err() != nil {
 		return
@@ -164,7 +183,14 @@ func (d *Decoder) DecodeMessage(r *wire.Reader, env *Envelope, m *paxos.Message)
 	m.From = node(r)
 	m.To = node(r)
 	d.fields(r, f, m)
-	if n == f.elements()+hashElements {
+	if f&hasMoved != 0 {
+		env.Moved = new(paxos.Configuration)
+		d.DecodeConfiguration(r, env.Moved)
+	}
+	if extra&supportElements != 0 {
+		env.Support = decodeEpoch(r)
+	}
+	if extra&hashElements != 0 {
 		env.HashSlot = paxos.Slot(r.Uint())
 		env.Hash = r.Uint()
 		if env.HashSlot == 0 {

@@ -26,7 +26,12 @@ func genBallot(t *rapid.T) paxos.Ballot {
 }
 
 func genEntry(t *rapid.T) paxos.Entry {
-	e := paxos.Entry{Kind: paxos.EntryKind(rapid.IntRange(1, 3).Draw(t, "entry kind"))}
+	e := paxos.Entry{Kind: paxos.EntryKind(rapid.IntRange(1, 4).Draw(t, "entry kind"))}
+	if e.Kind == paxos.Reform {
+		e.Change = &paxos.Change{Kind: paxos.ChangeKind(rapid.IntRange(1, 4).Draw(t, "change kind")), Request: rapid.Uint64().Draw(t, "request"),
+			Number: paxos.ConfigurationNumber(rapid.Uint64().Draw(t, "number")), Old: paxos.NodeNumber(rapid.Uint32().Draw(t, "old")),
+			New: paxos.NodeNumber(rapid.Uint32().Draw(t, "new")), Server: paxos.ServerID(rapid.StringN(0, 9, 20).Draw(t, "server"))}
+	}
 	if e.Kind == paxos.Commands {
 		e.Commands = rapid.SliceOfN(genBytes(300), 1, 20).Draw(t, "commands")
 	}
@@ -48,13 +53,28 @@ func genConfiguration(t *rapid.T) paxos.Configuration {
 		c.Next += paxos.NodeNumber(rapid.Uint32Range(1, 1000).Draw(t, "gap"))
 		c.Members = append(c.Members, paxos.Member{Node: c.Next, Server: paxos.ServerID("s" + strconv.Itoa(int(c.Next)))})
 	}
-	c.Next++
+	for range rapid.IntRange(0, paxos.LearnersMax).Draw(t, "learners") {
+		c.Next += paxos.NodeNumber(rapid.Uint32Range(1, 1000).Draw(t, "gap"))
+		c.Learners = append(c.Learners, paxos.Learner{Request: rapid.Uint64().Draw(t, "request"),
+			Member: paxos.Member{Node: c.Next, Server: paxos.ServerID("s" + strconv.Itoa(int(c.Next)))}})
+	}
+	if c.Next++; rapid.Bool().Draw(t, "left") {
+		c.Left = paxos.Member{Node: c.Next, Server: "gone"}
+		c.Next, c.Unsettled = c.Next+1, rapid.Bool().Draw(t, "unsettled")
+	}
+	c.Since = paxos.Slot(rapid.Uint64().Draw(t, "since"))
 	return c
 }
 
 func genSnapshot(t *rapid.T) paxos.Snapshot {
-	return paxos.Snapshot{Applied: paxos.Slot(rapid.Uint64().Draw(t, "applied")), Sealed: rapid.Bool().Draw(t, "sealed"),
+	s := paxos.Snapshot{Applied: paxos.Slot(rapid.Uint64Range(0, 1<<63).Draw(t, "applied")), Sealed: rapid.Bool().Draw(t, "sealed"),
 		Configuration: genConfiguration(t), State: genBytes(2000).Draw(t, "state"), Hash: rapid.Uint64().Draw(t, "hash")}
+	if rapid.Bool().Draw(t, "pending") {
+		next := genConfiguration(t)
+		next.Number, next.Since = s.Configuration.Number+1, s.Applied+2+next.Since%16
+		s.Pending = &next
+	}
+	return s
 }
 
 func genCell() *rapid.Generator[cell.ID] {
@@ -66,6 +86,9 @@ func genCell() *rapid.Generator[cell.ID] {
 func genMessage(t *rapid.T) (Envelope, paxos.Message) {
 	env := Envelope{Cell: genCell().Draw(t, "cell"), Incarnation: cell.Incarnation(rapid.Uint64().Draw(t, "incarnation")),
 		Configuration: paxos.ConfigurationNumber(rapid.Uint64().Draw(t, "configuration"))}
+	if rapid.Bool().Draw(t, "supported") {
+		env.Support = Epoch{Boot: rapid.Uint64Min(1).Draw(t, "boot"), Counter: rapid.Uint64().Draw(t, "counter")}
+	}
 	if rapid.Bool().Draw(t, "hashed") {
 		env.HashSlot = paxos.Slot(rapid.Uint64Min(1).Draw(t, "hash slot"))
 		env.Hash = rapid.Uint64().Draw(t, "hash")
@@ -217,7 +240,7 @@ func TestInternDecidesTheCell(t *testing.T) {
 		InternServer: func(b []byte) paxos.ServerID { seen = append(seen, string(b)); return paxos.ServerID("x" + string(b)) },
 	}
 	r := wire.NewReader(b)
-	if d.DecodeMessage(&r, &env, &m); r.Done() != nil || env.Cell != "" || len(seen) != 8 || seen[0] != "vol-17" {
+	if d.DecodeMessage(&r, &env, &m); r.Done() != nil || env.Cell != "" || len(seen) != 18 || seen[0] != "vol-17" {
 		t.Fatalf("cell %q, seen %v, err %v", env.Cell, seen, r.Done())
 	}
 	if got := m.Snapshot.Configuration.Members[6].Server; got != "xs9-ffffffff" {
@@ -243,18 +266,20 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		says    string
 		unknown bool
 	}{
-		"kind 0":           {edited(t, paxos.MsgAccepted, "\x99\x05", "\x99\x00"), "message kind 0 is not known", true},
-		"kind 14":          {edited(t, paxos.MsgAccepted, "\x99\x05", "\x99\x0e"), "message kind 14 is not known", true},
-		"too few fields":   {edited(t, paxos.MsgAccepted, "\x99\x05", "\x98\x05"), "has 8 elements, want 9, or 11 with a hash", false},
-		"half a hash":      {append(edited(t, paxos.MsgAccepted, "\x99\x05", "\x9a\x05"), 7), "has 10 elements", false},
-		"hash of nothing":  {append(edited(t, paxos.MsgAccepted, "\x99\x05", "\x9b\x05"), 0, 7), "hash of slot 0", false},
+		"kind 0":           {edited(t, paxos.MsgAccepted, "\x9a\x05", "\x9a\x00"), "message kind 0 is not known", true},
+		"kind 15":          {edited(t, paxos.MsgAccepted, "\x9a\x05", "\x9a\x0f"), "message kind 15 is not known", true},
+		"too few fields":   {edited(t, paxos.MsgAccepted, "\x9a\x05", "\x99\x05"), "has 9 elements, want 10, or up to 13", false},
+		"half a hash":      {append(edited(t, paxos.MsgAccepted, "\x9a\x05", "\x9b\x05"), 7), "support epoch", false},
+		"no support":       {append(edited(t, paxos.MsgAccepted, "\x9a\x05", "\x9b\x05"), 0x92, 0, 0), "support epoch is zero", false},
+		"hash of nothing":  {append(edited(t, paxos.MsgAccepted, "\x9a\x05", "\x9c\x05"), 0, 7), "hash of slot 0", false},
 		"no cell":          {edited(t, paxos.MsgAccepted, "\xa6vol-17", "\xa0"), "cell name is empty", false},
 		"bad cell":         {edited(t, paxos.MsgAccepted, "vol-17", "vol 17"), "byte 3 is not allowed", false},
 		"long cell":        {edited(t, paxos.MsgAccepted, "\xa6vol-17", "\xd9\x41"+strings.Repeat("x", 65)), "allowed are 64", false},
 		"large node":       {edited(t, paxos.MsgAccepted, "\xcd\x01\x2c", "\xcf\x00\x00\x00\x01\x00\x00\x00\x00"), "node number", false},
-		"entry kind 4":     {edited(t, paxos.MsgAccept, "\x94\x02\xc4", "\x94\x04\xc4"), "entry kind 4 is not known", true},
+		"entry kind 5":     {edited(t, paxos.MsgAccept, "\x94\x02\xc4", "\x94\x05\xc4"), "entry kind 5 is not known", true},
+		"long change":      {edited(t, paxos.MsgAccept, "\x94\x02\xc4", "\x94\x04\xc4"), "change of configuration with 3 elements", false},
 		"no-op with text":  {edited(t, paxos.MsgAccept, "\x94\x02\xc4", "\x94\x01\xc4"), "commands do not go with the kind", false},
-		"too many records": {edited(t, paxos.MsgTeach, "\xcd\x12\x66\x93", "\xcd\x12\x66\xdc\x00\x41"), "records has 65 elements", false},
+		"too many records": {edited(t, paxos.MsgTeach, "\xcd\x12\x66\x94", "\xcd\x12\x66\xdc\x00\x41"), "records has 65 elements", false},
 		"damaged snapshot": {edited(t, paxos.MsgTeachAll, "state of the machine", "state of a mind----"), "snapshot", false},
 		"flipped snapshot": {edited(t, paxos.MsgTeachAll, "state of the machine", "state of the machinf"), "damaged", false},
 		"cut":              {accepted[:len(accepted)-1], "input ends early", false},
@@ -339,7 +364,7 @@ func TestLargestMessageFits(t *testing.T) {
 	for i := range m.Records {
 		m.Records[i] = paxos.Record{Slot: 1<<64 - 1, Ballot: top, Entry: e}
 	}
-	env := Envelope{Cell: cell.ID(make([]byte, CellBytesMax)), Incarnation: 1<<64 - 1, Configuration: 1<<64 - 1, HashSlot: 1<<64 - 1, Hash: 1<<64 - 1}
+	env := Envelope{Cell: cell.ID(make([]byte, CellBytesMax)), Incarnation: 1<<64 - 1, Configuration: 1<<64 - 1, HashSlot: 1<<64 - 1, Hash: 1<<64 - 1, Support: Epoch{1<<64 - 1, 1<<64 - 1}}
 	if n := len(AppendMessage(nil, &env, &m)); n > MessageBytesMax {
 		t.Errorf("largest promise has %d bytes, MessageBytesMax is %d", n, MessageBytesMax)
 	}

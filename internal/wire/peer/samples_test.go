@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 
+	"physalia/cell"
 	"physalia/internal/wire"
 	"physalia/paxos"
 )
@@ -20,11 +21,19 @@ func testConfiguration() paxos.Configuration {
 		{Node: 1, Server: "s1-k3v9q2xa"}, {Node: 2, Server: "s2-aaaaaaaa"}, {Node: 3, Server: "s3-bbbbbbbb"},
 		{Node: 5, Server: "s5-cccccccc"}, {Node: 6, Server: "s6-dddddddd"}, {Node: 7, Server: "s7-eeeeeeee"},
 		{Node: 9, Server: "s9-ffffffff"},
-	}}
+	}, Since: 4000, Learners: []paxos.Learner{{Member: paxos.Member{Node: 8, Server: "s8-gggggggg"}, Request: 77}},
+		Left: paxos.Member{Node: 4, Server: "s4-hhhhhhhh"}, Unsettled: true}
+}
+
+// testPending is a configuration that follows testConfiguration.
+func testPending() *paxos.Configuration {
+	c := testConfiguration()
+	c.Number, c.Since, c.Learners = 4, 4714, nil
+	return &c
 }
 
 func testSnapshot() paxos.Snapshot {
-	return paxos.Snapshot{Applied: 4711, Sealed: true, Configuration: testConfiguration(),
+	return paxos.Snapshot{Applied: 4711, Sealed: true, Configuration: testConfiguration(), Pending: testPending(),
 		State: []byte("S\x01state of the machine"), Hash: 0xfedcba9876543210}
 }
 
@@ -40,7 +49,13 @@ func testMessage(k paxos.MessageKind) paxos.Message {
 			{Slot: 4711, Ballot: paxos.Ballot{Round: 2, Node: 5}, Entry: testEntry()},
 			{Slot: 4712, Ballot: paxos.Ballot{Round: 70000, Node: 3}, Entry: paxos.Entry{Kind: paxos.NoOp}},
 			{Slot: 4713, Ballot: paxos.Ballot{Round: 70000, Node: 3}, Entry: paxos.Entry{Kind: paxos.Seal}},
+			{Slot: 4714, Ballot: paxos.Ballot{Round: 70000, Node: 3}, Entry: paxos.Entry{Kind: paxos.Reform,
+				Change: &paxos.Change{Kind: paxos.Replace, Request: 9, Number: 3, Old: 5, New: 8}}},
 		}}
+}
+
+func testHeartbeat() Heartbeat {
+	return Heartbeat{Boot: 3, Sequence: 1000, Durable: 70000, For: 9, Echo: 999, Lane: 150, Counter: 4, Granted: 998, Known: 80000, Before: 300}
 }
 
 func testEnvelope() Envelope { return Envelope{Cell: "vol-17", Incarnation: 2, Configuration: 3} }
@@ -57,17 +72,36 @@ func samples() []sample {
 	}
 	env, m := testEnvelope(), testMessage(paxos.MsgAccepted)
 	env.HashSlot, env.Hash = 4608, 0x0123456789abcdef
-	head, beat, s := FrameHead{Durable: 99, Count: 2}, Heartbeat{Sequence: 1000, Echo: 999}, testSnapshot()
+	supported, both := testEnvelope(), env
+	supported.Support, both.Support = Epoch{3, 4}, Epoch{3, 1 << 40}
+	forward := Forward{ID: 7, Boot: 3, Method: "cell.txn", Body: []byte("params"), Err: &cell.Error{Kind: cell.Stale, Detail: "x"}}
+	memory := Memory{Server: "s1-k3v9q2xa", Boot: 9, Known: 80000, Before: 300}
+	head, beat, s := FrameHead{Durable: 99, Count: 2}, testHeartbeat(), testSnapshot()
 	ring := RingRecord{Record: m.Records[0], Promised: m.Ballot, Applied: 4709}
-	row := Row{Cell: "vol-17", Incarnation: 2, Node: 9, Promised: m.Ballot, Quarantined: "P2 violated", Configuration: s.Configuration}
+	row := Row{Cell: "vol-17", Incarnation: 2, Node: 9, Promised: m.Ballot, Quarantined: "P2 violated", Founding: 1 << 63, Configuration: s.Configuration}
 	tomb := Tombstone{Cell: "vol-17", Incarnation: 2}
+	pointer := Pointer{Cell: "vol-17", Incarnation: 2, Node: 4, Founding: 1 << 63, Born: 43200, Configuration: &s.Configuration}
+	for i, host := range []string{"Moved", "Vouch", "Vouched"} {
+		env, m := testEnvelope(), testMessage(KindMoved+paxos.MessageKind(i))
+		if env.HashSlot, env.Hash = 4608, 0x0123456789abcdef; m.Kind == KindMoved {
+			env.HashSlot, env.Moved = 0, &s.Configuration
+		}
+		all = append(all, sample{host, AppendMessage(nil, &env, &m), false, againMessage})
+	}
 	return append(all,
 		sample{"Accepted with hash", AppendMessage(nil, &env, &m), false, againMessage},
+		sample{"Accepted with support", AppendMessage(nil, &supported, &m), false, againMessage},
+		sample{"Accepted with both", AppendMessage(nil, &both, &m), false, againMessage},
+		sample{"Forward", AppendForward(nil, &forward), false, againForward},
+		sample{"Memory", AppendMemory(nil, &memory), true, againMemory},
+		sample{"Period", AppendPeriod(nil, 1_000_000_000), true, againPeriod},
+		sample{"Handles", AppendHandles(nil, 4711), true, againHandles},
 		sample{"FrameHead", head.Append(nil), false, againHead},
 		sample{"Heartbeat", AppendHeartbeat(nil, &beat), false, againHeartbeat},
 		sample{"RingRecord", AppendRingRecord(nil, &ring), true, againRing},
 		sample{"Row", AppendRow(nil, &row), true, againRow},
 		sample{"Tombstone", AppendTombstone(nil, &tomb), true, againTombstone},
+		sample{"Pointer", AppendPointer(nil, &pointer), true, againPointer},
 		sample{"Snapshot", AppendSnapshot(nil, &s), true, againSnapshot},
 	)
 }
@@ -76,7 +110,7 @@ var kindNames = [...]string{
 	paxos.MsgPrepare: "Prepare", paxos.MsgPromise: "Promise", paxos.MsgNack: "Nack", paxos.MsgAccept: "Accept",
 	paxos.MsgAccepted: "Accepted", paxos.MsgChosen: "Chosen", paxos.MsgConfirm: "Confirm",
 	paxos.MsgConfirmed: "Confirmed", paxos.MsgLearn: "Learn", paxos.MsgTeach: "Teach", paxos.MsgTeachAll: "TeachAll",
-	paxos.MsgAhead: "Ahead", paxos.MsgBehind: "Behind",
+	paxos.MsgAhead: "Ahead", paxos.MsgBehind: "Behind", paxos.MsgResign: "Resign",
 }
 
 func againMessage(b []byte) ([]byte, error) {
@@ -103,6 +137,37 @@ func againHeartbeat(b []byte) ([]byte, error) {
 	return AppendHeartbeat(nil, &h), r.Done()
 }
 
+func againForward(b []byte) ([]byte, error) {
+	var f Forward
+	r := wire.NewReader(b)
+	DecodeForward(&r, &f)
+	return AppendForward(nil, &f), r.Done()
+}
+
+func againMemory(b []byte) ([]byte, error) {
+	m, err := DecodeMemory(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendMemory(nil, &m), nil
+}
+
+func againHandles(b []byte) ([]byte, error) {
+	n, err := DecodeHandles(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendHandles(nil, n), nil
+}
+
+func againPeriod(b []byte) ([]byte, error) {
+	n, err := DecodePeriod(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendPeriod(nil, n), nil
+}
+
 func againRing(b []byte) ([]byte, error) {
 	v, err := DecodeRingRecord(b)
 	if err != nil {
@@ -125,6 +190,14 @@ func againTombstone(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return AppendTombstone(nil, &v), nil
+}
+
+func againPointer(b []byte) ([]byte, error) {
+	v, err := new(Decoder).DecodePointer(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendPointer(nil, &v), nil
 }
 
 func againSnapshot(b []byte) ([]byte, error) {

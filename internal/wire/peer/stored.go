@@ -21,6 +21,7 @@ const (
 	formatRow       = 'H'
 	formatTombstone = 'T'
 	formatSnapshot  = 'P'
+	formatPointer   = 'W'
 
 	storedVersion  = 1
 	storedOverhead = 2 + 4
@@ -69,11 +70,14 @@ func finish(op string, r *wire.Reader) error {
 	return damaged(op, "in the body, "+err.Error())
 }
 
+// unknown is an error that time heals: nothing is wrong with what is stored.
 func unknown(op, detail string) error {
 	return &cell.Error{Op: op, Kind: cell.Quarantined, Detail: detail, Err: ErrUnknownVersion,
 		Hint: "run the version that wrote it, or a newer one"}
 }
 
+// damaged is an error that nothing heals: what this member promised or accepted may be forgotten, so that it could take back
+// what others rely on.
 func damaged(op, detail string) error {
 	return &cell.Error{Op: op, Kind: cell.Quarantined, Detail: detail, Err: ErrDamaged,
 		Hint: "the node must not vote again: let the control plane replace it"}
@@ -106,18 +110,20 @@ func DecodeRingRecord(b []byte) (RingRecord, error) {
 	return rec, finish(op, &r)
 }
 
-// AppendRow adds a row in its stored form: [cell, incarnation, node, promised round, promised node, sealed,
-// quarantined, configuration].
+// AppendRow adds a row in its stored form: [cell, incarnation, node, learner, promised round, promised node, sealed,
+// quarantined, founding, configuration].
 func AppendRow(b []byte, row *Row) []byte {
 	start := len(b)
 	b = append(b, formatRow, storedVersion)
-	b = wire.AppendArray(b, 8)
+	b = wire.AppendArray(b, 10)
 	b = appendCell(b, row.Cell)
 	b = wire.AppendUint(b, uint64(row.Incarnation))
 	b = wire.AppendUint(b, uint64(row.Node))
+	b = wire.AppendBool(b, row.Learner)
 	b = appendBallot(b, row.Promised)
 	b = wire.AppendBool(b, row.Sealed)
 	b = wire.AppendString(b, cut(row.Quarantined, QuarantineBytesMax))
+	b = wire.AppendUint(b, row.Founding)
 	b = AppendConfiguration(b, &row.Configuration)
 	return appendSum(b, start)
 }
@@ -133,13 +139,15 @@ func (d *Decoder) DecodeRow(b []byte) (Row, error) {
 	if err != nil {
 		return row, err
 	}
-	r.Struct(8, "row")
+	r.Struct(10, "row")
 	row.Cell = d.cell(&r)
 	row.Incarnation = cell.Incarnation(r.Uint())
 	row.Node = node(&r)
+	row.Learner = r.Bool()
 	row.Promised = ballot(&r)
 	row.Sealed = r.Bool()
 	row.Quarantined = r.String(QuarantineBytesMax, "quarantine reason")
+	row.Founding = r.Uint()
 	d.DecodeConfiguration(&r, &row.Configuration)
 	return row, finish(op, &r)
 }
@@ -168,17 +176,61 @@ func DecodeTombstone(b []byte) (Tombstone, error) {
 	return t, finish(op, &r)
 }
 
-// AppendSnapshot adds a snapshot in its stored form: [applied, sealed, configuration, hash, state].
+// AppendPointer adds a pointer in its stored form: [cell, incarnation, node, founding, born, [configuration]].
+func AppendPointer(b []byte, p *Pointer) []byte {
+	start := len(b)
+	b = append(b, formatPointer, storedVersion)
+	b = wire.AppendArray(b, 6)
+	b = appendCell(b, p.Cell)
+	b = wire.AppendUint(b, uint64(p.Incarnation))
+	b = wire.AppendUint(b, uint64(p.Node))
+	b = wire.AppendUint(b, p.Founding)
+	b = wire.AppendUint(b, p.Born)
+	if p.Configuration == nil {
+		b = wire.AppendArray(b, 0)
+	} else {
+		b = AppendConfiguration(wire.AppendArray(b, 1), p.Configuration)
+	}
+	return appendSum(b, start)
+}
+
+// DecodePointer reads what AppendPointer wrote; the result does not alias b.
+func (d *Decoder) DecodePointer(b []byte) (Pointer, error) {
+	const op = "peer.DecodePointer"
+	var p Pointer
+	r, err := body(op, formatPointer, b)
+	if err != nil {
+		return p, err
+	}
+	r.Struct(6, "pointer")
+	p.Cell = d.cell(&r)
+	p.Incarnation = cell.Incarnation(r.Uint())
+	p.Node = node(&r)
+	p.Founding = r.Uint()
+	p.Born = r.Uint()
+	if r.Array(1, "configuration") == 1 && r.Err() == nil {
+		p.Configuration = new(paxos.Configuration)
+		d.DecodeConfiguration(&r, p.Configuration)
+	}
+	return p, finish(op, &r)
+}
+
+// AppendSnapshot adds a snapshot in its stored form: [applied, sealed, configuration, [pending configuration], hash, state].
 func AppendSnapshot(b []byte, s *paxos.Snapshot) []byte {
 	if len(s.State) > StateBytesMax {
 		must.That(false, "wire: snapshot state has %d bytes, allowed are %d", len(s.State), StateBytesMax)
 	}
 	start := len(b)
 	b = append(b, formatSnapshot, storedVersion)
-	b = wire.AppendArray(b, 5)
+	b = wire.AppendArray(b, 6)
 	b = wire.AppendUint(b, uint64(s.Applied))
 	b = wire.AppendBool(b, s.Sealed)
 	b = AppendConfiguration(b, &s.Configuration)
+	if s.Pending == nil {
+		b = wire.AppendArray(b, 0)
+	} else {
+		b = AppendConfiguration(wire.AppendArray(b, 1), s.Pending)
+	}
 	b = wire.AppendUint(b, s.Hash)
 	b = wire.AppendBytes(b, s.State)
 	return appendSum(b, start)
@@ -196,10 +248,17 @@ func (d *Decoder) DecodeSnapshot(b []byte) (paxos.Snapshot, error) {
 	if err != nil {
 		return s, err
 	}
-	r.Struct(5, "snapshot")
+	r.Struct(6, "snapshot")
 	s.Applied = paxos.Slot(r.Uint())
 	s.Sealed = r.Bool()
 	d.DecodeConfiguration(&r, &s.Configuration)
+	if r.Array(1, "pending configuration") == 1 && r.Err() == nil {
+		s.Pending = new(paxos.Configuration)
+		d.DecodeConfiguration(&r, s.Pending)
+		if c := s.Pending; r.Err() == nil && (c.Number != s.Configuration.Number+1 || c.Since <= s.Applied+1) {
+			r.Fail("pending configuration %d since %d does not follow %d at slot %d", c.Number, c.Since, s.Configuration.Number, s.Applied)
+		}
+	}
 	s.Hash = r.Uint()
 	s.State = append([]byte(nil), r.Bytes(StateBytesMax, "state")...)
 	return s, finish(op, &r)

@@ -134,7 +134,7 @@ func TestUnknownVersionIsNotDamage(t *testing.T) {
 func TestUnknownEntryKindIsNotDamage(t *testing.T) {
 	b := AppendRingRecord(nil, &RingRecord{Record: paxos.Record{Entry: paxos.Entry{Kind: paxos.NoOp}}})
 	at := bytes.Index(b, []byte{0x91, byte(paxos.NoOp)}) // the entry: an array of its kind only
-	b[at+1] = byte(paxos.Seal) + 1
+	b[at+1] = byte(paxos.Reform) + 1
 	if _, err := DecodeRingRecord(resum(b)); !errors.Is(err, ErrUnknownVersion) || !errors.Is(err, wire.ErrNotUnderstood) {
 		t.Errorf("entry of a newer kind: %v", err)
 	}

@@ -1,0 +1,422 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+)
+
+// moveStep is the next thing that replacing a member takes.
+type moveStep uint8
+
+const (
+	moveDone   moveStep = iota
+	moveWait            // the cell is busy with the change before
+	moveAdd             // have a number issued for the new server
+	moveCreate          // have the new server create its node
+	moveSwap            // have the learner take the member's place
+	moveDrop            // give up a learner that nobody wants, for lack of room
+	moveLost            // neither of the two servers is a member
+)
+
+// A cell that is busy is left alone even if it looks as wanted: before the change is settled, the member that left is still needed,
+// and another change would be refused. One that lost both servers was changed by somebody else, whose wish is not undone here.
+//
+// nextMove decides by what the cell shows, and by nothing else: so it does not matter who did what before, or how often, or
+// whether anybody knows. created says that the new server has confirmed its node.
+func nextMove(c *wire.Configured, m Move, created bool) (step moveStep, old, learner uint64) {
+	old, learner = nodeOn(c.Members, m.Remove), nodeOn(c.Learners, m.Add)
+	switch isIn := nodeOn(c.Members, m.Add) != 0; {
+	case old == 0 && isIn && !c.Busy:
+		return moveDone, 0, 0
+	case c.Busy:
+		return moveWait, old, learner
+	case old == 0 || isIn:
+		return moveLost, old, learner
+	case learner == 0 && len(c.Learners) >= learnersMax:
+		return moveDrop, old, c.Learners[0].Node
+	case learner == 0:
+		return moveAdd, old, 0
+	case !created:
+		return moveCreate, old, learner
+	}
+	return moveSwap, old, learner
+}
+
+// learnersMax is how many learners a cell has at most.
+const learnersMax = 4
+
+// nodeOn is the node on a server, or zero.
+func nodeOn(list []wire.Founder, s cell.ServerID) uint64 {
+	for i := range list {
+		if list[i].Server == s {
+			return list[i].Node
+		}
+	}
+	return 0
+}
+
+// moving is what the manager does about one replacement now. None of it is stored.
+type moving struct {
+	queued  bool // the next step is queued, in flight or parked
+	looking bool // the next step is to look at the cell
+	// Whom to ask: the member at position asked answered last, and hint was named by it as the proposer. Attempts in a row
+	// let a member take over from a proposer that is dead, as a client's do.
+	asked   int
+	hint    cell.ServerID
+	attempt uint32
+	tries   int              // pauses in a row; each doubles the next
+	created uint32           // node that Add has confirmed
+	seen    *wire.Configured // the cell's configuration as last told
+}
+
+// Replace takes a request to replace one member of a cell. It is answered when the cell runs without the old member, or after
+// its Wait with what is missing; asked again, it goes on. One member at a time: another replacement is refused meanwhile.
+func (m *Manager) Replace(now time.Duration, id RequestID, req wire.ReplaceMember) {
+	m.now = now
+	r := m.begin(id, "lifecycle.replace", 1, req.Wait)
+	if r == nil {
+		return
+	}
+	r.cells[0] = req.Cell
+	w := waiter{r, 0, toMove}
+	if err := m.replaceOne(w, &req); err != nil {
+		err.Op, err.Cell = "lifecycle.replace", req.Cell
+		w.resolve(err)
+	}
+	m.finish(r)
+}
+
+// replaceOne begins or joins a replacement, or says why not.
+func (m *Manager) replaceOne(w waiter, req *wire.ReplaceMember) *cell.Error {
+	in := m.names[req.Cell]
+	switch {
+	case in == nil || in.is(Wiping, Deleted):
+		return &cell.Error{Kind: cell.NotFound, Detail: "there is no such cell"}
+	case in.State != Live:
+		return &cell.Error{Kind: cell.Unavailable, Detail: fmt.Sprintf("incarnation %d is %s", in.Incarnation, in.State)}
+	// Another wish than the one under way is refused, save to give up a new member whose server has died meanwhile.
+	case !in.Move.isZero() && (in.Move.Remove != req.Remove || req.Add != "" && in.Move.Add != req.Add && m.server(in.Move.Add).up):
+		return &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("%s is being replaced by %s", in.Move.Remove, in.Move.Add),
+			Hint: "one member at a time; a new member whose server is down can be given up for another"}
+	case !in.Move.isZero() && (req.Add == "" || in.Move.Add == req.Add):
+		m.wait(in, w)
+		return nil
+	}
+	if !in.hosts(req.Remove) {
+		if req.Add != "" && in.hosts(req.Add) {
+			w.resolve(nil) // asked again after it was done
+			return nil
+		}
+		return &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is no member", req.Remove), Hint: "physalia cell show tells the members"}
+	}
+	add, err := m.newMember(in, req)
+	if err != nil {
+		return err
+	}
+	in.Plan++
+	in.Move = Move{Remove: req.Remove, Add: add}
+	in.begin().move = nil
+	m.save(in)
+	m.wait(in, w)
+	m.drive(in)
+	return nil
+}
+
+// newMember is the server that was asked for, or the one that placement chooses.
+func (m *Manager) newMember(in *incarnation, req *wire.ReplaceMember) (cell.ServerID, *cell.Error) {
+	if req.Add == "" {
+		add, err := m.planner.substitute(&in.Record, req.Remove)
+		if err != nil {
+			return "", asError(err)
+		}
+		return add, nil
+	}
+	where, known := m.planner.servers[req.Add]
+	switch {
+	case !known:
+		return "", &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is not known", req.Add), Hint: "physalia server list tells the servers"}
+	case in.hosts(req.Add):
+		return "", &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", req.Add)}
+	case string(where.Brick) != in.Brick || string(where.Color) != in.Color:
+		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
+			req.Add, where.Brick, where.Color, in.Brick, in.Color)}
+	}
+	return req.Add, nil
+}
+
+// hosts reports whether a server is one of the members that are wanted.
+func (in *incarnation) hosts(s cell.ServerID) bool {
+	for _, m := range in.Members {
+		if m.Server() == s {
+			return true
+		}
+	}
+	return false
+}
+
+// It is called after every change, as pursue is, and for every stored wish when the manager starts.
+//
+// drive queues the next step of a replacement, unless one is queued, in flight or parked.
+func (m *Manager) drive(in *incarnation) {
+	if in.Move.isZero() || in.State != Live {
+		return
+	}
+	w := in.begin()
+	if w.move == nil {
+		w.move = &moving{looking: true, asked: -1}
+	}
+	if !w.move.queued {
+		w.move.queued = true
+		m.moves = append(m.moves, in)
+	}
+}
+
+// move makes calls of the replacements that are due, within the bounds.
+func (m *Manager) move() {
+	for len(m.moves) > 0 && m.moving < m.config.Moves {
+		in := m.moves[0]
+		m.moves[0] = nil
+		m.moves = m.moves[1:]
+		v := in.begin().move
+		if v == nil {
+			continue // given up
+		}
+		if in.State != Live || in.Move.isZero() {
+			in.work.move = nil
+			m.pursue(in)
+			continue
+		}
+		m.takeStep(in, v)
+	}
+}
+
+// takeStep makes the call that comes next.
+func (m *Manager) takeStep(in *incarnation, v *moving) {
+	step := moveWait
+	var old, learner uint64
+	if !v.looking {
+		step, old, learner = nextMove(v.seen, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
+	}
+	change := &wire.ChangeCell{Cell: in.Cell, Incarnation: in.Incarnation, Timeout: moveTimeoutMS, Attempt: v.attempt, Request: in.Plan, Old: old, New: learner}
+	if v.seen != nil {
+		change.Number = v.seen.Number
+	}
+	// Old and New are set where the step uses them; the cell refuses what was planned for another configuration.
+	switch {
+	case v.looking:
+		change.Kind = wire.Look
+	case step == moveAdd:
+		change.Kind, change.Old, change.Server = wire.AddLearner, 0, in.Move.Add
+	case step == moveDrop:
+		change.Kind, change.Old = wire.DropLearner, 0
+	case step == moveSwap:
+		change.Kind = wire.Replace
+	case step == moveCreate: // not a change of the cell: the new server is asked
+		m.createLearner(in, v, learner)
+		return
+	case step == moveDone: // seen at the cell itself, by this manager
+		m.moved(in)
+		return
+	default:
+		m.parkMove(in, v, nil)
+		return
+	}
+	s := m.moveServer(in, v)
+	if s == nil {
+		m.parkMove(in, v, nil)
+		return
+	}
+	v.attempt++
+	m.call(&call{server: s, move: in}, wire.MethodChange, change, moveTimeout)
+}
+
+// createLearner asks the new server for its node; the number that it was issued is durable here before.
+func (m *Manager) createLearner(in *incarnation, v *moving, node uint64) {
+	if in.Move.Node != uint32(node) {
+		in.Move.Node = uint32(node)
+		m.save(in)
+	}
+	s := m.server(in.Move.Add)
+	if !s.up {
+		m.parkMove(in, v, nil)
+		return
+	}
+	m.call(&call{server: s, move: in, creates: uint32(node)}, wire.MethodCreateLearner, &wire.CreateLearner{Cell: in.Cell,
+		Incarnation: in.Incarnation, Node: node, Request: in.Plan, Number: v.seen.Number, Alpha: v.seen.Alpha, Members: v.seen.Members}, moveTimeout)
+}
+
+// The patience with one step: of the server that is asked, in which it may find no majority, and of the manager.
+const (
+	moveTimeoutMS = 2000
+	moveTimeout   = 3 * time.Second
+)
+
+// moveServer picks whom to ask for a change: the member that another one named, else the next in turn that is up.
+func (m *Manager) moveServer(in *incarnation, v *moving) *server {
+	n := len(in.Members)
+	first := (v.asked + 1) % n
+	if v.hint == "" && v.tries == 0 && v.asked >= 0 {
+		first = v.asked // it answered last time
+	}
+	for i, mem := range in.Members {
+		if mem.Server() == v.hint {
+			first = i
+		}
+	}
+	v.hint = ""
+	for k := range n {
+		i := (first + k) % n
+		if s := m.servers[in.Members[i].Server()]; s != nil && s.up {
+			v.asked = i
+			return s
+		}
+	}
+	return nil
+}
+
+// parkMove goes on later; who is only waited for, is soon.
+func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
+	v.looking, v.queued = true, true
+	v.tries++
+	pause := m.backoff(v.tries, err)
+	if err == nil || err.RetryAfter > 0 {
+		pause = min(pause, movePauseMax)
+	}
+	m.after(pause, func() {
+		if in.work != nil && in.work.move == v {
+			m.moves = append(m.moves, in)
+		}
+	})
+}
+
+// movePauseMax bounds the pause before a cell is looked at again that is busy, or teaches.
+const movePauseMax = 500 * time.Millisecond
+
+// Configured takes the answer to a change, or to a question for the configuration; how such a call ends otherwise, Done is told.
+// A change was chosen or nothing was asked, and either way the configuration says what is next.
+func (m *Manager) Configured(now time.Duration, id CallID, c *wire.Configured) {
+	m.now = now
+	call := m.calls[id]
+	if call == nil || call.move == nil {
+		return
+	}
+	m.endMoveCall(id, call)
+	in, v := call.move, call.move.begin().move
+	if v == nil || c.Incarnation != in.Incarnation {
+		m.drive(in)
+		return
+	}
+	v.attempt, v.tries = 0, 0
+	v.seen = c
+	m.adopt(in, c)
+	step, _, _ := nextMove(c, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
+	switch {
+	case step == moveWait:
+		m.parkMove(in, v, &cell.Error{RetryAfter: m.config.RetryMin})
+	case step == moveLost:
+		m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Conflict, Cell: in.Cell,
+			Detail: fmt.Sprintf("somebody else has changed its members: it is at configuration %d", c.Number), Hint: "physalia cell show tells the members"})
+		m.pursue(in)
+	default:
+		v.looking, v.queued = false, false
+		m.drive(in)
+	}
+}
+
+// endMoveCall forgets a call that has ended.
+func (m *Manager) endMoveCall(id CallID, c *call) {
+	delete(m.calls, id)
+	m.moving--
+}
+
+// A refusal is never the end of a replacement: what passes is asked again soon, what needs an operator shows in the cell's
+// description until he asks for something else.
+//
+// moveDone takes the end of a call about a replacement without a configuration.
+func (m *Manager) moveDone(id CallID, c *call, err *cell.Error) {
+	m.endMoveCall(id, c)
+	in, v := c.move, c.move.begin().move
+	switch {
+	case v == nil:
+		m.drive(in)
+	case c.creates != 0 && err == nil:
+		v.created = c.creates
+		v.queued = false
+		m.drive(in)
+	default:
+		if err == nil {
+			err = &cell.Error{Kind: cell.Internal, Detail: "no configuration in the answer"}
+		}
+		in.work.note(c.server.id, err)
+		if err.Kind == cell.NotProposer && err.Leader != "" && err.Leader != c.server.id {
+			v.hint = err.Leader
+		}
+		// A learner that is behind, a change that is pending, a proposer that hands over: all of that passes.
+		if err.Pointer != nil {
+			v.asked++ // it has left; the next in turn
+		}
+		m.parkMove(in, v, err)
+	}
+}
+
+// adopt takes the cell's own word for who its members are. The book of placement follows; what it refuses it counts no more.
+func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
+	// An older word than the one that is known comes from an answer that was overtaken.
+	if c.Number <= in.Configuration || len(c.Members) == 0 {
+		return
+	}
+	if in.Founding == nil && in.Founded != in.all() {
+		in.Founding = in.Members
+	}
+	var founded, void memberSet
+	members := make([]Member, len(c.Members))
+	for k, f := range c.Members {
+		members[k] = NewMember(uint32(f.Node), f.Server)
+		switch i := slices.IndexFunc(in.Members, func(m Member) bool { return m.Server() == f.Server }); {
+		case i < 0 || in.Founded.has(i): // who became a member by the log is there
+			founded.add(k)
+		case in.Void.has(i):
+			void.add(k)
+		}
+	}
+	m.planner.forget(&in.Record)
+	in.Configuration, in.Members, in.Founded, in.Void = c.Number, members, founded, void
+	if in.Founded == in.all() {
+		in.Founding = nil
+	}
+	if err := m.planner.keep(&in.Record); err != nil && in.work != nil {
+		in.work.note(c.Members[0].Server, asError(err))
+	}
+	in.Plan++
+	m.save(in)
+	m.route(in)
+}
+
+// moved ends a replacement that has come about.
+func (m *Manager) moved(in *incarnation) {
+	in.Move = Move{}
+	in.begin().move = nil
+	m.save(in)
+	m.settle(in, toMove, nil)
+	m.pursue(in)
+}
+
+// abandonMove gives a replacement up, if there is one. Its learner, if a server was told of one, is counted among the members of
+// an incarnation that ends, so that it is dropped with them; in a living cell it stays a learner until its room is needed.
+func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
+	if in.Move.isZero() {
+		return
+	}
+	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) {
+		in.Founded.add(len(in.Members))
+		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Move.Node, in.Move.Add))
+	}
+	in.Move = Move{}
+	in.begin().move = nil
+	m.save(in)
+	m.settle(in, toMove, why)
+}

@@ -1,0 +1,59 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Scenario is a narrower swarm: it draws from some of the patterns of faults only.
+type Scenario struct {
+	Name  string
+	About string
+	only  []string // names of patterns; nil: all
+}
+
+// Scenarios are all of them; the first is the default.
+func Scenarios() []Scenario {
+	return []Scenario{
+		{"swarm", "everything", nil},
+		{"calm", "weather and knobs, but no faults", []string{}},
+		{"crashes", "servers, racks and power domains die and lose what they had not synced", []string{"crash", "ambush", "power cut", "rack loss",
+			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}},
+		{"partitions", "links are cut: one way, partly, by lane, around racks, towards clients", []string{"cut", "deafen", "isolate", "rack cut",
+			"lane cut", "pause", "client cut", "rivals", "late answers"}},
+		{"disks", "disks are slow, stall, break, and lose or change what they hold", []string{"slow disk", "stalled disk", "broken disk", "rollback",
+			"swap", "wipe", "flip", "poison", "crash", "forgetting"}},
+		{"elections", "rivals for the same cells, late messages, thin quorums", []string{"duel", "hand over", "rivals", "late answers", "thin quorum", "pause", "ambush", "stormy", "struck campaign"}},
+		{"moves", "members are replaced while servers die, disks break and managers disagree", []string{"move", "struck move", "procession", "crash",
+			"isolate", "flip", "wipe", "duel", "hand over", "no control", "lossy"}},
+		{"clients", "clients lose replies, are cut off or stand still; discovery is away", []string{"lost replies", "client cut", "client pause",
+			"no control", "duel", "lossy", "seal in trouble"}},
+		{"leases", "holders of locks reach a proposer that nobody else hears", []string{"stale keeper", "client pause", "rivals"}},
+		{"expiries", "renewals of leases race with their expiry", []string{"slow expiry"}},
+		{"reads", "two proposers that do not hear each other, each with clients of its own", []string{"two proposers"}},
+		{"retries", "clients ask again when the cell has forgotten", []string{"late retry"}},
+		{"volumes", "a block store whose machines do not hear each other", []string{"busy store", "isolate", "cut", "client pause"}},
+		{"deaf", "proposers that hear nobody", []string{"deaf proposer"}},
+	}
+}
+
+// ScenarioNamed finds a scenario; the empty name is the default.
+func ScenarioNamed(name string) (Scenario, error) {
+	var names []string
+	for _, s := range Scenarios() {
+		if s.Name == name || name == "" {
+			return s, nil
+		}
+		names = append(names, s.Name)
+	}
+	return Scenario{}, fmt.Errorf("sim: no scenario is called %q; there are %s", name, strings.Join(names, ", "))
+}
+
+// Draw makes a schedule of the scenario.
+func (s Scenario) Draw(source Source) Schedule {
+	if s.only == nil {
+		return Draw(source)
+	}
+	return drawFrom(source, slices.DeleteFunc(slices.Clone(patterns), func(p pattern) bool { return !slices.Contains(s.only, p.name) }))
+}
