@@ -129,7 +129,7 @@ func (m *Manager) replaceOne(w waiter, req *wire.ReplaceMember) *cell.Error {
 // newMember is the server that was asked for, or the one that placement chooses.
 func (m *Manager) newMember(in *incarnation, req *wire.ReplaceMember) (cell.ServerID, *cell.Error) {
 	if req.Add == "" {
-		add, err := m.planner.substitute(&in.Record, req.Remove)
+		add, err := m.planner.substitute(&in.Record, req.Remove, m.hintsOf(in))
 		if err != nil {
 			return "", asError(err)
 		}
@@ -403,6 +403,7 @@ func (m *Manager) moved(in *incarnation) {
 	m.save(in)
 	m.settle(in, toMove, nil)
 	m.pursue(in)
+	m.followCell(in)
 }
 
 // abandonMove gives a replacement up, if there is one. Its learner, if a server was told of one, is counted among the members of
@@ -419,4 +420,5 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 	in.begin().move = nil
 	m.save(in)
 	m.settle(in, toMove, why)
+	m.followCell(in)
 }

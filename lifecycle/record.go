@@ -129,8 +129,10 @@ const (
 	formatRecord  = 'L'
 	formatServer  = 'V'
 	formatState   = 'Z'
+	formatUsers   = 'N'
 	storedVersion = 1
 	recordFields  = 19
+	keyUsers      = 'n'
 	keyRecord     = 'r' // cells sort behind the servers that they name
 	keyServer     = 'a'
 	keyRetired    = 'b'

@@ -82,6 +82,9 @@ type Manager struct {
 	late     []*request // to be looked at by answer
 	timers   timers
 
+	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
+	following []*users           // whose cells shall be looked at
+
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
 	surveys    []*survey               // lost cells whose survivors shall be asked, in order
 	surveying  int                     // surveys under way
@@ -98,7 +101,7 @@ func NewManager(c Config) *Manager {
 		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
-		retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
 	}
 }
 
@@ -116,6 +119,9 @@ func (m *Manager) Restore(key, value []byte) error {
 	}
 	if len(key) > 0 && (key[0] == keyRetired || key[0] == keyRecovery) {
 		return m.restoreRecovery(key, value)
+	}
+	if len(key) > 0 && key[0] == keyUsers {
+		return m.restoreUsers(key, value)
 	}
 	rec, err := decodeRecord(value, m.texts)
 	if err != nil {
