@@ -45,7 +45,7 @@ type Call struct {
 	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
 }
 
-// Reply answers a request with Outcomes, List, Plan or Err; exactly one is set.
+// Reply answers a request with Outcomes, List, Plan or Err; at most one is set, and none when a proposal succeeded.
 type Reply struct {
 	Request  RequestID
 	Outcomes *wire.Outcomes

@@ -71,6 +71,8 @@ type moving struct {
 	tries   int              // pauses in a row; each doubles the next
 	created uint32           // node that Add has confirmed
 	seen    *wire.Configured // the cell's configuration as last told
+	begun   bool             // something beyond planning has happened, or may have before this manager started
+	why     string           // what its proposer says, for people
 }
 
 // Replace takes a request to replace one member of a cell. It is answered when the cell runs without the old member, or after
@@ -92,60 +94,20 @@ func (m *Manager) Replace(now time.Duration, id RequestID, req wire.ReplaceMembe
 
 // replaceOne begins or joins a replacement, or says why not.
 func (m *Manager) replaceOne(w waiter, req *wire.ReplaceMember) *cell.Error {
-	in := m.names[req.Cell]
-	switch {
-	case in == nil || in.is(Wiping, Deleted):
-		return &cell.Error{Kind: cell.NotFound, Detail: "there is no such cell"}
-	case in.State != Live:
-		return &cell.Error{Kind: cell.Unavailable, Detail: fmt.Sprintf("incarnation %d is %s", in.Incarnation, in.State)}
-	// Another wish than the one under way is refused, save to give up a new member whose server has died meanwhile.
-	case !in.Move.isZero() && (in.Move.Remove != req.Remove || req.Add != "" && in.Move.Add != req.Add && m.server(in.Move.Add).up):
-		return &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("%s is being replaced by %s", in.Move.Remove, in.Move.Add),
-			Hint: "one member at a time; a new member whose server is down can be given up for another"}
-	case !in.Move.isZero() && (req.Add == "" || in.Move.Add == req.Add):
-		m.wait(in, w)
-		return nil
-	}
-	if !in.hosts(req.Remove) {
-		if req.Add != "" && in.hosts(req.Add) {
-			w.resolve(nil) // asked again after it was done
-			return nil
-		}
-		return &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is no member", req.Remove), Hint: "physalia cell show tells the members"}
-	}
-	add, err := m.newMember(in, req)
+	p := Proposal{Cell: req.Cell, Remove: req.Remove, Add: req.Add, Cause: ByOperator}
+	in, err := m.movable(&p)
 	if err != nil {
 		return err
 	}
-	in.Plan++
-	in.Move = Move{Remove: req.Remove, Add: add}
-	in.begin().move = nil
-	m.save(in)
+	if in.Move.isZero() && !in.hosts(req.Remove) && req.Add != "" && in.hosts(req.Add) {
+		w.resolve(nil) // asked again after it was done
+		return nil
+	}
+	if err := m.beginMove(in, &p); err != nil {
+		return err
+	}
 	m.wait(in, w)
-	m.drive(in)
 	return nil
-}
-
-// newMember is the server that was asked for, or the one that placement chooses.
-func (m *Manager) newMember(in *incarnation, req *wire.ReplaceMember) (cell.ServerID, *cell.Error) {
-	if req.Add == "" {
-		add, err := m.planner.substitute(&in.Record, req.Remove, m.hintsOf(in))
-		if err != nil {
-			return "", asError(err)
-		}
-		return add, nil
-	}
-	where, known := m.planner.servers[req.Add]
-	switch {
-	case !known:
-		return "", &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is not known", req.Add), Hint: "physalia server list tells the servers"}
-	case in.hosts(req.Add):
-		return "", &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", req.Add)}
-	case string(where.Brick) != in.Brick || string(where.Color) != in.Color:
-		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
-			req.Add, where.Brick, where.Color, in.Brick, in.Color)}
-	}
-	return req.Add, nil
 }
 
 // hosts reports whether a server is one of the members that are wanted.
@@ -231,6 +193,7 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 		return
 	}
 	v.attempt++
+	v.begun = v.begun || !v.looking
 	m.call(&call{server: s, move: in}, wire.MethodChange, change, moveTimeout)
 }
 
@@ -398,12 +361,9 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 
 // moved ends a replacement that has come about.
 func (m *Manager) moved(in *incarnation) {
-	in.Move = Move{}
-	in.begin().move = nil
-	m.save(in)
+	m.setMove(in, Move{})
 	m.settle(in, toMove, nil)
 	m.pursue(in)
-	m.followCell(in)
 }
 
 // abandonMove gives a replacement up, if there is one. Its learner, if a server was told of one, is counted among the members of
@@ -416,9 +376,6 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 		in.Founded.add(len(in.Members))
 		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Move.Node, in.Move.Add))
 	}
-	in.Move = Move{}
-	in.begin().move = nil
-	m.save(in)
+	m.setMove(in, Move{})
 	m.settle(in, toMove, why)
-	m.followCell(in)
 }

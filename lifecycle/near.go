@@ -136,7 +136,7 @@ func (m *Manager) approachOne(u *users) {
 		m.arrived(u)
 	default:
 		p := Proposal{Cell: u.cell, Incarnation: u.incarnation, Remove: swap.Remove, Add: swap.Add, Cause: ByNear, Why: swap.String()}
-		if err := m.propose(p); err != nil {
+		if err := m.Propose(m.now, p); err != nil {
 			m.parkUsers(u, err.Detail, err.RetryAfter)
 			return
 		}

@@ -163,6 +163,9 @@ func (m *Manager) insert(in *incarnation) error {
 		}
 	}
 	m.pursue(in)
+	if in.work != nil && in.work.move != nil {
+		in.work.move.begun = true // nobody knows what was asked for in an earlier life
+	}
 	if in.Retry {
 		m.wishAgain(in)
 	}
