@@ -22,6 +22,7 @@ var mayImport = map[string]string{
 	"internal/wire/peer": "cell paxos internal/wire",
 	"internal/rpc":       "cell internal/wire",
 	"internal/fleet":     "cell internal/wire internal/rpc",
+	"internal/objects":   "cell",
 	"placement":          "cell internal/topology",
 	"client":             "cell internal/wire internal/rpc",
 	"node":               "cell cell/machine paxos internal/wire internal/wire/peer internal/rpc internal/topology",
