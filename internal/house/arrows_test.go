@@ -23,6 +23,7 @@ var mayImport = map[string]string{
 	"internal/rpc":       "cell internal/wire",
 	"internal/fleet":     "cell internal/wire internal/rpc",
 	"internal/roster":    "",
+	"internal/objects":   "cell",
 	"placement":          "cell internal/topology",
 	"client":             "cell internal/wire internal/rpc",
 	"node":               "cell cell/machine paxos internal/wire internal/wire/peer internal/rpc internal/topology",
