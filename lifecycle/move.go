@@ -61,6 +61,7 @@ func nodeOn(list []wire.Founder, s cell.ServerID) uint64 {
 
 // moving is what the manager does about one replacement now. None of it is stored.
 type moving struct {
+	in      *incarnation
 	queued  bool // the next step is queued, in flight or parked
 	looking bool // the next step is to look at the cell
 	// Whom to ask: the member at position asked answered last, and hint was named by it as the proposer. Attempts in a row
@@ -71,6 +72,7 @@ type moving struct {
 	tries   int              // pauses in a row; each doubles the next
 	created uint32           // node that Add has confirmed
 	seen    *wire.Configured // the cell's configuration as last told
+	stalled int              // pauses in a row that brought nothing new
 	begun   bool             // something beyond planning has happened, or may have before this manager started
 	why     string           // what its proposer says, for people
 }
@@ -85,29 +87,11 @@ func (m *Manager) Replace(now time.Duration, id RequestID, req wire.ReplaceMembe
 	}
 	r.cells[0] = req.Cell
 	w := waiter{r, 0, toMove}
-	if err := m.replaceOne(w, &req); err != nil {
+	if err := m.replaceOne(w, Proposal{Cell: req.Cell, Remove: req.Remove, Add: req.Add, Cause: ByOperator}); err != nil {
 		err.Op, err.Cell = "lifecycle.replace", req.Cell
 		w.resolve(err)
 	}
 	m.finish(r)
-}
-
-// replaceOne begins or joins a replacement, or says why not.
-func (m *Manager) replaceOne(w waiter, req *wire.ReplaceMember) *cell.Error {
-	p := Proposal{Cell: req.Cell, Remove: req.Remove, Add: req.Add, Cause: ByOperator}
-	in, err := m.movable(&p)
-	if err != nil {
-		return err
-	}
-	if in.Move.isZero() && !in.hosts(req.Remove) && req.Add != "" && in.hosts(req.Add) {
-		w.resolve(nil) // asked again after it was done
-		return nil
-	}
-	if err := m.beginMove(in, &p); err != nil {
-		return err
-	}
-	m.wait(in, w)
-	return nil
 }
 
 // hosts reports whether a server is one of the members that are wanted.
@@ -129,30 +113,28 @@ func (m *Manager) drive(in *incarnation) {
 	}
 	w := in.begin()
 	if w.move == nil {
-		w.move = &moving{looking: true, asked: -1}
+		w.move = &moving{in: in, looking: true, asked: -1}
 	}
 	if !w.move.queued {
 		w.move.queued = true
-		m.moves = append(m.moves, in)
+		m.moves = append(m.moves, w.move)
 	}
+}
+
+// current reports whether this is the cell's replacement now, and not one that was given up.
+func (v *moving) current() bool {
+	return v.in.work != nil && v.in.work.move == v && v.in.State == Live && !v.in.Move.isZero()
 }
 
 // move makes calls of the replacements that are due, within the bounds.
 func (m *Manager) move() {
 	for len(m.moves) > 0 && m.moving < m.config.Moves {
-		in := m.moves[0]
+		v := m.moves[0]
 		m.moves[0] = nil
 		m.moves = m.moves[1:]
-		v := in.begin().move
-		if v == nil {
-			continue // given up
+		if v.current() {
+			m.takeStep(v.in, v)
 		}
-		if in.State != Live || in.Move.isZero() {
-			in.work.move = nil
-			m.pursue(in)
-			continue
-		}
-		m.takeStep(in, v)
 	}
 }
 
@@ -171,6 +153,9 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 	switch {
 	case v.looking:
 		change.Kind = wire.Look
+	case (step == moveAdd || step == moveDrop) && m.pauses[in.Move.Cause.action()] != nil: // nothing but planning has happened
+		m.heldMoves = append(m.heldMoves, v)
+		return
 	case step == moveAdd:
 		change.Kind, change.Old, change.Server = wire.AddLearner, 0, in.Move.Add
 	case step == moveDrop:
@@ -194,7 +179,7 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 	}
 	v.attempt++
 	v.begun = v.begun || !v.looking
-	m.call(&call{server: s, move: in}, wire.MethodChange, change, moveTimeout)
+	m.call(&call{server: s, move: v}, wire.MethodChange, change, moveTimeout)
 }
 
 // createLearner asks the new server for its node; the number that it was issued is durable here before.
@@ -208,7 +193,7 @@ func (m *Manager) createLearner(in *incarnation, v *moving, node uint64) {
 		m.parkMove(in, v, nil)
 		return
 	}
-	m.call(&call{server: s, move: in, creates: uint32(node)}, wire.MethodCreateLearner, &wire.CreateLearner{Cell: in.Cell,
+	m.call(&call{server: s, move: v, creates: uint32(node)}, wire.MethodCreateLearner, &wire.CreateLearner{Cell: in.Cell,
 		Incarnation: in.Incarnation, Node: node, Request: in.Plan, Number: v.seen.Number, Alpha: v.seen.Alpha, Members: v.seen.Members}, moveTimeout)
 }
 
@@ -245,13 +230,14 @@ func (m *Manager) moveServer(in *incarnation, v *moving) *server {
 func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 	v.looking, v.queued = true, true
 	v.tries++
+	m.stall(in, v)
 	pause := m.backoff(v.tries, err)
 	if err == nil || err.RetryAfter > 0 {
 		pause = min(pause, movePauseMax)
 	}
 	m.after(pause, func() {
-		if in.work != nil && in.work.move == v {
-			m.moves = append(m.moves, in)
+		if v.current() {
+			m.moves = append(m.moves, v)
 		}
 	})
 }
@@ -268,12 +254,14 @@ func (m *Manager) Configured(now time.Duration, id CallID, c *wire.Configured) {
 		return
 	}
 	m.endMoveCall(id, call)
-	in, v := call.move, call.move.begin().move
-	if v == nil || c.Incarnation != in.Incarnation {
-		m.drive(in)
+	v, in := call.move, call.move.in
+	if !v.current() || c.Incarnation != in.Incarnation {
 		return
 	}
 	v.attempt, v.tries = 0, 0
+	if v.seen == nil || v.seen.Number != c.Number || nodeOn(v.seen.Learners, in.Move.Add) != nodeOn(c.Learners, in.Move.Add) {
+		m.progress(in, v)
+	}
 	v.seen = c
 	m.adopt(in, c)
 	step, _, _ := nextMove(c, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
@@ -302,12 +290,12 @@ func (m *Manager) endMoveCall(id CallID, c *call) {
 // moveDone takes the end of a call about a replacement without a configuration.
 func (m *Manager) moveDone(id CallID, c *call, err *cell.Error) {
 	m.endMoveCall(id, c)
-	in, v := c.move, c.move.begin().move
+	v, in := c.move, c.move.in
 	switch {
-	case v == nil:
-		m.drive(in)
+	case !v.current():
 	case c.creates != 0 && err == nil:
 		v.created = c.creates
+		m.progress(in, v)
 		v.queued = false
 		m.drive(in)
 	default:

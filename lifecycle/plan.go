@@ -13,14 +13,17 @@ import (
 // nodes are not proven gone.
 type planner struct {
 	servers map[cell.ServerID]topology.Server
-	down    map[cell.ServerID]bool
+	down    map[cell.ServerID]bool // not connected, or closed
+	closed  map[cell.ServerID]bool // being emptied: takes no new node
+	lost    map[cell.ServerID]bool // not connected
 	book    *placement.Book
 	view    *topology.View // of servers; nil when they have changed since
 	rng     *rand.Rand
 }
 
 func newPlanner(seed uint64) *planner {
-	return &planner{servers: map[cell.ServerID]topology.Server{}, down: map[cell.ServerID]bool{}, book: placement.NewBook(),
+	return &planner{servers: map[cell.ServerID]topology.Server{}, down: map[cell.ServerID]bool{}, closed: map[cell.ServerID]bool{},
+		lost: map[cell.ServerID]bool{}, book: placement.NewBook(),
 		rng: rand.New(rand.NewPCG(seed, placeStream))}
 }
 
@@ -56,10 +59,22 @@ func (p *planner) server(s topology.Server, up bool) {
 		p.servers[s.ID] = s
 		p.view = nil
 	}
-	if up {
-		delete(p.down, s.ID)
+	p.mark(p.lost, s.ID, !up)
+}
+
+// close keeps new nodes off a server, or opens it again.
+func (p *planner) close(id cell.ServerID, closed bool) { p.mark(p.closed, id, closed) }
+
+// mark changes one of the reasons why a server takes no new node.
+func (p *planner) mark(reason map[cell.ServerID]bool, id cell.ServerID, holds bool) {
+	if holds {
+		reason[id] = true
 	} else {
-		p.down[s.ID] = true
+		delete(reason, id)
+	}
+	delete(p.down, id)
+	if p.lost[id] || p.closed[id] {
+		p.down[id] = true
 	}
 }
 

@@ -112,8 +112,14 @@ func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
 	if !in.hosts(p.Remove) {
 		return &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is no member", p.Remove), Hint: "physalia cell show tells the members"}
 	}
+	if err := m.allowMove(in, p, nil, false); err != nil { // before a server is looked for
+		return err
+	}
 	add, err := m.newMember(in, p)
 	if err != nil {
+		return err
+	}
+	if err := m.allowMove(in, p, m.server(add), true); err != nil {
 		return err
 	}
 	in.Plan++
@@ -126,6 +132,8 @@ func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
 // join finds the same replacement under way. What an operator asks for, too, is his from then on.
 func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
 	if p.Cause == ByOperator && in.Move.Cause != ByOperator {
+		m.causes[in.Move.Cause]--
+		m.causes[ByOperator]++
 		in.Move.Cause = ByOperator
 		m.save(in)
 	}
@@ -147,6 +155,9 @@ func (m *Manager) newMember(in *incarnation, p *Proposal) (cell.ServerID, *cell.
 		return "", &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is not known", p.Add), Hint: "physalia server list tells the servers"}
 	case in.hosts(p.Add):
 		return "", &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", p.Add)}
+	case m.drainOf(p.Add) != nil:
+		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is %s", p.Add, m.drainOf(p.Add).duty),
+			Hint: "choose another server, or give it back with physalia server undrain"}
 	case string(where.Brick) != in.Brick || string(where.Color) != in.Color:
 		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
 			p.Add, where.Brick, where.Color, in.Brick, in.Color)}
@@ -156,12 +167,60 @@ func (m *Manager) newMember(in *incarnation, p *Proposal) (cell.ServerID, *cell.
 
 // setMove changes which replacement is under way, or that none is; whatever was known of the one before is forgotten.
 func (m *Manager) setMove(in *incarnation, next Move) {
-	in.Move = next
-	in.begin().move = nil
+	w := in.begin()
+	if !in.Move.isZero() {
+		m.progress(in, w.move) // it is in somebody's way until the end
+		m.countMove(in, -1)
+		m.wakeMoves(in.Move.Remove)
+	}
+	in.Move, w.move = next, nil
+	if !next.isZero() {
+		m.countMove(in, 1)
+	}
 	m.save(in)
 	if next.isZero() {
 		m.followCell(in)
 	}
+}
+
+// countMove counts the replacement under way, by cause and at both servers.
+func (m *Manager) countMove(in *incarnation, n int) {
+	m.causes[in.Move.Cause] += n
+	m.server(in.Move.Remove).replacing += n
+	m.server(in.Move.Add).replacing += n
+}
+
+// wakeMoves has what waits for the end of a replacement looked at again.
+func (m *Manager) wakeMoves(left cell.ServerID) {
+	m.petitionsAt = m.now
+	if d := m.drainOf(left); d != nil {
+		d.at = m.now
+	}
+}
+
+// stuckAfter is how many pauses in a row, none of which brought anything new, make a replacement one that gets nowhere: its cell
+// has lost its majority, or its new server is down. It is in nobody's way then, and is looked at all the same.
+const stuckAfter = 16
+
+// stall counts a pause of a replacement.
+func (m *Manager) stall(in *incarnation, v *moving) {
+	if v.stalled++; v.stalled == stuckAfter {
+		m.server(in.Move.Remove).stuck++
+		m.server(in.Move.Add).stuck++
+		m.wakeMoves(in.Move.Remove)
+	}
+}
+
+// progress notes that a replacement has got on.
+func (m *Manager) progress(in *incarnation, v *moving) {
+	if v == nil {
+		return
+	}
+	if v.stalled >= stuckAfter {
+		m.server(in.Move.Remove).stuck--
+		m.server(in.Move.Add).stuck--
+	}
+	v.stalled = 0
 }
 
 // Propose asks for a replacement; reply is called once, on another goroutine, and must not block. Its error is that of

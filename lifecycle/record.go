@@ -138,6 +138,8 @@ const (
 	keyRecord     = 'r' // cells sort behind the servers that they name
 	keyServer     = 'a'
 	keyRetired    = 'b'
+	keyPause      = 'c'
+	keyDrain      = 'd'
 	keyRecovery   = 's' // behind the record that it belongs to
 )
 
