@@ -104,16 +104,24 @@ func (p *planner) keep(r *Record) error {
 }
 
 // substitute chooses who takes the place of a member; kind NoRoom when nobody can.
-func (p *planner) substitute(r *Record, leaves cell.ServerID) (cell.ServerID, error) {
+func (p *planner) substitute(r *Record, leaves cell.ServerID, users placement.Hints) (cell.ServerID, error) {
 	view, err := p.viewNow()
 	if err != nil {
 		return "", err
 	}
-	jury := make([]cell.ServerID, len(r.Members))
-	for i, m := range r.Members {
-		jury[i] = m.Server()
+	jury := r.servers()
+	return placement.Substitute(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury), Hints: users}, jury, leaves)
+}
+
+// improve finds the replacement that brings a cell nearest to its users; ok is false when none is worth its while.
+func (p *planner) improve(r *Record, users placement.Hints) (swap placement.Swap, ok bool, err error) {
+	view, err := p.viewNow()
+	if err != nil {
+		return swap, false, err
 	}
-	return placement.Substitute(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury)}, jury, leaves)
+	jury := r.servers()
+	swap, ok = placement.Improve(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury), Hints: users}, jury)
+	return swap, ok, nil
 }
 
 // viewNow is the servers as placement sees them.

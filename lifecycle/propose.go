@@ -143,7 +143,7 @@ func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
 // newMember is the server that was asked for, or the one that placement chooses.
 func (m *Manager) newMember(in *incarnation, p *Proposal) (cell.ServerID, *cell.Error) {
 	if p.Add == "" {
-		add, err := m.planner.substitute(&in.Record, p.Remove)
+		add, err := m.planner.substitute(&in.Record, p.Remove, m.hintsOf(in))
 		if err != nil {
 			return "", asError(err)
 		}
@@ -178,6 +178,9 @@ func (m *Manager) setMove(in *incarnation, next Move) {
 		m.countMove(in, 1)
 	}
 	m.save(in)
+	if next.isZero() {
+		m.followCell(in)
+	}
 }
 
 // countMove counts the replacement under way, by cause and at both servers.

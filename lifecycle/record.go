@@ -130,9 +130,11 @@ const (
 	formatRecord  = 'L'
 	formatServer  = 'V'
 	formatState   = 'Z'
+	formatUsers   = 'N'
 	storedVersion = 1 // of every format but records
 	recordVersion = 2 // 2: with the cause of a replacement
 	recordFields  = 20
+	keyUsers      = 'n'
 	keyRecord     = 'r' // cells sort behind the servers that they name
 	keyServer     = 'a'
 	keyRetired    = 'b'

@@ -93,6 +93,9 @@ type Manager struct {
 	late     []*request // to be looked at by answer
 	timers   timers
 
+	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
+	following []*users           // whose cells shall be looked at
+
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
 	surveys    []*survey               // lost cells whose survivors shall be asked, in order
 	surveying  int                     // surveys under way
@@ -109,7 +112,7 @@ func NewManager(c Config) *Manager {
 		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
-		retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
 		open:  openList{of: map[*incarnation]*unsettled{}},
 		guard: guard{limits: c.Limits, bricks: map[string]*buckets{}},
 	}
@@ -133,6 +136,8 @@ func (m *Manager) Restore(key, value []byte) error {
 			return m.restoreRecovery(key, value)
 		case keyPause:
 			return m.restorePause(value)
+		case keyUsers:
+			return m.restoreUsers(key, value)
 		case keyDrain:
 			return m.restoreDrain(key, value)
 		}

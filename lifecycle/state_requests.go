@@ -18,6 +18,7 @@ const (
 	toCreate goal = iota
 	toDelete
 	toMove
+	toNear
 )
 
 // request is a batch that waits for its answer.
@@ -135,6 +136,9 @@ func (m *Manager) pending(r *request, i int) *cell.Error {
 	} else if under := m.recovering[name]; under != nil {
 		under.waiters = without(under.waiters, r)
 		why = "its survivors are being asked for what they hold"
+	} else if u := m.users[name]; u != nil && r.op == "lifecycle.locate" {
+		why = "it can be brought nearer: " + u.why
+		u.waiters = without(u.waiters, r)
 	} else if in := m.names[name]; in != nil {
 		why = fmt.Sprintf("incarnation %d is %s: %s", in.Incarnation, in.State, m.waitingFor(in))
 		if in.work != nil {
@@ -238,7 +242,7 @@ func (m *Manager) after(d time.Duration, do func()) {
 // Next tells when Effects should be called again if no input comes before, and whether there is such a time.
 func (m *Manager) Next() (at time.Duration, ok bool) {
 	switch {
-	case m.canPlan() || m.canMove() || len(m.late) > 0 || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
+	case m.canPlan() || m.canMove() || len(m.late) > 0 || len(m.following) > 0 || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
 		return m.now, true
 	case m.timers.Len() > 0:
 		return m.timers.heap[0].at, true
@@ -259,6 +263,7 @@ func (m *Manager) Effects(now time.Duration) Effects {
 	m.survey()
 	m.tell()
 	m.seal()
+	m.approach()
 	m.move()
 	m.answer()
 	m.store()
