@@ -190,7 +190,7 @@ func (m *Manager) limitStates() (list []wire.LimitState) {
 	return append(list, servers[:min(len(servers), tightest)]...)
 }
 
-// drainStates shows how far the servers that are being emptied are.
+// drainStates shows how far the servers that are being emptied are, and whose identities are retired.
 func (m *Manager) drainStates() (list []wire.DrainState) {
 	for _, d := range m.drains[:min(len(m.drains), wire.StatusDrainsMax)] {
 		x := wire.DrainState{Server: d.server.id, Duty: d.duty.String(), By: d.order.By, Reason: d.order.Reason, At: d.order.At,
@@ -204,6 +204,14 @@ func (m *Manager) drainStates() (list []wire.DrainState) {
 			x.Waiting = d.waits.Detail
 		}
 		list = append(list, x)
+	}
+	gone := make([]cell.ServerID, 0, len(m.retired))
+	for id := range m.retired {
+		gone = append(gone, id)
+	}
+	slices.Sort(gone)
+	for _, id := range gone[:min(len(gone), wire.StatusDrainsMax-len(list))] {
+		list = append(list, wire.DrainState{Server: id, Duty: retiredDuty.String()})
 	}
 	return list
 }

@@ -27,7 +27,7 @@ import (
 	"physalia/lifecycle"
 )
 
-// Config says what a control process is. All fields but ListenOps are required.
+// Config says what a control process is. All fields but ListenOps and the limits are required.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
@@ -36,6 +36,9 @@ type Config struct {
 	ListenOps string // host:port of /metrics, /livez and /readyz; empty: none
 	Seed      uint64 // of placement and of jitter
 	Logger    *slog.Logger
+
+	Limits         lifecycle.Limits // zero fields: the defaults
+	MovesPerServer int              // replacements under way at one server; 0: the default
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -100,7 +103,7 @@ func (p *Control) assemble(ln net.Listener) error {
 	}
 	reach := &reach{control: p, served: served}
 	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
+	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer}, Store: store, Caller: reach,
 		Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
 		return errors.Join(err, store.Close())
