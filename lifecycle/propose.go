@@ -177,6 +177,7 @@ func (m *Manager) setMove(in *incarnation, next Move) {
 	if !next.isZero() {
 		m.countMove(in, 1)
 	}
+	m.open.note(in, m.now)
 	m.save(in)
 	if next.isZero() {
 		m.followCell(in)
