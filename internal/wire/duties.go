@@ -56,8 +56,8 @@ type DutiesMoved struct {
 
 // DialBack proves that who opened this connection was knocked at: Mac is a keyed hash over all of it (package knock).
 type DialBack struct {
-	Control string // name of the instance
-	Addr    string // where it is reached
+	Control string                // name of the instance
+	Addr    string                // where it is reached
 	Nonce   [KnockNonceBytes]byte // of the knock
 	Mac     [KnockMacBytes]byte
 }
