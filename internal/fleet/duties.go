@@ -106,7 +106,7 @@ func (f *Fleet) tellOne() bool {
 		f.telling = nil
 		return false
 	}
-	t := f.telling[0]
+	t := f.telling[0] // members are never forgotten, so its member exists, with another connection perhaps
 	f.telling = f.telling[1:]
 	m := f.members[t.id]
 	if m.conn == t.conn {

@@ -38,6 +38,7 @@ func (e *entry) admit(id cell.ServerID) *cell.Error {
 	defer e.mu.Unlock()
 	now := time.Now()
 	if len(e.entering) >= e.max {
+		// Whoever said Hello and did not go on has lost its place. Looking for them only when it matters bounds the cost.
 		for other, until := range e.entering {
 			if now.After(until) {
 				delete(e.entering, other)

@@ -22,13 +22,16 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 		c.Reply(req.ID, nil, err)
 		return
 	}
-	if err := f.entry.register(g.Server); err != nil {
-		c.Reply(req.ID, nil, err)
-		return
-	}
 	wants := g.Wants
 	if g.Wants = 0; wants == 0 {
 		wants = wire.AllDuties
+	}
+	if f.pointed(c, req, &g, wants) {
+		return
+	}
+	if err := f.entry.register(g.Server); err != nil {
+		c.Reply(req.ID, nil, err)
+		return
 	}
 	if f.cfg.Admit != nil {
 		if err := f.cfg.Admit(g); err != nil {
@@ -43,8 +46,7 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 		c.Reply(req.ID, nil, err)
 		return
 	}
-	answer := &wire.Registered{Control: f.cfg.Control, Addr: f.table.Addr(), Takes: wants & f.table.Mine(g.Brick),
-		Elsewhere: f.table.Elsewhere(wants, g.Brick)}
+	answer := f.answer(&g, wants)
 	if answer.Takes == 0 {
 		f.stats.redirected.Add(1)
 		c.Reply(req.ID, answer, nil)
@@ -61,6 +63,26 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 	if f.cfg.Duty != nil {
 		f.cfg.Duty(g, had, has)
 	}
+}
+
+// answer says what this instance does for a server and who does the rest; mu is held.
+func (f *Fleet) answer(g *wire.Registration, wants wire.Duties) *wire.Registered {
+	return &wire.Registered{Control: f.cfg.Control, Addr: f.table.Addr(), Takes: wants & f.table.Mine(g.Brick),
+		Elsewhere: f.table.Elsewhere(wants, g.Brick)}
+}
+
+// pointed answers a server that is in already and wants what this instance does not have. It changes nothing, costs little,
+// and is not paced: while an election is under way, those who ask about it must not keep others out.
+func (f *Fleet) pointed(c *rpc.Conn, req rpc.Request, g *wire.Registration, wants wire.Duties) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	m, answer := f.members[g.Server], f.answer(g, wants)
+	if m == nil || m.conn != c || answer.Takes != 0 {
+		return false
+	}
+	f.stats.redirected.Add(1)
+	c.Reply(req.ID, answer, nil)
+	return true
 }
 
 // enlist makes a connection the session of its server, with these duties beside those that it has already; mu is held.
