@@ -45,12 +45,13 @@ type Call struct {
 	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
 }
 
-// Reply answers a request with Outcomes, List, Plan or Err; at most one is set, and none when a proposal succeeded.
+// Reply answers a request with Outcomes, List, Plan, Status or Err; at most one is set, and none when an order or a proposal succeeded.
 type Reply struct {
 	Request  RequestID
 	Outcomes *wire.Outcomes
 	List     *wire.CellList
 	Plan     *wire.RecoveryPlan
+	Status   *wire.ControlStatus
 	Err      *cell.Error
 }
 

@@ -83,6 +83,7 @@ type Manager struct {
 	petitions   []*petition           // in order of arrival
 	petitionsAt time.Duration         // when they are looked at
 	drains      []*drain              // in order of servers
+	open        openList              // what has not converged
 
 	wishes   map[cell.ID]*wish // at most one for a name
 	backlog  []*wish           // wishes to plan, in order of arrival
@@ -114,6 +115,7 @@ func NewManager(c Config) *Manager {
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
 		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		open:  openList{of: map[*incarnation]*unsettled{}},
 		guard: guard{limits: c.Limits, bricks: map[string]*buckets{}},
 	}
 }
@@ -206,6 +208,7 @@ func (m *Manager) save(in *incarnation) {
 // forget has a record removed with the next Effects: its successor's record says enough.
 func (m *Manager) forget(in *incarnation) {
 	in.forgotten = true
+	m.open.note(in, m.now)
 	m.save(in)
 }
 
@@ -276,6 +279,7 @@ func (m *Manager) pursue(in *incarnation) {
 		}
 	}
 	m.drive(in)
+	m.open.note(in, m.now)
 	w := in.work
 	if w == nil || w.move != nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
 		return

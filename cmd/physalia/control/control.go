@@ -28,7 +28,7 @@ import (
 	"physalia/lifecycle"
 )
 
-// Config says what a control process is. All fields but ListenOps are required.
+// Config says what a control process is. All fields but ListenOps and the limits are required.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
@@ -38,7 +38,9 @@ type Config struct {
 	Seed      uint64 // of placement and of jitter
 	Logger    *slog.Logger
 
-	RegistersPerSecond float64 // registrations of servers that are admitted; 0: the fleet's default
+	RegistersPerSecond float64          // registrations of servers that are admitted; 0: the fleet's default
+	Limits             lifecycle.Limits // zero fields: the defaults
+	MovesPerServer     int              // replacements under way at one server; 0: the default
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -107,7 +109,7 @@ func (p *Control) assemble(ln net.Listener) error {
 	reach := &reach{control: p, served: served}
 	p.roster = roster.Alone(p.cfg.Name, ln.Addr().String())
 	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
+	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer}, Store: store, Caller: reach,
 		Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
 		return errors.Join(err, store.Close())
