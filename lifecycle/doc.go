@@ -71,8 +71,8 @@
 // A replacement is one stored wish, Record.Move: this server out, that one in. Everything else is decided anew at each step by
 // what the cell's own log shows (nextMove): a number is issued, the new server creates its node, the cell swaps, and settles.
 // Every step may be repeated, by this manager, by its successor, or by two at a time: what is planned for an older
-// configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell;
-// what limits the pace of many, and who asks for them, is not decided here.
+// configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell.
+// An operator asks with Replace; whoever watches cells asks with Propose, and may Withdraw while nothing but planning has happened.
 //
 // # What servers must hold to
 //

@@ -34,10 +34,10 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 			text = fmt.Sprintf("%d of %d nodes founded, a majority is %d", in.Founded.size(), n, in.majority())
 		}
 		if !in.Move.isZero() {
-			text += fmt.Sprintf("; %s is being replaced by %s", in.Move.Remove, in.Move.Add)
+			text += "; " + m.moveWaits(in)
 		}
 	case Sealing:
-		text = fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
+		text = m.pausedNow(DeleteCells) + fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
 			in.majority(), n, m.live(in))
 		open = in.all() &^ in.Founded
 		if in.Record.founded() {
@@ -45,7 +45,7 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 		}
 	case Wiping:
 		open = in.all() &^ in.Dropped
-		text = fmt.Sprintf("%d of %d nodes wiped", in.Dropped.size(), n)
+		text = m.pausedNow(DeleteCells) + fmt.Sprintf("%d of %d nodes wiped", in.Dropped.size(), n)
 	}
 	return text, open
 }

@@ -114,6 +114,13 @@ func (s *Service) Replace(req wire.ReplaceMember, reply func(*wire.Outcomes, *ce
 	})
 }
 
+// Locate tells where the users of a volume are; the answer has one outcome.
+func (s *Service) Locate(req wire.LocateVolume, reply func(*wire.Outcomes, *cell.Error)) {
+	s.request("lifecycle.locate", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.Locate(now, id, req)
+	})
+}
+
 // List asks for a page of cells.
 func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Error)) {
 	s.request("lifecycle.list", func(r Reply) { reply(r.List, r.Err) }, func(now time.Duration, id RequestID) {
@@ -140,6 +147,12 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 			var req wire.ReplaceMember
 			if r.Decode(&req) {
 				s.Replace(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
+			}
+		},
+		wire.MethodLocate: func(r fleet.Request) {
+			var req wire.LocateVolume
+			if r.Decode(&req) {
+				s.Locate(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
 			}
 		},
 		wire.MethodListCells: func(r fleet.Request) {
