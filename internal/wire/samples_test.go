@@ -163,7 +163,7 @@ func samples() []sample {
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
 		of(LocateVolume{Cell: "vol-17", Client: "s1-k3v9q2xa", Primary: "s2-bbbbbbbb", Replica: "s9-ffffffff", Wait: 30000}),
-	}, recoverySamples()...)
+	}, append(recoverySamples(), healthSamples()...)...)
 }
 
 // TestSamplesAreComplete keeps the tests honest: a message that is added without a sample, or a field that no sample
