@@ -45,12 +45,13 @@ type Call struct {
 	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
 }
 
-// Reply answers a request with Outcomes, List, Plan or Err; at most one is set, and none when a proposal succeeded.
+// Reply answers a request with Outcomes, List, Plan, Status or Err; at most one is set, and none when an order or a proposal succeeded.
 type Reply struct {
 	Request  RequestID
 	Outcomes *wire.Outcomes
 	List     *wire.CellList
 	Plan     *wire.RecoveryPlan
+	Status   *wire.ControlStatus
 	Err      *cell.Error
 }
 
@@ -71,6 +72,9 @@ type Config struct {
 	// way that take a member from one server, or bring one there; default 16.
 	Moves, MovesPerServer int
 	Limits                Limits // zero fields: those of DefaultLimits
+	// BalanceEvery is the pause between two looks at how full servers are, while some need to be levelled; default 5 s. Below
+	// zero nothing is levelled.
+	BalanceEvery time.Duration
 	// PlansPerTurn bounds the juries that one turn plans, so that a large request does not delay its own first cells;
 	// default 256.
 	PlansPerTurn int
@@ -103,7 +107,7 @@ func (c Config) withDefaults() Config {
 		field *time.Duration
 		value time.Duration
 	}{{&c.RetryMin, 100 * time.Millisecond}, {&c.RetryMax, 10 * time.Second}, {&c.CallTimeout, 10 * time.Second},
-		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}} {
+		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}, {&c.BalanceEvery, 5 * time.Second}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

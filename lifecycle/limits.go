@@ -176,6 +176,13 @@ func (g *guard) settle(c class, s *scoped) {
 	}
 }
 
+// colonyBucket is the bucket of the whole colony as it is now.
+func (g *guard) colonyBucket(c class) bucket {
+	s := scoped{&g.colony[c], g.limits.of(c).Colony, "colony", ""}
+	g.settle(c, &s)
+	return *s.bucket
+}
+
 // scopes lists the buckets of a decision: the colony's, the brick's unless it is not known yet, and the servers'.
 func (g *guard) scopes(c class, brick string, servers ...*server) []scoped {
 	row := g.limits.of(c)
@@ -251,6 +258,15 @@ func (m *Manager) allowMove(in *incarnation, p *Proposal, add *server, take bool
 	}
 	m.guard.take(m.now, list)
 	return nil
+}
+
+// allowMoves checks the pause and the limits of a kind of replacement without regard to servers, and without regard to bricks when
+// brick is empty.
+func (m *Manager) allowMoves(brick string, c Cause) *cell.Error {
+	if err := m.paused(c.action()); err != nil {
+		return err
+	}
+	return m.guard.check(m.now, c.class(), 0, m.guard.scopes(c.class(), brick))
 }
 
 // allowCreation checks the limits of a creation and, once its jury is known, spends the tokens.

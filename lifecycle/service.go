@@ -31,7 +31,9 @@ type ServiceConfig struct {
 	Routes func([]wire.Route)
 	// Now is a monotonic clock; nil takes the real one.
 	Now func() time.Duration
-	Log *slog.Logger // nil discards
+	// Wall tells when orders were given, for people; nil takes the real clock.
+	Wall func() time.Time
+	Log  *slog.Logger // nil discards
 }
 
 // Bounds of the shell.
@@ -80,6 +82,9 @@ func Open(c ServiceConfig) (*Service, error) {
 	if c.Now == nil {
 		start := time.Now()
 		c.Now = func() time.Duration { return time.Since(start) }
+	}
+	if c.Wall == nil {
+		c.Wall = time.Now
 	}
 	s := &Service{cfg: c, m: NewManager(c.Manager), wake: make(chan struct{}, 1), done: make(chan struct{}),
 		waiting: map[RequestID]func(Reply){}}
@@ -130,7 +135,7 @@ func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Erro
 
 // Handlers returns the methods of this service, to be served to clients and operators.
 func (s *Service) Handlers() map[string]fleet.Handler {
-	return map[string]fleet.Handler{
+	handlers := map[string]fleet.Handler{
 		wire.MethodCreateCells: func(r fleet.Request) {
 			var req wire.CreateCells
 			if r.Decode(&req) {
@@ -164,6 +169,8 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
 	}
+	maps.Copy(handlers, s.operating())
+	return handlers
 }
 
 // answer replies with a result or an error; a nil pointer in an interface would not be nil.

@@ -83,6 +83,7 @@ type Manager struct {
 	petitions   []*petition           // in order of arrival
 	petitionsAt time.Duration         // when they are looked at
 	drains      []*drain              // in order of servers
+	open        openList              // what has not converged
 
 	wishes   map[cell.ID]*wish // at most one for a name
 	backlog  []*wish           // wishes to plan, in order of arrival
@@ -94,6 +95,8 @@ type Manager struct {
 
 	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
 	following []*users           // whose cells shall be looked at
+	followAt  time.Duration      // not before
+	level     level              // what balance is about
 
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
 	surveys    []*survey               // lost cells whose survivors shall be asked, in order
@@ -112,6 +115,7 @@ func NewManager(c Config) *Manager {
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
 		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		open:  openList{of: map[*incarnation]*unsettled{}},
 		guard: guard{limits: c.Limits, bricks: map[string]*buckets{}},
 	}
 }
@@ -174,6 +178,7 @@ func (m *Manager) insert(in *incarnation) error {
 	}
 	m.names[in.Cell] = in
 	m.counts[in.State]++
+	m.unlevel()
 	if in.State != Deleted && in.Ending != ByLoss {
 		if err := m.planner.keep(&in.Record); err != nil {
 			return err
@@ -203,6 +208,7 @@ func (m *Manager) save(in *incarnation) {
 // forget has a record removed with the next Effects: its successor's record says enough.
 func (m *Manager) forget(in *incarnation) {
 	in.forgotten = true
+	m.open.note(in, m.now)
 	m.save(in)
 }
 
@@ -273,6 +279,7 @@ func (m *Manager) pursue(in *incarnation) {
 		}
 	}
 	m.drive(in)
+	m.open.note(in, m.now)
 	w := in.work
 	if w == nil || w.move != nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
 		return
@@ -364,6 +371,7 @@ func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
 	}
 	s.reg, s.known, s.up, s.failures, s.notBefore = g, true, true, 0, now
 	m.planner.server(placeOf(&g), true)
+	m.unlevel()
 	m.wake(s)
 	return nil
 }
