@@ -196,6 +196,22 @@ func (g *gossip) run(ctx context.Context) {
 	}
 }
 
+// living tells which of some servers the rumour counts among the living.
+func (g *gossip) living(ids []cell.ServerID) []bool {
+	out := make([]bool, len(ids))
+	if len(ids) == 0 {
+		return out
+	}
+	there := map[string]bool{}
+	for _, n := range g.list.Members() {
+		there[n.Name] = true
+	}
+	for i, id := range ids {
+		out[i] = there[string(id)]
+	}
+	return out
+}
+
 // hopes lists the seeds, newest first.
 func (g *gossip) hopes() []string {
 	g.mu.Lock()
