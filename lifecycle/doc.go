@@ -74,6 +74,13 @@
 // configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell.
 // An operator asks with Replace; whoever watches cells asks with Propose, and may Withdraw while nothing but planning has happened.
 //
+// # Who asks for replacements
+//
+// Replacements are proposed, each with a Cause: by an operator, by whoever watches for dead members, by a server that shall be
+// empty (drain.go), by users who are elsewhere (near.go: a volume's users are told by Locate, stored beside the cell, and followed
+// until placement.Improve finds no better server), and by servers that are much fuller than others of their pool (balance.go).
+// Limits and pauses of their cause stand before all of them (limits.go, pause.go).
+//
 // # What servers must hold to
 //
 // node.create: success means that the node of this jury is durable, or was before; Deleted means a durable tombstone of

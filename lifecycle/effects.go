@@ -72,6 +72,9 @@ type Config struct {
 	// way that take a member from one server, or bring one there; default 16.
 	Moves, MovesPerServer int
 	Limits                Limits // zero fields: those of DefaultLimits
+	// BalanceEvery is the pause between two looks at how full servers are, while some need to be levelled; default 5 s. Below
+	// zero nothing is levelled.
+	BalanceEvery time.Duration
 	// PlansPerTurn bounds the juries that one turn plans, so that a large request does not delay its own first cells;
 	// default 256.
 	PlansPerTurn int
@@ -104,7 +107,7 @@ func (c Config) withDefaults() Config {
 		field *time.Duration
 		value time.Duration
 	}{{&c.RetryMin, 100 * time.Millisecond}, {&c.RetryMax, 10 * time.Second}, {&c.CallTimeout, 10 * time.Second},
-		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}} {
+		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}, {&c.BalanceEvery, 5 * time.Second}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}

@@ -260,6 +260,15 @@ func (m *Manager) allowMove(in *incarnation, p *Proposal, add *server, take bool
 	return nil
 }
 
+// allowMoves checks the pause and the limits of a kind of replacement without regard to servers, and without regard to bricks when
+// brick is empty.
+func (m *Manager) allowMoves(brick string, c Cause) *cell.Error {
+	if err := m.paused(c.action()); err != nil {
+		return err
+	}
+	return m.guard.check(m.now, c.class(), 0, m.guard.scopes(c.class(), brick))
+}
+
 // allowCreation checks the limits of a creation and, once its jury is known, spends the tokens.
 func (m *Manager) allowCreation(brick string, jury []cell.ServerID) *cell.Error {
 	servers := make([]*server, len(jury))

@@ -97,8 +97,20 @@ func (m *Manager) followCell(in *incarnation) {
 	}
 }
 
-// approach takes the next step for cells that shall be nearer to their users, a few per turn.
+// canApproach reports whether a cell may be looked at now.
+func (m *Manager) canApproach() bool { return len(m.following) > 0 && m.followAt <= m.now }
+
+// approach takes the next step for cells that shall be nearer to their users, a few per turn. While no cell may be moved, they
+// wait in their order, and nothing is asked of each.
 func (m *Manager) approach() {
+	if !m.canApproach() {
+		return
+	}
+	if err := m.allowMoves("", ByNear); err != nil {
+		m.followAt = m.now + max(err.RetryAfter, time.Millisecond)
+		m.after(m.followAt-m.now, func() {})
+		return
+	}
 	for range min(len(m.following), followsPerTurn) {
 		u := m.following[0]
 		m.following[0] = nil
@@ -126,6 +138,10 @@ func (m *Manager) approachOne(u *users) {
 	}
 	if down := m.downMembers(in); down != 0 { // repair comes first
 		m.parkUsers(u, "a member is down: "+m.listed(in, down), 0)
+		return
+	}
+	if err := m.allowMoves(in.Brick, ByNear); err != nil { // before a server is looked for
+		m.parkUsers(u, err.Detail, err.RetryAfter)
 		return
 	}
 	swap, ok, err := m.planner.improve(&in.Record, u.hints())

@@ -16,6 +16,7 @@ type planner struct {
 	down    map[cell.ServerID]bool // not connected, or closed
 	closed  map[cell.ServerID]bool // being emptied: takes no new node
 	lost    map[cell.ServerID]bool // not connected
+	coming  map[cell.ServerID]int  // learners of replacements under way
 	book    *placement.Book
 	view    *topology.View // of servers; nil when they have changed since
 	rng     *rand.Rand
@@ -23,7 +24,7 @@ type planner struct {
 
 func newPlanner(seed uint64) *planner {
 	return &planner{servers: map[cell.ServerID]topology.Server{}, down: map[cell.ServerID]bool{}, closed: map[cell.ServerID]bool{},
-		lost: map[cell.ServerID]bool{}, book: placement.NewBook(),
+		lost: map[cell.ServerID]bool{}, coming: map[cell.ServerID]int{}, book: placement.NewBook(),
 		rng: rand.New(rand.NewPCG(seed, placeStream))}
 }
 
@@ -85,7 +86,7 @@ func (p *planner) place(members int, brick, color string, keep ...cell.ServerID)
 	if err != nil {
 		return placement.Placement{}, err
 	}
-	jury, _, err := placement.Place(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: members,
+	jury, _, err := placement.Place(placement.Input{View: view, Down: p.down, Coming: p.coming, Book: p.book, JurySize: members,
 		Brick: topology.Brick(brick), Color: topology.Color(color), Keep: keep}, p.rng)
 	return jury, err
 }
@@ -110,7 +111,7 @@ func (p *planner) substitute(r *Record, leaves cell.ServerID, users placement.Hi
 		return "", err
 	}
 	jury := r.servers()
-	return placement.Substitute(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury), Hints: users}, jury, leaves)
+	return placement.Substitute(placement.Input{View: view, Down: p.down, Coming: p.coming, Book: p.book, JurySize: len(jury), Hints: users}, jury, leaves)
 }
 
 // improve finds the replacement that brings a cell nearest to its users; ok is false when none is worth its while.
@@ -120,7 +121,7 @@ func (p *planner) improve(r *Record, users placement.Hints) (swap placement.Swap
 		return swap, false, err
 	}
 	jury := r.servers()
-	swap, ok = placement.Improve(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury), Hints: users}, jury)
+	swap, ok = placement.Improve(placement.Input{View: view, Down: p.down, Coming: p.coming, Book: p.book, JurySize: len(jury), Hints: users}, jury)
 	return swap, ok, nil
 }
 

@@ -189,6 +189,9 @@ func (m *Manager) countMove(in *incarnation, n int) {
 	m.causes[in.Move.Cause] += n
 	m.server(in.Move.Remove).replacing += n
 	m.server(in.Move.Add).replacing += n
+	if m.planner.coming[in.Move.Add] += n; m.planner.coming[in.Move.Add] == 0 {
+		delete(m.planner.coming, in.Move.Add)
+	}
 }
 
 // wakeMoves has what waits for the end of a replacement looked at again.

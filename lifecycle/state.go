@@ -95,6 +95,8 @@ type Manager struct {
 
 	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
 	following []*users           // whose cells shall be looked at
+	followAt  time.Duration      // not before
+	level     level              // what balance is about
 
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
 	surveys    []*survey               // lost cells whose survivors shall be asked, in order
@@ -176,6 +178,7 @@ func (m *Manager) insert(in *incarnation) error {
 	}
 	m.names[in.Cell] = in
 	m.counts[in.State]++
+	m.unlevel()
 	if in.State != Deleted && in.Ending != ByLoss {
 		if err := m.planner.keep(&in.Record); err != nil {
 			return err
@@ -368,6 +371,7 @@ func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
 	}
 	s.reg, s.known, s.up, s.failures, s.notBefore = g, true, true, 0, now
 	m.planner.server(placeOf(&g), true)
+	m.unlevel()
 	m.wake(s)
 	return nil
 }

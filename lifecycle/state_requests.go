@@ -242,7 +242,7 @@ func (m *Manager) after(d time.Duration, do func()) {
 // Next tells when Effects should be called again if no input comes before, and whether there is such a time.
 func (m *Manager) Next() (at time.Duration, ok bool) {
 	switch {
-	case m.canPlan() || m.canMove() || len(m.late) > 0 || len(m.following) > 0 || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
+	case m.canPlan() || m.canMove() || len(m.late) > 0 || m.canApproach() || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
 		return m.now, true
 	case m.timers.Len() > 0:
 		return m.timers.heap[0].at, true
@@ -264,6 +264,7 @@ func (m *Manager) Effects(now time.Duration) Effects {
 	m.tell()
 	m.seal()
 	m.approach()
+	m.balance()
 	m.move()
 	m.answer()
 	m.store()

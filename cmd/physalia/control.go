@@ -51,10 +51,12 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.Name, "name", "control", "`name` of this process, for people")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:7300", "`address` for servers and clients")
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
+	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
 	limitFlags(f, &c.Limits, &c.MovesPerServer)
+	repairFlags(f, &c.Repair)
 	log.register(f)
-	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus())
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold())
 	return cmd
 }
 
