@@ -150,6 +150,7 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		},
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
+		wire.MethodRebuild:      s.rebuild,
 	}
 }
 
@@ -355,6 +356,9 @@ func (s *Service) call(c Call) {
 		into = &configured
 	case wire.MethodExport:
 		into = &export
+	case wire.MethodCensus, wire.MethodGraves:
+		s.count(ctx, c)
+		return
 	}
 	err := s.cfg.Caller.Call(ctx, c.Server, c.Method, c.Params, into)
 	s.post(func(now time.Duration) {

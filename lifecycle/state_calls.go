@@ -16,6 +16,11 @@ type server struct {
 	up     bool
 	listed bool // in Manager.active
 
+	scan    *scan  // under way
+	scanned uint32 // the last round in which everything that it hosts was heard
+	graves  uint64 // how far its tombstones were read, of the boot below
+	buried  uint64
+
 	todo      []task // from head on; kept while the server is down
 	head      int
 	calls     int // batches in flight
@@ -37,6 +42,8 @@ type call struct {
 	tasks  []task
 	seal   *incarnation
 	export *survey
+	scan   *scan
+	stray  []stray
 
 	move    *incarnation // whose member is being replaced
 	creates uint32       // the learner that is asked for
@@ -154,7 +161,7 @@ func (m *Manager) call(c *call, method string, params wire.Message, timeout time
 	m.lastID++
 	m.calls[m.lastID] = c
 	switch {
-	case c.export != nil: // bounded by the surveys under way
+	case c.export != nil, c.scan != nil, c.stray != nil: // bounded elsewhere
 	case c.move != nil:
 		m.moving++
 	case c.seal != nil:
@@ -178,6 +185,12 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	switch {
 	case c.export != nil:
 		m.Exported(now, id, nil, err)
+		return
+	case c.scan != nil:
+		m.Heard(now, id, nil, nil, err)
+		return
+	case c.stray != nil:
+		m.straysDone(id, c)
 		return
 	case c.move != nil:
 		m.moveDone(id, c, err)
@@ -231,6 +244,7 @@ func (m *Manager) foundDone(t task, err *cell.Error) {
 	switch {
 	case err == nil:
 		in.Founded.add(i)
+		in.seen.add(i)
 		w.refused.remove(i)
 	case err.Kind == cell.Deleted:
 		in.Void.add(i)

@@ -162,7 +162,7 @@ func samples() []sample {
 		of(ReplaceMember{Cell: "vol-17", Remove: "s1-k3v9q2xa", Add: "s9-ffffffff", Wait: 30000}),
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
-	}, recoverySamples()...)
+	}, append(recoverySamples(), rebuildSamples()...)...)
 }
 
 // TestSamplesAreComplete keeps the tests honest: a message that is added without a sample, or a field that no sample
