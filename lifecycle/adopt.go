@@ -269,7 +269,7 @@ func (m *Manager) addStrangers(rec *Record, c *claim) {
 		low := rec.Founded & (1<<at - 1)
 		rec.Founded = low | (rec.Founded&^low)<<1 | 1<<at
 	}
-	if rec.Owner != 0 && !slices.ContainsFunc(rec.Members, func(x Member) bool { return x.Node() == rec.Owner }) {
+	if !slices.ContainsFunc(rec.Members, func(x Member) bool { return x.Node() == rec.Owner }) {
 		rec.Owner = rec.Members[0].Node()
 	}
 }

@@ -47,10 +47,13 @@ func (m *Manager) dropClaimed(name cell.ID, c *claim, inc cell.Incarnation) {
 	c.forget(func(r *report) bool { return c.views[r.view].incarnation == inc })
 }
 
+// canDrop reports whether there is something to be dropped now.
+func (m *Manager) canDrop() bool { return m.strays.wanted && m.pauses[DeleteCells] == nil }
+
 // dropStrays sends what is to be dropped, a batch per server at a time. What fails, and what is on servers that are gone, is
 // found again in a later round.
 func (m *Manager) dropStrays() {
-	if !m.strays.wanted {
+	if !m.canDrop() {
 		return
 	}
 	m.strays.wanted = false

@@ -106,7 +106,7 @@ func (c *controlPlane) handle(conn *rpc.Conn, q rpc.Request) {
 			return
 		}
 		c.conn = conn
-		conn.Reply(q.ID, &wire.Registered{Control: "test"}, nil)
+		conn.Reply(q.ID, &wire.Registered{Control: "test", Takes: wire.AllDuties}, nil)
 	case wire.MethodPush:
 		var push wire.RoutePush
 		if err := wire.Unmarshal(q.Params, &push); err != nil {
