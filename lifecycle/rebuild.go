@@ -61,8 +61,11 @@ func (m *Manager) restoreMode(value []byte) (err error) {
 
 // saveMode has the mode stored.
 func (m *Manager) saveMode() {
-	m.out.Persist = append(m.out.Persist, Write{[]byte{keyMode}, appendMode(nil, &m.mode)})
+	m.out.Persist = append(m.out.Persist, m.mode.write())
 }
+
+// write is what stores a mode.
+func (x *mode) write() Write { return Write{[]byte{keyMode}, appendMode(nil, x)} }
 
 // doubtEmptiness begins a rebuild by itself when a store that knows no cell meets a server that hosts nodes: then it is the
 // store that was lost, not the cells. A manager whose loop is open (no ScanEvery) trusts its store.

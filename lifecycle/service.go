@@ -29,6 +29,8 @@ type ServiceConfig struct {
 	// Routes is handed what the manager knows of cells: everything at the start, in pages, and every change. It runs on
 	// the loop and must not block. Nil: nobody is interested.
 	Routes func([]wire.Route)
+	// Objects opens the place of a backup; nil: there are none.
+	Objects func(url string) (Objects, error)
 	// Now is a monotonic clock; nil takes the real one.
 	Now func() time.Duration
 	// Wall tells when orders were given, for people; nil takes the real clock.
@@ -169,6 +171,7 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
 		wire.MethodRebuild:      s.rebuild,
+		wire.MethodBackup:       s.backup,
 	}
 	maps.Copy(handlers, s.operating())
 	return handlers

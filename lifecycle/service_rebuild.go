@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"physalia/cell"
@@ -47,4 +48,50 @@ func (s *Service) rebuild(r fleet.Request) {
 		}
 		s.Rebuild(req, func(state *wire.RebuildState, err *cell.Error) { answer(&r, state, err) })
 	}
+}
+
+// Backup writes the store, as it is now, to the place that a URL names; see Backup. The service goes on meanwhile.
+func (s *Service) Backup(ctx context.Context, url string) (wire.BackupDone, error) {
+	const op = "lifecycle.backup"
+	if s.cfg.Objects == nil {
+		return wire.BackupDone{}, &cell.Error{Op: op, Kind: cell.Refused, Detail: "this process has no object store"}
+	}
+	s.mu.Lock()
+	if s.closed || s.failure != nil {
+		s.mu.Unlock()
+		return wire.BackupDone{}, &cell.Error{Op: op, Kind: cell.Unavailable, Detail: "the lifecycle manager has stopped"}
+	}
+	s.calls.Add(1) // the store stays open until it is done
+	s.mu.Unlock()
+	defer s.calls.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	to, err := s.cfg.Objects(url)
+	if err != nil {
+		return wire.BackupDone{}, err
+	}
+	return Backup(ctx, s.cfg.Store, to, time.Now().UTC().Format("20060102T150405.000Z"))
+}
+
+// backup answers wire.MethodBackup, on a goroutine of its own.
+func (s *Service) backup(r fleet.Request) {
+	var req wire.Backup
+	if !r.Decode(&req) {
+		return
+	}
+	go func() {
+		done, err := s.Backup(s.ctx, req.To)
+		if err == nil {
+			s.cfg.Log.Info("backup", "to", req.To, "name", done.Name, "pairs", done.Pairs, "bytes", done.Bytes)
+			answer(&r, &done, nil)
+			return
+		}
+		var e *cell.Error
+		if !errors.As(err, &e) {
+			e = &cell.Error{Op: "lifecycle.backup", Kind: cell.Unavailable, Detail: err.Error(), Err: err, Hint: "see the log of the control process"}
+		}
+		s.cfg.Log.Error("backup failed", "to", req.To, "error", err)
+		answer[wire.BackupDone](&r, nil, e)
+	}()
 }
