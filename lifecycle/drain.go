@@ -18,12 +18,12 @@ const (
 	Serving         Duty = 0 // nothing special; not stored
 	Draining        Duty = 1 // takes no new node, and is emptied
 	Decommissioning Duty = 2 // the same, and its identity is retired once it is empty
-	Decommissioned  Duty = 3 // retired; stored as such, and never seen in a drain
+	retiredDuty     Duty = 3 // its identity is retired; stored as that
 
 	dutyMax = Decommissioning
 )
 
-var dutyNames = [...]string{Serving: "serving", Draining: "draining", Decommissioning: "decommissioning", Decommissioned: "decommissioned"}
+var dutyNames = [...]string{Serving: "serving", Draining: "draining", Decommissioning: "decommissioning", retiredDuty: "retired"}
 
 // String names a duty for people.
 func (d Duty) String() string { return dutyNames[d] }

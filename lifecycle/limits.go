@@ -176,6 +176,13 @@ func (g *guard) settle(c class, s *scoped) {
 	}
 }
 
+// colonyBucket is the bucket of the whole colony as it is now.
+func (g *guard) colonyBucket(c class) bucket {
+	s := scoped{&g.colony[c], g.limits.of(c).Colony, "colony", ""}
+	g.settle(c, &s)
+	return *s.bucket
+}
+
 // scopes lists the buckets of a decision: the colony's, the brick's unless it is not known yet, and the servers'.
 func (g *guard) scopes(c class, brick string, servers ...*server) []scoped {
 	row := g.limits.of(c)
