@@ -23,6 +23,7 @@ import (
 	"physalia/discovery"
 	"physalia/health"
 	"physalia/internal/fleet"
+	"physalia/internal/knock"
 	"physalia/internal/roster"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
@@ -39,6 +40,9 @@ type Config struct {
 	Logger    *slog.Logger
 
 	RegistersPerSecond float64 // registrations of servers that are admitted; 0: the fleet's default
+
+	// KnockKey lets servers knock by UDP, at the port of Listen; the zero key: they may not.
+	KnockKey knock.Key
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -120,12 +124,30 @@ func (p *Control) assemble(ln net.Listener) error {
 	client := p.lifecycle.Handlers()
 	client[wire.MethodListServers] = p.listServers
 	maps.Copy(client, p.discovery.ClientHandlers())
+	knocks, err := p.listenKnocks(ln.Addr())
+	if err != nil {
+		return err
+	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
 		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Duty: p.duties,
-		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond})
+		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks})
+	p.fleet.Remember(p.lifecycle.KnownServers())
 	close(served)
 	p.wait.Go(p.watchRoster)
 	return p.listenOps()
+}
+
+// listenKnocks opens the port for knocks, if servers may knock.
+func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
+	if !p.cfg.KnockKey.Set() {
+		return nil, nil
+	}
+	packets, err := net.ListenPacket("udp", addr.String())
+	if err != nil {
+		return nil, &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: "knocks: " + err.Error(),
+			Hint: "the UDP port of --listen has to be free, too; choose another --listen, or drop --knock-key-file"}
+	}
+	return &fleet.Knocks{Packets: packets, Key: p.cfg.KnockKey}, nil
 }
 
 // duties tells everybody what this instance does for a server from now on, and what it did.
