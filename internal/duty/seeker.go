@@ -348,9 +348,20 @@ func (s *Seeker) decide(now time.Duration) (todo []Action) {
 		p.asked |= all[i]
 	}
 	for _, p := range chosen {
+		s.join(p)
 		todo = append(todo, s.approach(now, p))
 	}
 	return append(todo, s.tidy(now)...)
+}
+
+// join adds to a request what would be asked of the same address a moment later: one request costs as much as two duties in it.
+func (s *Seeker) join(p *place) {
+	for i := range s.seats {
+		if t := &s.seats[i]; t.at == nil && (t.pointer == "" || t.pointer == p.addr) {
+			t.at = p
+			p.asked |= all[i]
+		}
+	}
 }
 
 // approach knocks at an address that has no connection, if this server knocks, or asks.

@@ -70,7 +70,7 @@ type Config struct {
 	RegistersPerSecond float64 // registrations admitted; those beyond are refused early, with an appointment; default 500
 	RegistersAtOnce    int     // and how many of them in a burst after a pause; default a quarter of a second's
 	Knocks             *Knocks // servers may knock; nil: they may not
-	EnteringMax        int     // connections admitted and not registered yet; default 256
+	EnteringMax        int     // connections admitted and not registered yet; default RegistersAtOnce, at least 16
 
 	PingEvery  time.Duration // default 2 s
 	PingMisses int           // a session ends with so many pings in a row unanswered; default 3
@@ -87,25 +87,28 @@ func (c Config) withDefaults() Config {
 	if c.PingEvery <= 0 {
 		c.PingEvery = 2 * time.Second
 	}
-	for _, d := range []struct {
-		field *int
-		value int
-	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, 256}} {
-		if *d.field <= 0 {
-			*d.field = d.value
-		}
-	}
 	if c.RegistersPerSecond <= 0 {
 		c.RegistersPerSecond = 500
 	}
 	if c.RegistersAtOnce <= 0 {
 		c.RegistersAtOnce = int(c.RegistersPerSecond/4) + 1
 	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, max(c.RegistersAtOnce, enteringLeast)}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
+
+// enteringLeast is how many connections may be between Hello and registration at any pace.
+const enteringLeast = 16
 
 // Fleet serves one listener. All methods are safe for concurrent use.
 type Fleet struct {
