@@ -48,16 +48,3 @@ func (s *Service) recoverCells(r fleet.Request) {
 		s.Recover(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
 	}
 }
-
-// KnownServers lists every server that the store remembers, ordered by identity; none once the service has stopped. It waits
-// for the loop, so it is for a start, not for handlers.
-func (s *Service) KnownServers() []wire.Registration {
-	known := make(chan []wire.Registration, 1)
-	s.post(func(time.Duration) { known <- s.m.KnownServers() })
-	select {
-	case list := <-known:
-		return list
-	case <-s.done:
-		return nil
-	}
-}

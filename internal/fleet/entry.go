@@ -89,6 +89,7 @@ func (e *entry) pass(id cell.ServerID, stop <-chan struct{}) bool {
 func (e *entry) register(id cell.ServerID) *cell.Error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// An identity enters once at a time; two connections of one identity at once share what the first has paid.
 	if _, paid := e.entering[id]; paid {
 		delete(e.entering, id)
 		return nil

@@ -127,6 +127,7 @@ func (f *Fleet) takeKnock(datagram []byte) knock.Refusal {
 	if why != "" {
 		return why
 	}
+	// The address is the one that the server registered. Where the datagram came from is not even looked at.
 	var known knock.Known
 	f.mu.RLock()
 	if m := f.members[n.Server]; m != nil {
@@ -148,6 +149,7 @@ func (f *Fleet) callBack() {
 			return
 		case <-k.wake:
 		}
+		// The token for a call under way comes before the one of the pace: a slow network must not use up the pace.
 		for {
 			k.mu.Lock()
 			c, ok := k.book.Next()
@@ -192,7 +194,7 @@ func (f *Fleet) open(c knock.Call) error {
 	k := f.knock
 	ctx, cancel := context.WithTimeout(k.ctx, callTime)
 	defer cancel()
-	f.wg.Add(1)
+	f.wg.Add(1) // for OnClose, which is called only if there was a connection
 	conn, err := rpc.Dial(ctx, c.Addr, rpc.Config{
 		Hello:       wire.Hello{Purpose: wire.ForDialBack, Colony: f.cfg.Colony},
 		FrameMax:    wire.ControlFrameMax,
@@ -233,6 +235,7 @@ func (f *Fleet) open(c knock.Call) error {
 		conn.Close(err)
 		return err
 	}
+	// One timer per call, not per server: calls are paced.
 	time.AfterFunc(enteringTime, func() {
 		if !f.current(c.Knock.Server, conn) {
 			conn.Close(&cell.Error{Op: "control.call", Kind: cell.Unavailable, Detail: "it was called and did not register"})

@@ -36,7 +36,8 @@ func newServant(i, bricks int, count *atomic.Int64, c duty.SeekerConfig) *servan
 			Power: fmt.Sprintf("p%d", i%13), Color: "red", PeerAddr: name + ":1", ClientAddr: name + ":2", GossipAddr: name + ":3", Boot: 1, Capacity: 1000}}
 }
 
-// run does what the seeker decides until ctx ends.
+// run does what the seeker decides until ctx ends. It is the shell around the seeker that a real server has in package node,
+// without routes, without patience for silent instances, and with a closure as event: what it leaves out costs nothing here.
 func (s *servant) run(ctx context.Context) {
 	began := time.Now()
 	timer := time.NewTimer(0)
@@ -78,6 +79,7 @@ func (s *servant) tell(ctx context.Context, e func(now time.Duration) []duty.Act
 	}
 }
 
+// do does one thing. Asking takes a while and runs beside run; the seeker sees to it that there is one request per address.
 func (s *servant) do(ctx context.Context, do duty.Action) {
 	conn := s.links[do.Addr]
 	if do.Do == duty.Close {
@@ -119,6 +121,7 @@ func (s *servant) ask(ctx context.Context, conn *rpc.Conn, addr string, wants wi
 		}
 		return s.seeker.Failed(now, addr, again)
 	})
+	// The end of a connection is told only after its registration, so that run never hears of them in the wrong order.
 	if opened && err == nil {
 		s.running.Go(func() { s.watch(ctx, conn, addr) })
 	}

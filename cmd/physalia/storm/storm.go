@@ -81,6 +81,7 @@ type instance struct {
 	times []time.Time // of registrations that took a duty
 }
 
+// storm is one run. The goroutine of Run owns everything but what is atomic or has a lock of its own.
 type storm struct {
 	cfg       Config
 	instances []*instance
@@ -102,7 +103,7 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 	if err := w.files(); err != nil {
 		return r, err
 	}
-	empty := heap()
+	empty := heap() // before anything of the storm exists
 	ctx, cancel := context.WithCancel(ctx)
 	defer func() { cancel(); err = errors.Join(err, w.close()) }()
 	if err := w.open(); err != nil {
@@ -121,6 +122,7 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 // files refuses a storm that would run out of file descriptors: both ends of every connection are in this process.
 func (w *storm) files() error {
 	var limit syscall.Rlimit
+	// In a storm a server may have a connection to each of three instances for a moment, and every connection has two ends.
 	need := uint64(2*w.cfg.Servers*min(w.cfg.Instances, 3) + 200)
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil || limit.Cur >= need {
 		return nil // unknown: the storm finds out
@@ -143,6 +145,7 @@ func (w *storm) open() error {
 		list = append(list, roster.Instance{Name: in.name, Addr: in.addr, Active: i == 0})
 		in.serve(ln, w.cfg)
 	}
+	// Nobody can have registered yet: no server has been started.
 	for _, in := range w.instances {
 		in.board.Set(list)
 		in.fleet.RosterChanged()
@@ -177,6 +180,7 @@ func (w *storm) begin(ctx context.Context) {
 
 // restart ends every instance, with all connections, and starts it again at its address.
 func (w *storm) restart() error {
+	// All of them go before the first comes back: otherwise it would get everybody for a moment, and no storm.
 	for _, in := range w.instances {
 		if err := in.fleet.Close(); err != nil {
 			return err
@@ -208,6 +212,7 @@ func (w *storm) phase(ctx context.Context, name string, begin func() error) erro
 	if err := w.settle(ctx, &p); err != nil {
 		return err
 	}
+	// What is read below belongs to this phase alone: an instance that restarts begins its counters anew.
 	p.Seconds, p.CPUSeconds = time.Since(began).Seconds(), (ownCPU() - cpu).Seconds()
 	for _, in := range w.instances {
 		in.mu.Lock()
@@ -225,6 +230,8 @@ func (w *storm) phase(ctx context.Context, name string, begin func() error) erro
 		p.AttemptsMost = max(p.AttemptsMost, n)
 	}
 	p.AttemptsPerServer = float64(sum) / float64(w.cfg.Servers)
+	// This bound holds on any machine. The gate admits no more than its pace and burst within a second, and those who were
+	// admitted before and register late are no more than may be entering.
 	if float64(p.PeakPerSecond) > w.cfg.PerSecond*(1+2*burstShare)+enteringLeast {
 		w.report.Paced = false
 	}
@@ -237,6 +244,7 @@ func (w *storm) settle(ctx context.Context, p *Phase) error {
 	all := int64(w.cfg.Servers)
 	limit := settleLeast + time.Duration(settleFactor*float64(w.cfg.Servers*w.cfg.Instances)/w.cfg.PerSecond*float64(time.Second))
 	deadline := time.After(limit)
+	// Looking costs one atomic load; being told by every server would cost more than the storm has to spare.
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for missed := false; ; {
