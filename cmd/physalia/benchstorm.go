@@ -10,6 +10,14 @@ import (
 	"physalia/cmd/physalia/storm"
 )
 
+// A storm is what a control plane fears most: everything restarts, and everybody comes at once, with the control plane itself
+// cold. What is shown here is that nothing then depends on how many they are: an instance takes what its pace says, and
+// the others are told when to come. Beside the time, therefore, stand the peak within a second, which must not exceed the
+// pace, and the attempts, which tell whether those who had to wait did so quietly.
+//
+// Both sides are in one process, so the file limit of the shell may have to be raised for more than a few thousand servers,
+// and the processor time is an upper bound for the control plane's.
+//
 // benchStormCommand shows that the control plane sets the pace, however many servers there are.
 func (a *app) benchStormCommand() *cobra.Command {
 	var cfg storm.Config
@@ -26,6 +34,7 @@ func (a *app) benchStormCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// The numbers are printed in any case: who exceeds the pace wants to know by how much.
 			err = a.emit(report, nil, stormRows(report))
 			if !report.Paced {
 				err = errors.Join(err, errors.New("an instance admitted more than its pace"))
@@ -43,7 +52,8 @@ func (a *app) benchStormCommand() *cobra.Command {
 	return cmd
 }
 
-// stormRows shows a report for people.
+// stormRows shows a report for people: first what was asked for, then a paragraph per storm with what the pace alone would
+// need beside what it took, then what it costs that everybody is connected.
 func stormRows(r storm.Report) [][]string {
 	rows := [][]string{{"setting", fmt.Sprintf("%d servers, %d instances, %.0f registrations/s each", r.Servers, r.Instances, r.PerSecond)}}
 	for _, p := range r.Phases {

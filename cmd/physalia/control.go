@@ -20,7 +20,8 @@ func (a *app) controlCommand() *cobra.Command {
 		Use:   "control",
 		Short: "Run the control plane: which cells exist, where they are, who is up",
 		Long: "Run the control plane until it is interrupted: the lifecycle manager, the discovery cache and the health tracker, in\n" +
-			"one process. Its store in the data directory says which cells exist; cells that exist serve without it.",
+			"one process. Its store in the data directory says which cells exist; cells that exist serve without it. The commands below\n" +
+			"ask one that runs.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
@@ -57,7 +58,9 @@ func (a *app) controlCommand() *cobra.Command {
 	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
 	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
+	limitFlags(f, &c.Limits, &c.MovesPerServer)
 	log.register(f)
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus())
 	return cmd
 }
 

@@ -75,7 +75,9 @@ func daemonArgs(cmd *cobra.Command, given []string) error {
 	return usage(cmd.CommandPath(), "everything is a flag; see `"+cmd.CommandPath()+" --help`", "unexpected arguments: %s", clip(strings.Join(given, " ")))
 }
 
-// knockKey reads the key file of --knock-key-file, if there is one. The file is read once, at the start.
+// knockKey reads the key file of --knock-key-file, if there is one. The file is read once, at the start: a new key needs a
+// restart of both sides, and in between servers connect instead, as they do when nobody hears their knocks. The key itself is
+// never a flag, since the arguments of a process are for everybody to see.
 func knockKey(path string) (knock.Key, error) {
 	if path == "" {
 		return knock.Key{}, nil

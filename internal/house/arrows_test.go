@@ -25,6 +25,7 @@ var mayImport = map[string]string{
 	"internal/fleet":     "cell internal/duty internal/knock internal/roster internal/wire internal/rpc",
 	"internal/knock":     "cell internal/wire",
 	"internal/roster":    "",
+	"internal/objects":   "cell",
 	"placement":          "cell internal/topology",
 	"client":             "cell internal/wire internal/rpc",
 	"node":               "cell cell/machine paxos internal/duty internal/knock internal/wire internal/wire/peer internal/rpc internal/topology",

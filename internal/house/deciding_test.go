@@ -20,7 +20,7 @@ var decidingPackages = []string{
 // shell, so that a new file is held to the rules until somebody says otherwise.
 var mixedPackages = map[string][]string{
 	"discovery": {"service.go"},
-	"health":    {"observer.go"},
+	"health":    {"inquire.go", "observer.go", "repairservice.go"},
 	"lifecycle": {"pebble.go", "service.go", "store.go"},
 }
 

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -109,7 +110,7 @@ func samples() []sample {
 	moved := sampleError
 	moved.Kind, moved.Pointer = cell.Moved, &cell.Pointer{Incarnation: 2, Configuration: 5,
 		Servers: []cell.Location{{Server: "s1-k3v9q2xa", ClientAddr: "10.0.0.1:7101"}, {Server: "s9-ffffffff"}}}
-	return append([]sample{
+	return slices.Concat([]sample{
 		of(Command{Kind: CommandExpire, Request: sampleRequest, Txn: sampleTxn, Lease: sampleLeaseOp}),
 		of(CellState{Revision: 131, Entries: []cell.Entry{sampleEntry, {Key: "replica", Value: cell.Int(7), CreateRevision: 4, ModRevision: 4, Version: 1}},
 			Floor: 129, Remembered: sampleRemembered, Leases: []cell.Lease{sampleLease, {ID: 130, TTL: time.Second}}}),
@@ -163,7 +164,13 @@ func samples() []sample {
 		of(ReplaceMember{Cell: "vol-17", Remove: "s1-k3v9q2xa", Add: "s9-ffffffff", Wait: 30000}),
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
-	}, append(recoverySamples(), dutySamples()...)...)
+		of(LocateVolume{Cell: "vol-17", Client: "s1-k3v9q2xa", Primary: "s2-bbbbbbbb", Replica: "s9-ffffffff", Wait: 30000}),
+	},
+		recoverySamples(),
+		dutySamples(),
+		operateSamples(),
+		healthSamples(),
+	)
 }
 
 // TestSamplesAreComplete keeps the tests honest: a message that is added without a sample, or a field that no sample

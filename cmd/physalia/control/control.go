@@ -29,7 +29,7 @@ import (
 	"physalia/lifecycle"
 )
 
-// Config says what a control process is. All fields but ListenOps are required.
+// Config says what a control process is. All fields but ListenOps and the limits are required.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
@@ -39,7 +39,9 @@ type Config struct {
 	Seed      uint64 // of placement and of jitter
 	Logger    *slog.Logger
 
-	RegistersPerSecond float64 // registrations of servers that are admitted; 0: the fleet's default
+	RegistersPerSecond float64          // registrations of servers that are admitted; 0: the fleet's default
+	Limits             lifecycle.Limits // zero fields: the defaults
+	MovesPerServer     int              // replacements under way at one server; 0: the default
 
 	// KnockKey lets servers knock by UDP, at the port of Listen; the zero key: they may not.
 	KnockKey knock.Key
@@ -111,7 +113,7 @@ func (p *Control) assemble(ln net.Listener) error {
 	reach := &reach{control: p, served: served}
 	p.roster = roster.Alone(p.cfg.Name, ln.Addr().String())
 	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
+	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer}, Store: store, Caller: reach,
 		Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
 		return errors.Join(err, store.Close())
@@ -131,6 +133,7 @@ func (p *Control) assemble(ln net.Listener) error {
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
 		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Duty: p.duties,
 		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks})
+	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
 	p.fleet.Remember(p.lifecycle.KnownServers())
 	close(served)
 	p.wait.Go(p.watchRoster)
@@ -142,6 +145,7 @@ func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
 	if !p.cfg.KnockKey.Set() {
 		return nil, nil
 	}
+	// The same number as for connections: who is pointed to an instance knows where to knock, too.
 	packets, err := net.ListenPacket("udp", addr.String())
 	if err != nil {
 		return nil, &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: "knocks: " + err.Error(),
@@ -150,7 +154,9 @@ func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
 	return &fleet.Knocks{Packets: packets, Key: p.cfg.KnockKey}, nil
 }
 
-// duties tells everybody what this instance does for a server from now on, and what it did.
+// duties tells everybody what this instance does for a server from now on, and what it did. Each part hears only of the
+// servers that are its business here: with several instances, a server may be one's for its health and another's for its
+// cells. Discovery and health forget nothing when a duty ends; their news of that server just come from elsewhere.
 func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
 	switch {
@@ -169,7 +175,8 @@ func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	}
 }
 
-// watchRoster passes on that instances have come or gone.
+// watchRoster passes on that instances have come or gone, or that another is active. It is the only reader of the roster's
+// changes in this process.
 func (p *Control) watchRoster() {
 	for {
 		select {

@@ -25,6 +25,8 @@ func (p *Control) knockMetrics(r *prometheus.Registry) {
 		Help: "Servers that have knocked and wait for their call."}, func() float64 { return float64(p.fleet.KnockStats().Waiting) }))
 }
 
+// The counters are of this process: they begin at zero when it starts, as those who read them expect.
+//
 // fleetMetrics collects what the fleet counts: at what pace servers come, and how many are refused to keep it.
 func (p *Control) fleetMetrics(r *prometheus.Registry) {
 	counter := func(name, help string, labels prometheus.Labels, value func(fleet.Stats) uint64) {

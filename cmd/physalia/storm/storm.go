@@ -63,7 +63,8 @@ type Report struct {
 	Paced         bool    `json:"paced"`          // no instance took more than its pace, its burst and those who were entering within any second
 }
 
-// Bounds of a storm.
+// Bounds of a storm. The shares are those of the fleet's defaults, written down a second time on purpose: a default that changes
+// unnoticed shows here.
 const (
 	settleFactor  = 5 // times what is expected, and settleLeast, before a storm counts as lost
 	settleLeast   = 30 * time.Second
@@ -71,7 +72,8 @@ const (
 	burstShare    = 0.25 // of a second's registrations, as fleet's default
 )
 
-// instance is one control process of the storm.
+// instance is one control process of the storm: a real fleet on a real port. The roster is set by hand, since no election and
+// no shared store is the subject here.
 type instance struct {
 	name, addr string
 	board      *roster.Board
@@ -164,7 +166,8 @@ func (in *instance) serve(ln net.Listener, c Config) {
 		}})
 }
 
-// begin starts every server at once.
+// begin starts every server at once. Their dice are drawn from the seed; what the machine's scheduler adds is not, so two runs
+// are alike and not the same.
 func (w *storm) begin(ctx context.Context) {
 	dice := rand.New(rand.NewPCG(w.cfg.Seed, 0))
 	var addrs []string
@@ -178,7 +181,9 @@ func (w *storm) begin(ctx context.Context) {
 	}
 }
 
-// restart ends every instance, with all connections, and starts it again at its address.
+// restart ends every instance, with all connections, and starts it again at its address. To the servers this is the worst hour
+// of a control plane: all of them lose everything in the same moment, and there is nobody to ask until it is back. What
+// follows shows whether their back-off and the gates bring them in as an orderly queue.
 func (w *storm) restart() error {
 	// All of them go before the first comes back: otherwise it would get everybody for a moment, and no storm.
 	for _, in := range w.instances {
@@ -229,6 +234,7 @@ func (w *storm) phase(ctx context.Context, name string, begin func() error) erro
 		sum += n
 		p.AttemptsMost = max(p.AttemptsMost, n)
 	}
+	// The mean says what a storm costs the network; the most, whether anybody was unlucky or misbehaved.
 	p.AttemptsPerServer = float64(sum) / float64(w.cfg.Servers)
 	// This bound holds on any machine. The gate admits no more than its pace and burst within a second, and those who were
 	// admitted before and register late are no more than may be entering.
@@ -264,6 +270,7 @@ func (w *storm) settle(ctx context.Context, p *Phase) error {
 
 // idle measures what it costs that everybody is connected.
 func (w *storm) idle(ctx context.Context, empty uint64) {
+	// Both ends of a connection have a reader, a writer and their buffers; half of what is measured is the control plane's.
 	w.report.HeapMB = float64(heap()-empty) / 1e6
 	connections := 0
 	for _, in := range w.instances {
@@ -284,6 +291,7 @@ func (w *storm) idle(ctx context.Context, empty uint64) {
 
 // close ends all servers and instances.
 func (w *storm) close() error {
+	// The servers were told to end by their context; waiting for them first keeps them from finding the instances gone.
 	for _, s := range w.servers {
 		s.running.Wait()
 	}
