@@ -81,6 +81,7 @@ func (p *Control) registry() *prometheus.Registry {
 	if p.cfg.KnockKey.Set() {
 		p.knockMetrics(r)
 	}
+	p.repairMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
 			func() float64 { return float64(p.lifecycle.Stats().Cells[state]) })

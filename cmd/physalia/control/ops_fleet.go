@@ -7,7 +7,8 @@ import (
 	"physalia/internal/knock"
 )
 
-// knockMetrics collects what became of knocks, with the reason for those that were dropped.
+// knockMetrics collects what became of knocks, with the reason for those that were dropped. A reason that grows says what to do:
+// docs/control.md has a line for each. None of them is an error of this process.
 func (p *Control) knockMetrics(r *prometheus.Registry) {
 	counter := func(name, help string, labels prometheus.Labels, value func(fleet.KnockStats) uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Subsystem: "control", Name: name, Help: help, ConstLabels: labels},
@@ -43,5 +44,6 @@ func (p *Control) fleetMetrics(r *prometheus.Registry) {
 	} {
 		counter("registrations_total", registrations, prometheus.Labels{"result": result}, value)
 	}
+	// It grows when an instance comes, goes or is elected; at other times it stands still.
 	counter("duties_moved_total", "Servers told that another instance has a duty now.", nil, func(s fleet.Stats) uint64 { return s.Told })
 }
