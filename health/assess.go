@@ -61,6 +61,14 @@ var classNames = [classes]string{"fine", "busy", "waiting", "held", "lost", "age
 // String names a class as reports and metrics show it.
 func (c class) String() string { return classNames[c] }
 
+// ClassName names the classes of RepairStats.Queued, for metrics; empty for those that are no queue.
+func ClassName(c int) string {
+	if class(c) == classFine || class(c) == classBusy {
+		return ""
+	}
+	return class(c).String()
+}
+
 // view is what a look at a cell shows.
 type view struct {
 	class  class

@@ -240,10 +240,13 @@ func (o *Observer) ServerSeen(r wire.Registration) error {
 	return err
 }
 
-// Recall takes a registration from a store; see Tracker.Recall.
+// Recall takes a registration from a store; see Tracker.Recall. A server that is known already is left alone.
 func (o *Observer) Recall(r wire.Registration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.tracker.Knows(r.Server) {
+		return nil
+	}
 	return o.tracker.Recall(time.Since(o.start), r)
 }
 

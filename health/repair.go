@@ -83,6 +83,7 @@ type RepairStats struct {
 	Queued            [classes]int
 	InFlight, Resting int
 	Troubled          int // servers that are dead or returning
+	HoldsOn           int // now
 }
 
 // Repair is one proposal: replace a member of a cell.
@@ -362,6 +363,7 @@ func (r *Repairer) advance(now time.Duration) { r.now = max(r.now, now) }
 func (r *Repairer) Stats() RepairStats {
 	s := r.stats
 	s.Cells, s.Servers, s.InFlight, s.Resting, s.Troubled = r.cells, len(r.hosts)-1, r.inFlight, len(r.active)-r.inFlight, len(r.troubled)
+	s.HoldsOn = len(r.holds)
 	for i := range r.pools {
 		for c := range r.pools[i].queues {
 			s.Queued[c] += r.pools[i].queues[c].len

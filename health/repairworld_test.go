@@ -51,7 +51,8 @@ type worldCell struct {
 type made struct {
 	at time.Duration
 	Repair
-	dead int // members at that moment
+	dead      int // members at that moment
+	survivors []cell.ServerID
 }
 
 // change is a replacement that comes about.
@@ -222,7 +223,8 @@ func (w *repairWorld) propose(p Repair) {
 			return
 		}
 	}
-	w.proposals = append(w.proposals, made{w.now, p, dead})
+	survivors := slices.DeleteFunc(slices.Clone(c.members), func(s cell.ServerID) bool { return w.dead[s] })
+	w.proposals = append(w.proposals, made{w.now, p, dead, survivors})
 	again := c.remove != ""
 	c.remove, c.planned = p.Remove, true
 	w.r.Outcome(w.now, p.Cell, p.Remove, nil)

@@ -55,6 +55,7 @@ type world struct {
 	steps  int // effects carried out, over all lives of the manager
 	dieAt  int // crash before this effect; zero never
 	died   bool
+	stored func([]Write) // is shown every batch that was stored; nil: nobody looks
 }
 
 // asked remembers what a request asked for.
@@ -128,6 +129,9 @@ func (w *world) turn() {
 		}
 		if err := w.store.Put(e.Persist); err != nil {
 			w.fail("put: %v", err)
+		}
+		if w.stored != nil {
+			w.stored(e.Persist)
 		}
 	}
 	for _, c := range e.Calls {

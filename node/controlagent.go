@@ -332,6 +332,17 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 			nodes, _, _ := core.Counts()
 			c.Reply(to.ID, &wire.Pong{Boot: s.boot, Nodes: uint64(nodes)}, nil)
 		})
+	case wire.MethodServerReport:
+		if m := new(wire.ReportRequest); s.decode(c, q, m) {
+			rumour := s.gossip.living(m.Peers)
+			s.askFor(c, q, func(core *core.Core) {
+				report := core.Report(m)
+				for i := range report.Peers {
+					report.Peers[i].Gossip = rumour[i]
+				}
+				c.Reply(to.ID, report, nil)
+			})
+		}
 	case wire.MethodDutiesMoved:
 		if m := new(wire.DutiesMoved); s.decode(c, q, m) {
 			f.link.tell(linkEvent{moved: m})

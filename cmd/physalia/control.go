@@ -57,8 +57,9 @@ func (a *app) controlCommand() *cobra.Command {
 	f.IntVar(&c.ScanPace, "scan-pace", 0, "`pages` per second asked for over the whole fleet; 0 for the default")
 	f.IntVar(&c.RebuildPace, "rebuild-pace", 0, "`pages` per second while the store is being rebuilt; 0 for the default")
 	limitFlags(f, &c.Limits, &c.MovesPerServer)
+	repairFlags(f, &c.Repair)
 	log.register(f)
-	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlRebuild(), a.controlBackup(), a.controlRestore())
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlRestore())
 	return cmd
 }
 

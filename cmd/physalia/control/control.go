@@ -18,11 +18,13 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
+	"physalia/internal/duty"
 	"physalia/internal/fleet"
 	"physalia/internal/objects"
 	"physalia/internal/roster"
@@ -40,9 +42,10 @@ type Config struct {
 	Seed      uint64 // of placement and of jitter
 	Logger    *slog.Logger
 
-	RegistersPerSecond float64          // registrations of servers that are admitted; 0: the fleet's default
-	Limits             lifecycle.Limits // zero fields: the defaults
-	MovesPerServer     int              // replacements under way at one server; 0: the default
+	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
+	Limits             lifecycle.Limits    // zero fields: the defaults
+	MovesPerServer     int                 // replacements under way at one server; 0: the default
+	Repair             health.RepairConfig // of slow repair; zero: the default
 
 	ScanEvery             time.Duration // between two rounds in which servers are asked what they host; 0: only in a rebuild
 	ScanPace, RebuildPace int           // pages per second over the whole fleet; 0: the defaults
@@ -69,9 +72,11 @@ type Control struct {
 	lifecycle *lifecycle.Service
 	discovery *discovery.Service
 	observer  *health.Observer
+	repairs   *health.RepairService
 	ops       *ops
 
 	roster roster.Roster
+	table  atomic.Pointer[duty.Table] // of the roster as last seen
 
 	ctx    context.Context // of the goroutines below
 	cancel context.CancelFunc
@@ -100,6 +105,8 @@ func Start(c Config) (*Control, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
+	p.wait.Go(func() { p.repairs.Run(ctx) })
+	p.wait.Go(p.recall)
 	return p, nil
 }
 
@@ -114,6 +121,10 @@ func (p *Control) assemble(ln net.Listener) error {
 	reach := &reach{control: p, served: served}
 	p.roster = roster.Alone(p.cfg.Name, ln.Addr().String())
 	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
+	p.retable()
+	if err := p.watchServers(reach); err != nil {
+		return errors.Join(err, store.Close())
+	}
 	manager := lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer, ScanEvery: p.cfg.ScanEvery,
 		ScanPace: p.cfg.ScanPace, RebuildPace: p.cfg.RebuildPace}
 	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: manager, Store: store, Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger,
@@ -121,13 +132,8 @@ func (p *Control) assemble(ln net.Listener) error {
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach,
-		Events: func(v health.Verdict) { p.cfg.Logger.Info("verdict", "server", v.Server, "up", v.Up, "why", v.Why) }})
-	if err != nil {
-		return err
-	}
 	client := p.lifecycle.Handlers()
-	client[wire.MethodListServers] = p.listServers
+	maps.Copy(client, p.healthHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
 		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Duty: p.duties,
@@ -149,11 +155,7 @@ func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	if has&wire.DutyDiscovery != 0 {
 		p.discovery.Address(r)
 	}
-	if has&wire.DutyHealth != 0 {
-		if err := p.observer.ServerSeen(r); err != nil {
-			p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
-		}
-	}
+	p.watch(r, had, has)
 }
 
 // watchRoster passes on that instances have come or gone.
@@ -163,6 +165,7 @@ func (p *Control) watchRoster() {
 		case <-p.ctx.Done():
 			return
 		case <-p.roster.Changed():
+			p.retable()
 			p.fleet.RosterChanged()
 		}
 	}
@@ -199,6 +202,12 @@ func (r *reach) Sessions() []cell.ServerID {
 func (r *reach) Ping(ctx context.Context, id cell.ServerID) (pong wire.Pong, err error) {
 	err = r.Call(ctx, id, wire.MethodPing, nil, &pong)
 	return pong, err
+}
+
+// Report asks a server what it hears of others.
+func (r *reach) Report(ctx context.Context, id cell.ServerID, req *wire.ReportRequest) (report wire.ServerReport, err error) {
+	err = r.Call(ctx, id, wire.MethodServerReport, req, &report)
+	return report, err
 }
 
 // Addr is where servers and clients reach the control plane; OpsAddr is where the metrics are, or empty.
