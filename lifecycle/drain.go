@@ -155,6 +155,7 @@ func (m *Manager) emptyServer(d *drain) {
 			return
 		}
 		d.cursor--
+		// The book has a cell's name, and the newest incarnation of it may be another one than the node's.
 		in := m.names[m.planner.book.CellAt(id, d.cursor)]
 		if in == nil || in.State != Live || !in.Move.isZero() || !in.hosts(id) {
 			if in != nil && !in.is(Wiping, Deleted) {
@@ -169,6 +170,7 @@ func (m *Manager) emptyServer(d *drain) {
 			d.begun++
 			d.waits = nil
 		case err.Kind == cell.Overloaded:
+			// The limits are the same for the next cell, so this one is tried again, and first.
 			d.cursor++
 			d.standing--
 			d.waits = err

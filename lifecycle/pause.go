@@ -135,6 +135,7 @@ func (m *Manager) refusePaused(a Action) *cell.Error {
 // for which the cell has issued a number. The answer comes when the pause is durable; a pause that holds already stays as it is.
 func (m *Manager) Pause(now time.Duration, id RequestID, list []Action, o Order) {
 	m.now = now
+	// Who paused first, and why, is what others want to know; a second pause of the same changes nothing.
 	for _, a := range list {
 		if m.pauses[a] == nil {
 			m.pauses[a] = &o
@@ -153,12 +154,14 @@ func (m *Manager) Resume(now time.Duration, id RequestID, list []Action) {
 		}
 		m.pauses[a] = nil
 		m.out.Persist = append(m.out.Persist, Write{Key: pauseKey(a)})
+		// Tasks were taken off their servers' queues when they came up, and go back to the ends of these. Seals were left where they are.
 		if a == DeleteCells {
 			for _, t := range m.heldDrops {
 				m.queue(t)
 			}
 			m.heldDrops = nil
 		}
+		// Those whose kind is still paused come back to the list when their turn comes.
 		held := m.heldMoves
 		m.heldMoves = nil
 		m.moves = append(m.moves, held...)

@@ -61,6 +61,7 @@ func (s *Service) operating() map[string]fleet.Handler {
 		s.cfg.Log.Warn("operator's order", "method", r.Method, "actions", list, "by", req.By, "reason", req.Reason)
 		do(list, Order{By: req.By, Reason: req.Reason, At: s.wall()})
 	}
+	// The log has who ordered what, also when the order fails; the store has only what holds.
 	return map[string]fleet.Handler{
 		wire.MethodPause: func(r fleet.Request) {
 			actions(r, func(list []Action, o Order) { s.Pause(list, o, acted(r)) })

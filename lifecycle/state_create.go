@@ -218,6 +218,7 @@ func (m *Manager) plan() {
 	if m.pauses[CreateCells] != nil {
 		return
 	}
+	// A line is tried from its head until the limit stops it; wishes that come later join it, so nobody overtakes within a brick.
 	n := 0
 	for _, l := range m.lines {
 		for l.at <= m.now && len(l.wishes) > 0 && n < m.config.PlansPerTurn {

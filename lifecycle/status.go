@@ -36,6 +36,7 @@ func (in *incarnation) isSettled() bool {
 // note keeps the list in step with one incarnation.
 func (o *openList) note(in *incarnation, now time.Duration) {
 	u := o.of[in]
+	// What settles leaves a gap, which a binary search does not mind; gaps are closed when they are more than half.
 	switch settled := in.isSettled(); {
 	case settled && u != nil:
 		u.in = nil
@@ -72,6 +73,8 @@ func (m *Manager) Status(now time.Duration, id RequestID, req wire.StatusRequest
 			Detail: fmt.Sprintf("limit is %d, allowed are 0 to %d", req.Limit, wire.StatusPageMax)}})
 		return
 	}
+	// Counts are kept as things change; only the servers' buckets and the page itself are looked for, so a status costs the same whatever
+	// the number of cells.
 	s := &wire.ControlStatus{Uptime: milliseconds(now - m.guard.born), Limits: m.limitStates(), Counts: m.statusCounts(), Drains: m.drainStates(),
 		Open: uint64(len(m.open.of) + len(m.wishes) + len(m.petitions))}
 	for a, o := range m.pauses {
@@ -79,6 +82,7 @@ func (m *Manager) Status(now time.Duration, id RequestID, req wire.StatusRequest
 			s.Pauses = append(s.Pauses, wire.PauseState{Action: Action(a).String(), By: o.By, Reason: o.Reason, At: o.At})
 		}
 	}
+	// The first page begins with what is not stored yet, for at most half of it: what is stuck must not hide behind what waits its turn.
 	if req.After == 0 {
 		s.Waiting = m.unbegun(int(req.Limit) / 2)
 	}
@@ -121,6 +125,7 @@ func (m *Manager) unbegun(limit int) (list []wire.WaitingStep) {
 				Why: fmt.Sprintf("%s shall be replaced: %s", q.p.Remove, q.why.Detail)})
 		}
 	}
+	// In the order in which they will be planned: lines first, since what is in one has waited longer.
 	wishes := func(of []*wish) {
 		for _, w := range of {
 			if len(list) < limit && w != nil && !w.gone {
@@ -136,6 +141,8 @@ func (m *Manager) unbegun(limit int) (list []wire.WaitingStep) {
 	return list
 }
 
+// A replacement has no states that an operator could use, so it is counted by cause.
+//
 // statusCounts counts workflows by state.
 func (m *Manager) statusCounts() (list []wire.StatusCount) {
 	add := func(workflow, state string, n int) {
@@ -184,6 +191,7 @@ func (m *Manager) limitStates() (list []wire.LimitState) {
 			}
 		}
 	}
+	// Shares are compared without a division: left/burst < left/burst.
 	slices.SortFunc(servers, func(a, b wire.LimitState) int {
 		return cmp.Or(cmp.Compare(a.Left*b.Burst, b.Left*a.Burst), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Work, b.Work))
 	})
@@ -195,6 +203,7 @@ func (m *Manager) drainStates() (list []wire.DrainState) {
 	for _, d := range m.drains[:min(len(m.drains), wire.StatusDrainsMax)] {
 		x := wire.DrainState{Server: d.server.id, Duty: d.duty.String(), By: d.order.By, Reason: d.order.Reason, At: d.order.At,
 			Nodes: uint64(m.planner.book.Nodes(d.server.id)), Moving: uint64(d.server.replacing)}
+		// One reason is enough for a line, and what an operator ordered explains the rest.
 		switch {
 		case m.pauses[MoveCells] != nil:
 			x.Waiting = m.paused(MoveCells).Detail
