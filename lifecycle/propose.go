@@ -55,6 +55,9 @@ type Proposal struct {
 func (m *Manager) Propose(now time.Duration, p Proposal) *cell.Error {
 	m.now = now
 	in, err := m.movable(&p)
+	if err == nil && m.mode.rebuilding {
+		err = m.mode.refuse("lifecycle.propose")
+	}
 	if err == nil {
 		err = m.beginMove(in, &p)
 	}
@@ -112,12 +115,20 @@ func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
 	if !in.hosts(p.Remove) {
 		return &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is no member", p.Remove), Hint: "physalia cell show tells the members"}
 	}
-	if err := m.allowMove(in, p, nil, false); err != nil { // before a server is looked for
-		return err
-	}
-	add, err := m.newMember(in, p)
-	if err != nil {
-		return err
+	add := p.Add
+	if add != "" {
+		if err := m.checkMember(in, add); err != nil {
+			return err
+		}
+	} else {
+		if err := m.allowMove(in, p, nil, false); err != nil { // before a server is looked for
+			return err
+		}
+		chosen, err := m.planner.substitute(&in.Record, p.Remove, m.hintsOf(in))
+		if err != nil {
+			return asError(err)
+		}
+		add = chosen
 	}
 	if err := m.allowMove(in, p, m.server(add), true); err != nil {
 		return err
@@ -140,29 +151,21 @@ func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
 	return nil
 }
 
-// newMember is the server that was asked for, or the one that placement chooses.
-func (m *Manager) newMember(in *incarnation, p *Proposal) (cell.ServerID, *cell.Error) {
-	if p.Add == "" {
-		add, err := m.planner.substitute(&in.Record, p.Remove, m.hintsOf(in))
-		if err != nil {
-			return "", asError(err)
-		}
-		return add, nil
-	}
-	where, known := m.planner.servers[p.Add]
+// checkMember says why the server that was asked for cannot become a member.
+func (m *Manager) checkMember(in *incarnation, add cell.ServerID) *cell.Error {
+	where, known := m.planner.servers[add]
 	switch {
 	case !known:
-		return "", &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is not known", p.Add), Hint: "physalia server list tells the servers"}
-	case in.hosts(p.Add):
-		return "", &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", p.Add)}
-	case m.drainOf(p.Add) != nil:
-		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is %s", p.Add, m.drainOf(p.Add).duty),
-			Hint: "choose another server, or give it back with physalia server undrain"}
+		return &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is not known", add), Hint: "physalia server list tells the servers"}
+	case in.hosts(add):
+		return &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", add)}
+	case m.drainOf(add) != nil || m.retired[add]:
+		return &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is to be emptied, or retired", add), Hint: "physalia server list tells which are not"}
 	case string(where.Brick) != in.Brick || string(where.Color) != in.Color:
-		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
-			p.Add, where.Brick, where.Color, in.Brick, in.Color)}
+		return &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
+			add, where.Brick, where.Color, in.Brick, in.Color)}
 	}
-	return p.Add, nil
+	return nil
 }
 
 // setMove changes which replacement is under way, or that none is; whatever was known of the one before is forgotten.
@@ -177,6 +180,7 @@ func (m *Manager) setMove(in *incarnation, next Move) {
 	if !next.isZero() {
 		m.countMove(in, 1)
 	}
+	m.open.note(in, m.now)
 	m.save(in)
 	if next.isZero() {
 		m.followCell(in)

@@ -29,6 +29,8 @@ type ServiceConfig struct {
 	// Routes is handed what the manager knows of cells: everything at the start, in pages, and every change. It runs on
 	// the loop and must not block. Nil: nobody is interested.
 	Routes func([]wire.Route)
+	// Objects opens the place of a backup; nil: there are none.
+	Objects func(url string) (Objects, error)
 	// Now is a monotonic clock; nil takes the real one.
 	Now func() time.Duration
 	// Wall tells when orders were given, for people; nil takes the real clock.
@@ -168,6 +170,8 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		},
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
+		wire.MethodRebuild:      s.rebuild,
+		wire.MethodBackup:       s.backup,
 	}
 	maps.Copy(handlers, s.operating())
 	return handlers
@@ -375,6 +379,9 @@ func (s *Service) call(c Call) {
 		into = &configured
 	case wire.MethodExport:
 		into = &export
+	case wire.MethodCensus, wire.MethodGraves:
+		s.count(ctx, c)
+		return
 	}
 	err := s.cfg.Caller.Call(ctx, c.Server, c.Method, c.Params, into)
 	s.post(func(now time.Duration) {

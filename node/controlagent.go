@@ -319,6 +319,14 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		if m := new(wire.ListNodes); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { c.Reply(to.ID, core.ListNodes(m), nil) })
 		}
+	case wire.MethodCensus:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Census(m) }) })
+		}
+	case wire.MethodGraves:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Graves(m) }) })
+		}
 	case wire.MethodPing:
 		s.askFor(c, q, func(core *core.Core) {
 			nodes, _, _ := core.Counts()
@@ -345,6 +353,16 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 	default:
 		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to the control plane"})
 	}
+}
+
+// answerCensus answers a page of a census, unless the server does not know yet what it hosts: half a list would say that the
+// other half is lost.
+func (s *Server) answerCensus(c *rpc.Conn, q rpc.Request, core *core.Core, page func() wire.Message) {
+	if !core.Ready() {
+		s.refuseRequest(c, q, &cell.Error{Op: q.Method, Kind: cell.Unavailable, Detail: "the server is starting", RetryAfter: controlBackoffMin})
+		return
+	}
+	c.Reply(q.ID, page(), nil)
 }
 
 // decode reads the parameters of a request; when it reports false, the request is answered already.

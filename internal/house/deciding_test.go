@@ -21,7 +21,7 @@ var decidingPackages = []string{
 var mixedPackages = map[string][]string{
 	"discovery": {"service.go"},
 	"health":    {"inquire.go", "observer.go", "repairservice.go"},
-	"lifecycle": {"pebble.go", "service.go", "store.go"},
+	"lifecycle": {"backup.go", "pebble.go", "service.go", "service_rebuild.go", "store.go"},
 }
 
 // notInDeciding are standard packages that a deciding file must not import: they reach outside, block, or differ from

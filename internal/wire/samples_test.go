@@ -170,6 +170,7 @@ func samples() []sample {
 		dutySamples(),
 		operateSamples(),
 		healthSamples(),
+		rebuildSamples(),
 	)
 }
 

@@ -19,12 +19,14 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
+	"physalia/internal/objects"
 	"physalia/internal/roster"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
@@ -44,6 +46,9 @@ type Config struct {
 	Limits             lifecycle.Limits    // zero fields: the defaults
 	MovesPerServer     int                 // replacements under way at one server; 0: the default
 	Repair             health.RepairConfig // of slow repair; zero: the default
+
+	ScanEvery             time.Duration // between two rounds in which servers are asked what they host; 0: only in a rebuild
+	ScanPace, RebuildPace int           // pages per second over the whole fleet; 0: the defaults
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -120,8 +125,10 @@ func (p *Control) assemble(ln net.Listener) error {
 	if err := p.watchServers(reach); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer}, Store: store, Caller: reach,
-		Routes: p.discovery.Put, Log: p.cfg.Logger})
+	manager := lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer, ScanEvery: p.cfg.ScanEvery,
+		ScanPace: p.cfg.ScanPace, RebuildPace: p.cfg.RebuildPace}
+	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: manager, Store: store, Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger,
+		Objects: func(url string) (lifecycle.Objects, error) { return objects.Open(url) }})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
