@@ -74,6 +74,13 @@
 // configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell.
 // An operator asks with Replace; whoever watches cells asks with Propose, and may Withdraw while nothing but planning has happened.
 //
+// # What holds the manager back
+//
+// Creations and replacements begin within token buckets of the colony, of each brick and of each server (Limits); a proposal that may
+// not begin leaves nothing behind, while wishes for cells, operators' petitions and drains wait here, in order. A Pause of an
+// action is durable, and stops it at the last point at which no cell is left worse. A server with a Duty takes no new node, and
+// is emptied from placement's book of its cells. Status tells all of it, and what has not converged, oldest first.
+//
 // # Who asks for replacements
 //
 // Replacements are proposed, each with a Cause: by an operator, by whoever watches for dead members, by a server that shall be
