@@ -74,6 +74,8 @@ const formatOrder = 'O' // of a pause, or of a server's duty
 // orderBytesMax bounds a stored text.
 const orderBytesMax = wire.DetailBytesMax
 
+// A pause and a server's duty are stored alike: what is ordered is a number, whose meaning depends on the key.
+//
 // appendOrder adds the stored form of an order, with what is ordered.
 func appendOrder(b []byte, what uint8, o *Order) []byte {
 	start := len(b)

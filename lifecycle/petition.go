@@ -12,10 +12,10 @@ import (
 // petition is a replacement that an operator asked for and that may not begin yet. It lives as long as its request waits, and in
 // memory: whoever asked for it is not told that it has begun before it has.
 type petition struct {
-	w     waiter
-	p     Proposal
-	why   *cell.Error
-	since time.Duration
+	w     waiter        // of a request with one element
+	p     Proposal      // ByOperator
+	why   *cell.Error   // what forbids it, as of the last look
+	since time.Duration // when it was asked for
 }
 
 // petitionsPerTurn bounds how many petitions one turn looks at. One that cannot begin does not hold up those behind it, which
@@ -62,6 +62,7 @@ func (m *Manager) hear() {
 			continue
 		}
 		q.why = m.replaceNow(q.w, &q.p)
+		// A limit passes; every other refusal is the answer.
 		switch {
 		case q.why == nil:
 		case q.why.Kind == cell.Overloaded:

@@ -53,6 +53,7 @@ func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 	case m.claimed(name) != "":
 		w.resolve(exists(name, m.claimed(name)))
 	case in == nil || in.is(Wiping, Deleted):
+		// A cell that exists, or is on its way, is no new one: whoever repeats a request under a pause gets the answer to it.
 		if err := m.refusePaused(CreateCells); err != nil {
 			err.Op, err.Cell = w.req.op, name
 			w.resolve(err)

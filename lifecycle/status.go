@@ -22,7 +22,7 @@ type unsettled struct {
 type openList struct {
 	list []*unsettled
 	of   map[*incarnation]*unsettled
-	last uint64
+	last uint64 // number that was given out last
 }
 
 // isSettled reports whether nothing is left to be done about an incarnation.
@@ -105,6 +105,7 @@ func (m *Manager) step(u *unsettled) wire.WaitingStep {
 	in := u.in
 	w := wire.WaitingStep{Number: u.number, Workflow: "create", Cell: in.Cell, Incarnation: in.Incarnation, State: in.State.String(),
 		Since: milliseconds(m.now - u.since), Why: m.waitingFor(in)}
+	// The workflow is told by the state: what ends is being deleted, whatever was under way before.
 	switch {
 	case in.is(Sealing, Wiping, Deleted):
 		w.Workflow = "delete"
@@ -173,6 +174,7 @@ func (m *Manager) limitStates() (list []wire.LimitState) {
 		_, left := s.bucket.room(m.now, s.limit, 1)
 		return wire.LimitState{Work: c.String(), Scope: s.scope, Name: s.name, Milli: uint64(s.limit.PerSecond * 1000), Burst: uint64(s.limit.Burst), Left: uint64(max(left, 0))}
 	}
+	// Maps have no order; a status that is asked for twice should look alike.
 	bricks := make([]string, 0, len(m.guard.bricks))
 	for name := range m.guard.bricks {
 		bricks = append(bricks, name)
@@ -214,6 +216,7 @@ func (m *Manager) drainStates() (list []wire.DrainState) {
 		}
 		list = append(list, x)
 	}
+	// Retired identities come last, so that whoever decommissioned a server finds it after the drain has ended.
 	gone := make([]cell.ServerID, 0, len(m.retired))
 	for id := range m.retired {
 		gone = append(gone, id)
