@@ -173,9 +173,9 @@ type Stats struct {
 	Draining     int                 // servers that are being emptied
 	Unsettled    int                 // incarnations that have not converged
 	Rebuilding   bool
-	Findings     uint64              // of the last complete round of the census
-	Adopted      uint64              // incarnations adopted since the start
-	Tokens       [classes]int        // of the colony's buckets: creations, moves, repairs
+	Findings     uint64       // of the last complete round of the census
+	Adopted      uint64       // incarnations adopted since the start
+	Tokens       [classes]int // of the colony's buckets: creations, moves, repairs
 }
 
 // Stats counts what the manager holds now.
