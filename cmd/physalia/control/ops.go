@@ -90,6 +90,9 @@ func (p *Control) registry() *prometheus.Registry {
 	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.lifecycle.Stats().Backlog) })
 	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.lifecycle.Stats().Requests) })
 	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.lifecycle.Stats().Batches) })
+	gauge("adopted", "Incarnations of cells adopted from what servers host, since the start.", nil, func() float64 { return float64(p.lifecycle.Stats().Adopted) })
+	gauge("findings", "What servers host and does not fit, as of the last complete round; see physalia control rebuild --look.", nil,
+		func() float64 { return float64(p.lifecycle.Stats().Findings) })
 	p.registerLimits(gauge)
 	return r
 }
@@ -100,6 +103,12 @@ func (p *Control) registry() *prometheus.Registry {
 // registerLimits adds what holds the lifecycle manager back.
 func (p *Control) registerLimits(gauge func(name, help string, labels prometheus.Labels, value func() float64)) {
 	stats := p.lifecycle.Stats // as of the manager's last turn
+	gauge("rebuilding", "1 while the store is being rebuilt, and everything waits for an operator.", nil, func() float64 {
+		if stats().Rebuilding {
+			return 1
+		}
+		return 0
+	})
 	// An alert on a pause that was forgotten needs the action, not who gave the order: that is what the status is for.
 	for a := lifecycle.CreateCells; a <= lifecycle.RepairCells; a++ {
 		gauge("paused", "1 while an operator has paused the action.", prometheus.Labels{"action": a.String()}, func() float64 {
