@@ -309,11 +309,14 @@ func (m *Manager) compare(in *incarnation) {
 			}
 		}
 	}
+	if c := m.claims[in.Cell]; c != nil { // why they are missing may show when it is concluded
+		if in.is(Live, Sealing) || in.State == Creating && m.mode.rebuilding {
+			m.compareGraves(in, c, seen, unended)
+		}
+		return
+	}
 	if gone := in.Absent & m.notHosting(in, seen); gone != 0 && in.is(Live, Sealing) {
 		m.find("missing", in.Cell, in.Incarnation, fmt.Sprintf("%d of %d members are not there: %s", gone.size(), len(in.Members), m.listed(in, gone)))
-	}
-	if c := m.claims[in.Cell]; c != nil && (in.is(Live, Sealing) || in.State == Creating && m.mode.rebuilding) {
-		m.compareGraves(in, c, seen, unended)
 	}
 }
 

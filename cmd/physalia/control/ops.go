@@ -78,6 +78,9 @@ func (p *Control) registry() *prometheus.Registry {
 	}
 	gauge("servers_connected", "Servers that are connected to this control process.", nil, func() float64 { return float64(len(p.fleet.Sessions())) })
 	p.fleetMetrics(r)
+	if p.cfg.KnockKey.Set() {
+		p.knockMetrics(r)
+	}
 	p.repairMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
