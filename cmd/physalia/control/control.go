@@ -172,6 +172,7 @@ func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
 // cells. Discovery and health forget nothing when a duty ends; their news of that server just come from elsewhere.
 func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
+	// Registering again is news, too: addresses may have changed, and the boot number.
 	switch {
 	case has&wire.DutyLifecycle != 0:
 		p.lifecycle.ServerUp(r)
