@@ -45,12 +45,10 @@ func newControlAgent(s *Server) *controlAgent {
 	return a
 }
 
-// changed notes that a route has to be pushed; called by the core, on the loop.
+// changed notes that a route has to be told; called by the core, on the loop. Of a node that is gone only the sum of its
+// bucket is told: other members go on answering for the cell.
 func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
-	if gone {
-		return // the manager that ordered the wipe knows; other members go on answering for the cell
-	}
-	a.routes.note(info.Handle)
+	a.routes.note(&info, gone)
 }
 
 // run connects to one control process after the other until ctx ends.
@@ -106,14 +104,18 @@ func (a *controlAgent) session(ctx context.Context, addr string) error {
 	defer func() { conn.Close(nil); <-ended }()
 	defer context.AfterFunc(ctx, func() { conn.Close(ctx.Err()) })()
 	a.asked.Store(0)
+	told, err := a.open(ctx, conn) // before it registers, so that no change falls between what is asked for and what is told
+	if err != nil {
+		return err
+	}
+	defer told.close()
 	var registered wire.Registered
 	if err := a.call(ctx, conn, wire.MethodRegister, s.registration(), &registered); err != nil {
 		return err
 	}
 	s.cfg.Logger.Info("registered with the control plane", "addr", addr, "control", registered.Control)
 	s.gossip.seeds(registered.Seeds)
-	a.routes.everything()
-	return a.push(ctx, conn)
+	return a.push(ctx, conn, told)
 }
 
 func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, params, result wire.Message) error {
@@ -122,23 +124,22 @@ func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, 
 	return conn.Call(ctx, method, params, result)
 }
 
-// push tells discovery what it has not been told, one page at a time, until the session is over; it returns why. A page
-// is kept until it is acknowledged.
-func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
-	var page []wire.NodeInfo // taken and not acknowledged
+// push tells discovery what changes, one page at a time, until the session is over; it returns why. What is not
+// acknowledged is told again.
+func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn, told *teller) error {
+	acknowledged := uint64(0)
 	for failures, silent := 0, 0; ; {
-		var err error
-		if len(page) == 0 {
-			if page, err = a.next(ctx, conn); err != nil {
-				return err
-			}
+		page, err := a.next(ctx, conn, told, acknowledged)
+		if err != nil {
+			return err
 		}
-		err = a.call(ctx, conn, wire.MethodPush, a.server.routes(page), nil)
+		err = a.call(ctx, conn, wire.MethodPush, page, nil)
 		if conn.Err() != nil {
 			return conn.Err()
 		}
+		poke(told.wake) // there may be more, or the same again
 		if err == nil {
-			page, failures, silent = nil, 0, 0
+			acknowledged, failures, silent = page.To, 0, 0
 			continue
 		}
 		if failures++; isRound(failures) {
@@ -158,8 +159,8 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
 	}
 }
 
-// next waits for routes to push, and takes a page of them.
-func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
+// next waits for changes to push, and takes a page of them.
+func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn, told *teller, acknowledged uint64) (*wire.RoutePush, error) {
 	watch := time.NewTicker(a.timeout)
 	defer watch.Stop()
 	for {
@@ -170,32 +171,33 @@ func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInf
 			if at := a.asked.Load(); at != 0 && a.server.vitals.now()-time.Duration(at) > controlSilenceMax*a.timeout {
 				return nil, &cell.Error{Op: "control.session", Kind: cell.Unavailable, Detail: "the control plane asks nothing any more"}
 			}
-		case <-a.routes.wake:
-			page, err := a.take(ctx, conn)
-			if err != nil {
-				return nil, err
-			}
-			if len(page) > 0 {
-				poke(a.routes.wake) // there may be more
-				return page, nil
+		case <-told.wake:
+			page, err := inTurn(ctx, a.server, conn, wire.MethodPush, func(c *core.Core) *wire.RoutePush { return told.take(a.server, c, acknowledged) })
+			if err != nil || page != nil {
+				return page, err
 			}
 		}
 	}
 }
 
-// take has the loop take a page.
-func (a *controlAgent) take(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
-	pages := make(chan []wire.NodeInfo, 1) // the loop must not wait for us
-	if err := a.server.inbox.ask(wire.MethodPush, func(c *core.Core) { pages <- a.routes.take(c) }); err != nil {
-		return nil, err
+// open begins to note what changes.
+func (a *controlAgent) open(ctx context.Context, conn *rpc.Conn) (*teller, error) {
+	return inTurn(ctx, a.server, conn, wire.MethodRegister, func(*core.Core) *teller { return a.routes.open() })
+}
+
+// inTurn has the loop do something and waits for it, for as long as the session lives.
+func inTurn[T any](ctx context.Context, s *Server, conn *rpc.Conn, method string, do func(*core.Core) T) (none T, err error) {
+	done := make(chan T, 1) // the loop must not wait for us
+	if err := s.inbox.ask(method, func(c *core.Core) { done <- do(c) }); err != nil {
+		return none, err
 	}
 	select {
-	case page := <-pages:
-		return page, nil
+	case result := <-done:
+		return result, nil
 	case <-conn.Done():
-		return nil, conn.Err()
+		return none, conn.Err()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return none, ctx.Err()
 	}
 }
 
@@ -238,6 +240,20 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 	case wire.MethodListNodes:
 		if m := new(wire.ListNodes); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { c.Reply(to.ID, core.ListNodes(m), nil) })
+		}
+	case wire.MethodDigest:
+		if m := new(wire.DigestRequest); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) {
+				digests, err := s.digest(core, m)
+				c.Reply(to.ID, digests, cell.AsError(wire.MethodDigest, cell.Internal, err))
+			})
+		}
+	case wire.MethodPull:
+		if m := new(wire.PullRequest); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) {
+				page, err := s.pull(core, m)
+				c.Reply(to.ID, page, cell.AsError(wire.MethodPull, cell.Internal, err))
+			})
 		}
 	case wire.MethodPing:
 		s.askFor(c, q, func(core *core.Core) {

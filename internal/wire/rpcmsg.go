@@ -159,7 +159,7 @@ var methods = func() map[string]string {
 	for _, name := range [...]string{
 		MethodTxn, MethodRead, MethodExplain, MethodServer,
 		MethodRegister, MethodPush, MethodCreateNodes, MethodDropNodes, MethodSeal, MethodListNodes, MethodPing,
-		MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
+		MethodDigest, MethodPull, MethodChanges, MethodContacts, MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
 		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells,
 	} {
 		m[name] = name

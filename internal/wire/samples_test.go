@@ -145,9 +145,8 @@ func samples() []sample {
 		of(NodeList{Nodes: []NodeInfo{sampleNode}, More: true}),
 		of(Pong{Boot: 4, Nodes: 1000}),
 		of(sampleRoute),
-		of(RoutePush{Routes: []Route{sampleRoute}}),
 		of(LookupRequest{Cells: []cell.ID{"vol-17", "vol-18"}}),
-		of(Routes{Routes: []Route{sampleRoute, {Cell: "vol-18"}}}),
+		of(Routes{Routes: []Route{sampleRoute, {Cell: "vol-18"}}, Ages: []uint32{70000, AgeNever}, Filling: true}),
 		of(CreateCells{Cells: []cell.ID{"vol-17", "vol-18"}, Brick: "b1", Color: "red", Wait: 10000}),
 		of(DeleteCells{Drops: sampleDrops, Wait: 10000}),
 		of(ListCells{After: "vol-17", Prefix: "vol-", Limit: 1000}),
@@ -162,7 +161,7 @@ func samples() []sample {
 		of(ReplaceMember{Cell: "vol-17", Remove: "s1-k3v9q2xa", Add: "s9-ffffffff", Wait: 30000}),
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
-	}, recoverySamples()...)
+	}, append(recoverySamples(), discoverySamples()...)...)
 }
 
 // TestSamplesAreComplete keeps the tests honest: a message that is added without a sample, or a field that no sample

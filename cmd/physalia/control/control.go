@@ -31,10 +31,12 @@ import (
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string // of this process, for people
-	Listen    string // host:port for servers and clients
-	ListenOps string // host:port of /metrics, /livez and /readyz; empty: none
-	Seed      uint64 // of placement and of jitter
+	Name      string   // of this process, for people
+	Listen    string   // host:port for servers and clients
+	ListenOps string   // host:port of /metrics, /livez and /readyz; empty: none
+	Seed      uint64   // of placement and of jitter
+	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
+	Copies    []string // addresses of other copies of discovery: other control processes
 	Logger    *slog.Logger
 }
 
@@ -87,6 +89,7 @@ func Start(c Config) (*Control, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
+	p.wait.Go(func() { p.discovery.Run(ctx) })
 	return p, nil
 }
 
@@ -99,7 +102,9 @@ func (p *Control) assemble(ln net.Listener) error {
 		return err
 	}
 	reach := &reach{control: p, served: served}
-	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
+	if err := p.openDiscovery(reach); err != nil {
+		return errors.Join(err, store.Close())
+	}
 	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
 		Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
@@ -125,13 +130,14 @@ func (p *Control) joined(r wire.Registration) {
 	if err := p.observer.ServerSeen(r); err != nil {
 		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
 	}
-	p.discovery.Address(r)
+	p.discovery.Joined(r)
 	p.lifecycle.ServerUp(r)
 }
 
 // left tells everybody that a server's session has ended.
 func (p *Control) left(id cell.ServerID) {
 	p.cfg.Logger.Info("server disconnected", "server", id)
+	p.discovery.Left(id)
 	p.lifecycle.ServerDown(id)
 }
 
