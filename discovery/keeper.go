@@ -111,9 +111,7 @@ func (s *Service) restore(ctx context.Context, ref snapshot.Ref) (cells uint64, 
 		var list []wire.SnapshotCell
 		if list, err = snap.Cells(ctx, part); err == nil {
 			cells += uint64(len(list))
-			s.mu.Lock()
-			err = s.cache.restore(list, servers)
-			s.mu.Unlock()
+			s.writing(func() { err = s.cache.restore(list, servers) })
 		}
 	}
 	if err != nil {

@@ -105,14 +105,14 @@ func (s *Service) ask(ctx context.Context, a *Ask) {
 		r.Contacts = &wire.Contacts{}
 		r.Err = s.call(ctx, a.To, wire.MethodContacts, a.Contacts, r.Contacts)
 	}
-	s.mu.Lock()
-	now := s.now()
-	err := s.scanner.Answered(now, a, &r)
-	if r.Err == nil && a.To.Server != "" {
-		s.cache.Heard(now, a.To.Server)
-	}
-	s.filled = s.filled || now >= s.cfg.FillingMin && s.scanner.Stats().Behind == 0
-	s.mu.Unlock()
+	var err error
+	s.writing(func() {
+		now := s.now()
+		err = s.scanner.Answered(now, a, &r)
+		if r.Err == nil && a.To.Server != "" {
+			s.cache.Heard(now, a.To.Server)
+		}
+	})
 	s.poke()
 	s.refused(err, "server", a.To.Server, "copy", a.To.Copy)
 }

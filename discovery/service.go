@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"physalia/cell"
@@ -48,8 +49,9 @@ type Service struct {
 	mu      sync.RWMutex
 	cache   *Cache
 	scanner *Scanner
-	filled  bool // everybody who was here after FillingMin was compared
+	filled  atomic.Bool // everybody who was here after FillingMin was compared
 	kept    Kept
+	newer   func([]wire.Route) // see OnNewer
 
 	conns map[string]Conn // to other copies; the loop's and its calls', under connMu
 	cmu   sync.Mutex
@@ -89,9 +91,8 @@ func (s *Service) poke() {
 // Put takes routes in, from whomever. Malformed ones are skipped, counted and logged: a hint that is not understood is
 // worth no more than one that never came, and a server that sends one must not lose its connection over it.
 func (s *Service) Put(routes []wire.Route) {
-	s.mu.Lock()
-	err := s.scanner.take(routes)
-	s.mu.Unlock()
+	var err error
+	s.writing(func() { err = s.scanner.take(routes) })
 	s.refused(err, "caller", "lifecycle")
 }
 
@@ -134,7 +135,14 @@ func (s *Service) Lookup(req wire.LookupRequest) (wire.Routes, error) {
 // filling reports that the copy may well not know a cell that exists; s.mu is held.
 func (s *Service) filling() bool {
 	now := s.now()
-	return now < s.cfg.FillingMin || !s.filled && now < s.cfg.FillingMax
+	if s.filled.Load() || now < s.cfg.FillingMin {
+		return !s.filled.Load()
+	}
+	if s.scanner.Stats().Behind > 0 && now < s.cfg.FillingMax {
+		return true
+	}
+	s.filled.Store(true)
+	return false
 }
 
 // Stats counts what the cache holds.
@@ -175,11 +183,12 @@ func (s *Service) push(r fleet.Request) {
 	if !r.Decode(&p) {
 		return
 	}
-	s.mu.Lock()
-	now := s.now()
-	err := s.scanner.Push(now, r.Server, &p)
-	s.cache.Heard(now, r.Server)
-	s.mu.Unlock()
+	var err error
+	s.writing(func() {
+		now := s.now()
+		err = s.scanner.Push(now, r.Server, &p)
+		s.cache.Heard(now, r.Server)
+	})
 	r.Reply(nil, nil)
 	s.refused(err, "server", r.Server)
 	if p.Lost {

@@ -34,6 +34,9 @@ type Cache struct {
 	servers []server // a server's number is its place; numbers are never given to another
 	number  map[cell.ServerID]uint32
 	stats   Stats
+
+	collect bool         // tell what is newer
+	news    []wire.Route // since somebody took them
 }
 
 // entry is one route, without what is held once for all.
@@ -144,6 +147,9 @@ func (c *Cache) set(bucket int, id cell.ID, have entry, known bool, e entry) {
 	c.buckets[bucket][id] = e
 	c.log.Note(id, bucket)
 	c.stats.Newer++
+	if c.collect {
+		c.news = append(c.news, c.Route(id))
+	}
 }
 
 // strangers counts the members on servers that are not held yet.

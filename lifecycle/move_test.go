@@ -80,8 +80,11 @@ func (w *world) changeAt(s *fakeServer, p *wire.ChangeCell) (*wire.Configured, *
 	switch {
 	case nodeOn(c.conf.Members, s.reg.Server) == 0:
 		return nil, &cell.Error{Kind: cell.Moved, Pointer: &cell.Pointer{Incarnation: k.inc, Configuration: c.conf.Number}}
-	case s.reg.Server != c.proposer:
+	case s.reg.Server != c.proposer && (w.byID[c.proposer].up || p.Attempt < 3):
 		return nil, &cell.Error{Kind: cell.NotProposer, Leader: c.proposer}
+	case s.reg.Server != c.proposer: // it takes over
+		c.proposer = s.reg.Server
+		return nil, &cell.Error{Kind: cell.Unavailable, RetryAfter: time.Millisecond}
 	case p.Kind != wire.Look && p.Number != c.conf.Number:
 		return nil, &cell.Error{Kind: cell.Stale}
 	case c.busy > 0:
@@ -127,6 +130,7 @@ func (c *fakeCell) apply(w *world, k incKey, p *wire.ChangeCell) *cell.Error {
 			return &cell.Error{Kind: cell.Unavailable, RetryAfter: time.Millisecond}
 		}
 		delete(w.byID[c.conf.Members[i].Server].nodes, k)
+		w.byID[c.conf.Members[i].Server].leave(k)
 		c.conf.Members = append(slices.Delete(c.conf.Members, i, i+1), l)
 		c.conf.Learners = slices.Delete(c.conf.Learners, at, at+1)
 		c.conf.Number++

@@ -110,6 +110,10 @@ type Record struct {
 	Retry         bool     // ended ByVoid, and the creation is still wanted: the next incarnation follows
 	Founding      []Member // who founded it, while a member is to be told of the founding although Members has changed
 	Move          Move     // the replacement under way; zero: none
+	// Absent are members that are known not to be there, or were never heard of: they count as dead, and are never founded. A
+	// member that confirmed once and is gone since is in Founded, too.
+	Absent  memberSet
+	Adopted bool // made from what servers reported, not planned by the manager of this store
 }
 
 // Move is one member that shall be replaced. Everything else about it is the cell's own log's to tell.
@@ -118,6 +122,7 @@ type Move struct {
 	// the cell's configuration is by now: that the wish is fulfilled is seen from the configuration, not noted here.
 	Remove, Add cell.ServerID
 	Node        uint32 // number that the cell issued for Add; zero: not known, so no server was told of it
+	Cause       Cause  // what it is for
 }
 
 // isZero reports whether nothing is to be replaced.
@@ -129,17 +134,24 @@ const (
 	formatRecord  = 'L'
 	formatServer  = 'V'
 	formatState   = 'Z'
-	storedVersion = 1
-	recordFields  = 19
+	formatUsers   = 'N'
+	formatMode    = 'M'
+	storedVersion = 1 // of every format but records
+	recordVersion = 3 // 2: with the cause of a replacement; 3: with absent members
+	recordFields  = 22
+	keyUsers      = 'n'
 	keyRecord     = 'r' // cells sort behind the servers that they name
+	keyMode       = '!' // before everything else
 	keyServer     = 'a'
 	keyRetired    = 'b'
+	keyPause      = 'c'
+	keyDrain      = 'd'
 	keyRecovery   = 's' // behind the record that it belongs to
 )
 
 // The two reasons why something stored is refused; errors.Is tells them apart.
 var (
-	ErrUnknownVersion = errors.New("written by a newer version")
+	ErrUnknownVersion = errors.New("written by another version")
 	ErrDamaged        = errors.New("damaged")
 )
 
@@ -155,7 +167,7 @@ func (r *Record) key() []byte {
 func appendRecord(b []byte, r *Record) []byte {
 	must.That(r.check() == nil, "stored records are well-formed: %v: %v", r, r.check())
 	start := len(b)
-	b = append(b, formatRecord, storedVersion)
+	b = append(b, formatRecord, recordVersion)
 	b = wire.AppendArray(b, recordFields)
 	b = wire.AppendString(b, string(r.Cell))
 	b = wire.AppendUint(b, uint64(r.Incarnation))
@@ -176,6 +188,8 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendString(b, string(r.Move.Remove))
 	b = wire.AppendString(b, string(r.Move.Add))
 	b = wire.AppendUint(b, uint64(r.Move.Node))
+	b = wire.AppendUint(b, uint64(r.Move.Cause))
+	b = wire.AppendBool(wire.AppendUint(b, uint64(r.Absent)), r.Adopted)
 	return appendSum(b, start)
 }
 
@@ -242,6 +256,9 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 	rec.Move.Remove = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to remove")))
 	rec.Move.Add = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to add")))
 	rec.Move.Node = uint32(r.UintMax(math.MaxUint32, "node number"))
+	rec.Move.Cause = Cause(r.UintMax(uint64(causeMax), "cause"))
+	rec.Absent = memberSet(r.UintMax(1<<wire.MembersMax-1, "absent"))
+	rec.Adopted = r.Bool()
 	if err := r.Done(); err != nil {
 		return Record{}, damaged(err.Error())
 	}
@@ -261,7 +278,7 @@ func (r *Record) check() error {
 		return fmt.Errorf("incarnation %d, plan %d, %s", r.Incarnation, r.Plan, r.State)
 	case (r.State == Deleted) != (len(r.Members) == 0):
 		return fmt.Errorf("state %s with %d members", r.State, len(r.Members))
-	case (r.Founded|r.Void|r.Dropped)&^r.all() != 0 || r.Founded&r.Void != 0:
+	case (r.Founded|r.Void|r.Dropped|r.Absent)&^r.all() != 0 || r.Founded&r.Void != 0:
 		return fmt.Errorf("member sets %b, %b, %b of %d members", r.Founded, r.Void, r.Dropped, len(r.Members))
 	case (r.State == Wiping) != (r.Ending != NotEnded) && r.State != Deleted:
 		return fmt.Errorf("state %s with ending %d", r.State, r.Ending)
@@ -271,8 +288,8 @@ func (r *Record) check() error {
 		return fmt.Errorf("live with %d of %d founded", r.Founded.size(), len(r.Members))
 	case r.State != Deleted && (r.Configuration == 0 || r.Alpha == 0):
 		return fmt.Errorf("configuration %d, alpha %d", r.Configuration, r.Alpha)
-	case !r.Move.isZero() && (r.State != Live || r.Move.Remove == r.Move.Add || r.Move.Remove.Check() != nil || r.Move.Add.Check() != nil):
-		return fmt.Errorf("state %s, replacing %q by %q", r.State, r.Move.Remove, r.Move.Add)
+	case !r.Move.isZero() && (r.State != Live || r.Move.Remove == r.Move.Add || r.Move.Remove.Check() != nil || r.Move.Add.Check() != nil || !r.Move.Cause.valid()):
+		return fmt.Errorf("state %s, replacing %q by %q for %s", r.State, r.Move.Remove, r.Move.Add, r.Move.Cause)
 	}
 	return r.checkMembers()
 }
@@ -312,15 +329,21 @@ func storedBody(format byte, b []byte) (wire.Reader, error) {
 	}
 	end := len(b) - 4
 	want, got := binary.BigEndian.Uint32(b[end:]), crc32.Checksum(b[:end], castagnoli)
+	version, hint := byte(storedVersion), "run the version that wrote it, or a newer one"
+	if format == formatRecord {
+		version = recordVersion
+	}
+	if b[1] < version {
+		hint = "this build cannot read stores from before its first release: rebuild the store from the servers"
+	}
 	switch {
 	case want != got:
 		return wire.Reader{}, damaged(fmt.Sprintf("checksum over %d bytes is %08x, stored is %08x", end, got, want))
 	case b[0] != format:
 		return wire.Reader{}, damaged(fmt.Sprintf("format byte is %q, want %q", b[0], format))
-	case b[1] != storedVersion:
+	case b[1] != version:
 		return wire.Reader{}, &cell.Error{Op: "lifecycle.load", Kind: cell.Refused, Err: ErrUnknownVersion,
-			Detail: fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], storedVersion),
-			Hint:   "run the version that wrote it, or a newer one"}
+			Detail: fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], version), Hint: hint}
 	}
 	return wire.NewReader(b[2:end]), nil
 }

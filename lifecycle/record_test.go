@@ -37,11 +37,14 @@ func drawRecord(t *rapid.T) Record {
 		r.Founded = memberSet(rapid.Uint16().Draw(t, "founded")) & r.all()
 		r.Void = memberSet(rapid.Uint16().Draw(t, "void")) & r.all() &^ r.Founded
 		r.Dropped = memberSet(rapid.Uint16().Draw(t, "dropped")) & r.all()
+		r.Absent = memberSet(rapid.Uint16().Draw(t, "absent")) & r.all()
+		r.Adopted = rapid.Bool().Draw(t, "adopted")
 	}
 	if r.State == Live {
 		r.Founded, r.Void = r.all(), 0
 		if rapid.Bool().Draw(t, "move") {
-			r.Move = Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number")}
+			r.Move = Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number"),
+				Cause: Cause(rapid.IntRange(int(ByOperator), int(causeMax)).Draw(t, "cause"))}
 			r.Founding = slices.Clone(r.Members)
 		}
 	}
@@ -215,7 +218,7 @@ func TestListPages(t *testing.T) {
 }
 
 const (
-	goldenRecord = "4c01dc0013a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a000f468679b"
+	goldenRecord = "4c03dc0016a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a0000000c2641b3a34"
 	goldenServer = "56019ca27331a16ea163a162a172a170a3726564a3683a31a3683a32a3683a3307cd03e8d55c1a12"
 )
 

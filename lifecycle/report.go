@@ -30,14 +30,14 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 	n := len(in.Members)
 	switch in.State {
 	case Creating, Live:
-		if open = in.all() &^ in.Founded; open != 0 {
+		if open = in.all()&^in.Founded | in.Absent; open != 0 {
 			text = fmt.Sprintf("%d of %d nodes founded, a majority is %d", in.Founded.size(), n, in.majority())
 		}
 		if !in.Move.isZero() {
-			text += fmt.Sprintf("; %s is being replaced by %s", in.Move.Remove, in.Move.Add)
+			text += "; " + m.moveWaits(in)
 		}
 	case Sealing:
-		text = fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
+		text = m.pausedNow(DeleteCells) + fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
 			in.majority(), n, m.live(in))
 		open = in.all() &^ in.Founded
 		if in.Record.founded() {
@@ -45,19 +45,19 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 		}
 	case Wiping:
 		open = in.all() &^ in.Dropped
-		text = fmt.Sprintf("%d of %d nodes wiped", in.Dropped.size(), n)
+		text = m.pausedNow(DeleteCells) + fmt.Sprintf("%d of %d nodes wiped", in.Dropped.size(), n)
 	}
 	return text, open
 }
 
-// downMembers returns the members on servers that are not connected.
+// downMembers returns the members on servers that are not connected, or that do not host their nodes any more.
 func (m *Manager) downMembers(in *incarnation) (down memberSet) {
 	for i, mem := range in.Members {
 		if s := m.servers[mem.Server()]; s == nil || !s.up {
 			down.add(i)
 		}
 	}
-	return down
+	return down | in.Absent
 }
 
 // live counts the members on servers that are connected.
@@ -82,6 +82,8 @@ func (m *Manager) listed(in *incarnation, set memberSet) string {
 			b.WriteString(" (hosts it with another jury, which this store does not know)")
 		case m.retired[mem.Server()]:
 			b.WriteString(" (retired)")
+		case in.Absent.has(i) && m.server(mem.Server()).up:
+			b.WriteString(" (does not host it)")
 		case down.has(i):
 			b.WriteString(" (down)")
 		}
@@ -164,12 +166,26 @@ type Stats struct {
 	Batches   int              // calls with foundings or drops in flight
 	Seals     int              // seals in flight
 	SealQueue int              // seals that wait for their turn
+
+	Replacements [causeMax + 1]int   // under way, by Cause
+	Petitions    int                 // replacements that were asked for and wait for their turn
+	Paused       [actionMax + 1]bool // by Action
+	Draining     int                 // servers that are being emptied
+	Unsettled    int                 // incarnations that have not converged
+	Tokens       [classes]int        // of the colony's buckets: creations, moves, repairs
 }
 
 // Stats counts what the manager holds now.
 func (m *Manager) Stats() Stats {
-	return Stats{Cells: m.counts, Backlog: len(m.wishes), Requests: len(m.requests), Batches: m.telling, Seals: m.sealing,
-		SealQueue: len(m.seals)}
+	s := Stats{Cells: m.counts, Backlog: len(m.wishes), Requests: len(m.requests), Batches: m.telling, Seals: m.sealing,
+		SealQueue: len(m.seals), Replacements: m.causes, Petitions: len(m.petitions), Draining: len(m.drains), Unsettled: len(m.open.of)}
+	for a, o := range m.pauses {
+		s.Paused[a] = o != nil
+	}
+	for c := range classes {
+		_, s.Tokens[c] = m.guard.colonyBucket(c).room(m.now, m.guard.limits.of(c).Colony, 1)
+	}
+	return s
 }
 
 // nameIndex keeps names in order, in chunks, so that a name is added without moving a million others.

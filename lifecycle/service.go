@@ -29,9 +29,13 @@ type ServiceConfig struct {
 	// Routes is handed what the manager knows of cells: everything at the start, in pages, and every change. It runs on
 	// the loop and must not block. Nil: nobody is interested.
 	Routes func([]wire.Route)
+	// Objects opens the place of a backup; nil: there are none.
+	Objects func(url string) (Objects, error)
 	// Now is a monotonic clock; nil takes the real one.
 	Now func() time.Duration
-	Log *slog.Logger // nil discards
+	// Wall tells when orders were given, for people; nil takes the real clock.
+	Wall func() time.Time
+	Log  *slog.Logger // nil discards
 }
 
 // Bounds of the shell.
@@ -81,6 +85,9 @@ func Open(c ServiceConfig) (*Service, error) {
 		start := time.Now()
 		c.Now = func() time.Duration { return time.Since(start) }
 	}
+	if c.Wall == nil {
+		c.Wall = time.Now
+	}
 	s := &Service{cfg: c, m: NewManager(c.Manager), wake: make(chan struct{}, 1), done: make(chan struct{}),
 		waiting: map[RequestID]func(Reply){}}
 	if err := c.Store.Scan(s.m.Restore); err != nil {
@@ -114,6 +121,13 @@ func (s *Service) Replace(req wire.ReplaceMember, reply func(*wire.Outcomes, *ce
 	})
 }
 
+// Locate tells where the users of a volume are; the answer has one outcome.
+func (s *Service) Locate(req wire.LocateVolume, reply func(*wire.Outcomes, *cell.Error)) {
+	s.request("lifecycle.locate", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.Locate(now, id, req)
+	})
+}
+
 // List asks for a page of cells.
 func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Error)) {
 	s.request("lifecycle.list", func(r Reply) { reply(r.List, r.Err) }, func(now time.Duration, id RequestID) {
@@ -123,7 +137,7 @@ func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Erro
 
 // Handlers returns the methods of this service, to be served to clients and operators.
 func (s *Service) Handlers() map[string]fleet.Handler {
-	return map[string]fleet.Handler{
+	handlers := map[string]fleet.Handler{
 		wire.MethodCreateCells: func(r fleet.Request) {
 			var req wire.CreateCells
 			if r.Decode(&req) {
@@ -142,6 +156,12 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 				s.Replace(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
 			}
 		},
+		wire.MethodLocate: func(r fleet.Request) {
+			var req wire.LocateVolume
+			if r.Decode(&req) {
+				s.Locate(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
+			}
+		},
 		wire.MethodListCells: func(r fleet.Request) {
 			var req wire.ListCells
 			if r.Decode(&req) {
@@ -150,7 +170,11 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		},
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
+		wire.MethodRebuild:      s.rebuild,
+		wire.MethodBackup:       s.backup,
 	}
+	maps.Copy(handlers, s.operating())
+	return handlers
 }
 
 // answer replies with a result or an error; a nil pointer in an interface would not be nil.
@@ -355,6 +379,9 @@ func (s *Service) call(c Call) {
 		into = &configured
 	case wire.MethodExport:
 		into = &export
+	case wire.MethodCensus, wire.MethodGraves:
+		s.count(ctx, c)
+		return
 	}
 	err := s.cfg.Caller.Call(ctx, c.Server, c.Method, c.Params, into)
 	s.post(func(now time.Duration) {

@@ -20,6 +20,10 @@ type incarnation struct {
 	recovery *recovery // the state to found it with, until every member has it; nil for a cell that begins empty
 	held     bool      // ended ByLoss: its nodes are not dropped before its successor lives
 
+	seen    memberSet // members whose nodes were reported, or confirmed, in this round of the census
+	unended memberSet // of those, who did not report the seal
+	since   uint32    // round in which its members were set: who is not seen by the end of that round is not missed yet
+
 	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
 	work  *work        // nil once nothing is to be done and nobody waits
 }
@@ -27,6 +31,7 @@ type incarnation struct {
 // work is what the manager does about one incarnation now. None of it is stored.
 type work struct {
 	queued  memberSet              // members whose task is in a queue, in flight or parked until a time
+	heard   memberSet              // absent members whose server said, after the end, that it hosts nothing of the name
 	refused memberSet              // members that answered the founding with an error that is not about load
 	foreign memberSet              // members that host this incarnation with another jury, so they will never host this one
 	tries   [wire.MembersMax]uint8 // how often each member has declined
@@ -72,20 +77,43 @@ type Manager struct {
 	telling int            // batches in flight
 	seals   []*incarnation // whose seal shall be asked for
 	sealing int            // seals in flight
-	moves   []*incarnation // whose replacement has a next step
+	moves   []*moving      // replacements that have a next step
 	moving  int            // calls about replacements in flight
+
+	guard       guard
+	pauses      [actionMax + 1]*Order // by action
+	heldDrops   []task                // that wait until deletions are resumed
+	heldMoves   []*moving             // that wait until their kind is resumed, before anything but planning has happened
+	causes      [causeMax + 1]int     // replacements under way
+	petitions   []*petition           // in order of arrival
+	petitionsAt time.Duration         // when they are looked at
+	drains      []*drain              // in order of servers
+	open        openList              // what has not converged
 
 	wishes   map[cell.ID]*wish // at most one for a name
 	backlog  []*wish           // wishes to plan, in order of arrival
+	lines    []*line           // wishes that a limit holds back
 	blocked  []*wish           // wishes whose name is not free yet
 	requests map[RequestID]*request
 	late     []*request // to be looked at by answer
 	timers   timers
 
+	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
+	following []*users           // whose cells shall be looked at
+	followAt  time.Duration      // not before
+	level     level              // what balance is about
+
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
 	surveys    []*survey               // lost cells whose survivors shall be asked, in order
 	surveying  int                     // surveys under way
 	recovering map[cell.ID]*recovering // cells that a plan is being carried out for
+
+	observer observer
+	mode     mode
+	highest  cell.Incarnation   // of all that were ever heard of
+	claims   map[cell.ID]*claim // what servers say that no record explains
+	strays   strays
+	adopted  uint64 // incarnations adopted in this life of the process
 
 	dirty []*incarnation // to be stored with the next Effects
 	out   Effects        // gathered since the last
@@ -98,13 +126,19 @@ func NewManager(c Config) *Manager {
 		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
-		retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		open:   openList{of: map[*incarnation]*unsettled{}},
+		guard:  guard{limits: c.Limits, bricks: map[string]*buckets{}},
+		claims: map[cell.ID]*claim{}, strays: strays{nodes: map[stray]*server{}, names: map[cell.ID]int{}},
 	}
 }
 
 // Restore takes one stored pair, in the order of Store.Scan, before any input. An error means that the store must not
 // be used: acting on half of it would plan juries a second time.
 func (m *Manager) Restore(key, value []byte) error {
+	if len(key) > 0 && key[0] == keyMode {
+		return m.restoreMode(value)
+	}
 	if len(key) > 0 && key[0] == keyServer {
 		g, err := decodeServer(value, m.texts)
 		if err == nil {
@@ -114,8 +148,17 @@ func (m *Manager) Restore(key, value []byte) error {
 		}
 		return err
 	}
-	if len(key) > 0 && (key[0] == keyRetired || key[0] == keyRecovery) {
-		return m.restoreRecovery(key, value)
+	if len(key) > 1 {
+		switch key[0] {
+		case keyRetired, keyRecovery:
+			return m.restoreRecovery(key, value)
+		case keyPause:
+			return m.restorePause(value)
+		case keyUsers:
+			return m.restoreUsers(key, value)
+		case keyDrain:
+			return m.restoreDrain(key, value)
+		}
 	}
 	rec, err := decodeRecord(value, m.texts)
 	if err != nil {
@@ -151,12 +194,21 @@ func (m *Manager) insert(in *incarnation) error {
 	}
 	m.names[in.Cell] = in
 	m.counts[in.State]++
+	m.highest = max(m.highest, in.Incarnation)
+	in.since = m.observer.round
+	m.unlevel()
 	if in.State != Deleted && in.Ending != ByLoss {
 		if err := m.planner.keep(&in.Record); err != nil {
 			return err
 		}
 	}
 	m.pursue(in)
+	if !in.Move.isZero() {
+		m.countMove(in, 1)
+	}
+	if in.work != nil && in.work.move != nil {
+		in.work.move.begun = true // nobody knows what was asked for in an earlier life
+	}
 	if in.Retry {
 		m.wishAgain(in)
 	}
@@ -174,6 +226,7 @@ func (m *Manager) save(in *incarnation) {
 // forget has a record removed with the next Effects: its successor's record says enough.
 func (m *Manager) forget(in *incarnation) {
 	in.forgotten = true
+	m.open.note(in, m.now)
 	m.save(in)
 }
 
@@ -204,11 +257,11 @@ const (
 // is wrong about who hosts a cell can never have a node dropped that it does not know (rule 16). The members of a lost
 // incarnation were asked by the survey that ended it.
 func (in *incarnation) job(i int) job {
-	asked := in.settled().has(i) || in.work != nil && in.work.foreign.has(i)
+	asked := in.settled().has(i) || in.Absent.has(i) || in.work != nil && in.work.foreign.has(i)
 	switch {
 	case in.State == Wiping && (in.held || in.Dropped.has(i)), in.State == Deleted:
 		return nothing
-	case in.State == Wiping && (in.settled().has(i) || in.Ending == ByLoss):
+	case in.State == Wiping && (in.settled().has(i) || in.Ending == ByLoss || in.work != nil && in.work.heard.has(i)):
 		return drop
 	case asked, in.State == Sealing && in.Record.founded():
 		return nothing
@@ -244,6 +297,7 @@ func (m *Manager) pursue(in *incarnation) {
 		}
 	}
 	m.drive(in)
+	m.open.note(in, m.now)
 	w := in.work
 	if w == nil || w.move != nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
 		return
@@ -335,7 +389,10 @@ func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
 	}
 	s.reg, s.known, s.up, s.failures, s.notBefore = g, true, true, 0, now
 	m.planner.server(placeOf(&g), true)
+	m.unlevel()
 	m.wake(s)
+	m.scanServer(s)
+	m.doubtEmptiness(&g)
 	return nil
 }
 
@@ -348,6 +405,7 @@ func (m *Manager) ServerDown(now time.Duration, id cell.ServerID) {
 		return
 	}
 	s.up = false
+	m.leaveScan(s)
 	m.planner.server(placeOf(&s.reg), false)
 	m.blocked = stillBlocked(m.blocked)
 	for _, w := range m.blocked {

@@ -16,10 +16,18 @@ type server struct {
 	up     bool
 	listed bool // in Manager.active
 
+	scan    *scan  // under way
+	scanned uint32 // the last round in which everything that it hosts was heard
+	graves  uint64 // how far its tombstones were read, of the boot below
+	buried  uint64
+
 	todo      []task // from head on; kept while the server is down
 	head      int
 	calls     int // batches in flight
 	seals     int // seals in flight
+	limits    buckets
+	replacing int // replacements under way that take a member from here, or bring one
+	stuck     int // of them, those that have not got on for long; they are in nobody's way
 	failures  int // batches that failed in a row
 	notBefore time.Duration
 }
@@ -37,9 +45,11 @@ type call struct {
 	tasks  []task
 	seal   *incarnation
 	export *survey
+	scan   *scan
+	stray  []stray
 
-	move    *incarnation // whose member is being replaced
-	creates uint32       // the learner that is asked for
+	move    *moving // the replacement that it is a step of
+	creates uint32  // the learner that is asked for
 }
 
 // server finds or makes the entry of a server.
@@ -111,6 +121,8 @@ func (m *Manager) tellServer(s *server) {
 			size += t.in.recovery.size()
 		case j == found:
 			founding = append(founding, t)
+		case j == drop && m.pauses[DeleteCells] != nil:
+			m.heldDrops = append(m.heldDrops, t)
 		case j == drop:
 			dropping = append(dropping, t)
 		default:
@@ -154,7 +166,7 @@ func (m *Manager) call(c *call, method string, params wire.Message, timeout time
 	m.lastID++
 	m.calls[m.lastID] = c
 	switch {
-	case c.export != nil: // bounded by the surveys under way
+	case c.export != nil, c.scan != nil, c.stray != nil: // bounded elsewhere
 	case c.move != nil:
 		m.moving++
 	case c.seal != nil:
@@ -178,6 +190,12 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	switch {
 	case c.export != nil:
 		m.Exported(now, id, nil, err)
+		return
+	case c.scan != nil:
+		m.Heard(now, id, nil, nil, err)
+		return
+	case c.stray != nil:
+		m.straysDone(id, c)
 		return
 	case c.move != nil:
 		m.moveDone(id, c, err)
@@ -231,6 +249,7 @@ func (m *Manager) foundDone(t task, err *cell.Error) {
 	switch {
 	case err == nil:
 		in.Founded.add(i)
+		in.seen.add(i)
 		w.refused.remove(i)
 	case err.Kind == cell.Deleted:
 		in.Void.add(i)

@@ -33,6 +33,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(asError(err))
 		return
 	}
+	m.takeClaimed(d.Cell)
 	in := m.names[d.Cell]
 	last := cell.Incarnation(0)
 	if in != nil {
@@ -52,6 +53,10 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(nil) // its end is proven
 	case in.State == Sealing:
 		m.wait(in, w)
+	case m.pauses[DeleteCells] != nil:
+		err := m.refusePaused(DeleteCells)
+		err.Op, err.Cell = w.req.op, d.Cell
+		w.resolve(err)
 	default:
 		in.Plan++
 		m.become(in, Sealing)
@@ -64,7 +69,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 
 // seal asks for the seals that are due, within the bounds.
 func (m *Manager) seal() {
-	for len(m.seals) > 0 && m.sealing < m.config.Seals {
+	for len(m.seals) > 0 && m.sealing < m.config.Seals && m.pauses[DeleteCells] == nil {
 		in := m.seals[0]
 		m.seals[0] = nil
 		m.seals = m.seals[1:]
@@ -101,7 +106,7 @@ func (m *Manager) sealServer(in *incarnation) (s *server, busy bool) {
 		i := (first + k) % n
 		s := m.servers[in.Members[i].Server()]
 		switch {
-		case s == nil || !s.up || !in.Founded.has(i):
+		case s == nil || !s.up || !in.Founded.has(i) || in.Absent.has(i):
 		case s.seals >= m.config.SealsPerServer:
 			busy = true
 		default:
@@ -178,7 +183,9 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 		return
 	}
 	m.become(in, Deleted)
-	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Owner = nil, nil, 0, 0, 0, 0
+	in.since = m.observer.round
+	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Absent, in.Owner = nil, nil, 0, 0, 0, 0, 0
+	in.seen, in.unended = 0, 0
 	m.free(in.Cell)
 	m.pursue(in)
 }
@@ -187,6 +194,7 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 func (m *Manager) unlink(newest, in *incarnation) {
 	m.counts[in.State]--
 	m.forget(in)
+	newest.since = m.observer.round
 	for p := newest; p != nil; p = p.older {
 		if p.older == in {
 			p.older = in.older

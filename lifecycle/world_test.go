@@ -23,6 +23,9 @@ type fakeServer struct {
 	nodes  map[incKey]wire.Founding
 	tombs  map[cell.ID]cell.Incarnation
 	slots  map[incKey]uint64 // through which slot the nodes of recovered incarnations begin
+	left   map[incKey]bool   // its node moved away; it never comes back
+	stones []cell.ID         // names in tombs, in order
+	lags   map[incKey]bool   // its node has not applied the seal
 	lost   bool              // its disk is gone for good
 	refuse *cell.Error       // answers every founding with it
 	keep   *cell.Error       // answers every drop with it
@@ -52,6 +55,7 @@ type world struct {
 	steps  int // effects carried out, over all lives of the manager
 	dieAt  int // crash before this effect; zero never
 	died   bool
+	stored func([]Write) // is shown every batch that was stored; nil: nobody looks
 }
 
 // asked remembers what a request asked for.
@@ -64,7 +68,8 @@ func newWorld(fail func(string, ...any), c Config, servers int) *world {
 	w := &world{fail: fail, config: c, byID: map[cell.ServerID]*fakeServer{}, store: NewMemStore(),
 		cells: map[incKey]*fakeCell{}, open: map[RequestID]asked{}, replies: map[RequestID]Reply{}, juries: map[incKey]wire.Founding{}, stood: map[incKey]bool{}, sealed: map[incKey]bool{}, begun: map[incKey]string{}}
 	for i := range servers {
-		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}, slots: map[incKey]uint64{}}
+		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}, slots: map[incKey]uint64{},
+			left: map[incKey]bool{}, lags: map[incKey]bool{}}
 		w.servers = append(w.servers, s)
 		w.byID[s.reg.Server] = s
 	}
@@ -124,6 +129,9 @@ func (w *world) turn() {
 		}
 		if err := w.store.Put(e.Persist); err != nil {
 			w.fail("put: %v", err)
+		}
+		if w.stored != nil {
+			w.stored(e.Persist)
 		}
 	}
 	for _, c := range e.Calls {
@@ -191,7 +199,7 @@ func (w *world) deliver(i int, arrives, answered bool) {
 		w.turn()
 		return
 	}
-	if w.deliverMove(s, c, answered) {
+	if w.deliverMove(s, c, answered) || w.deliverCensus(s, c, answered) {
 		return
 	}
 	outcomes, err := w.serve(s, c)
@@ -239,6 +247,8 @@ func (w *world) found(s *fakeServer, f wire.Founding) *cell.Error {
 		return nil
 	case s.tombs[f.Cell] >= f.Incarnation:
 		return &cell.Error{Kind: cell.Deleted}
+	case s.left[k]:
+		return nil
 	case s.refuse != nil:
 		return s.refuse
 	}
@@ -289,13 +299,21 @@ func (w *world) newest(id cell.ID) (inc cell.Incarnation) {
 // ended reports whether nothing can be chosen in an incarnation any more: sealed, or a majority forbidden by tombstones.
 func (w *world) ended(k incKey, f wire.Founding) bool {
 	can := 0
-	for _, mem := range f.Members {
+	for _, mem := range w.jury(k, f) {
 		s := w.byID[mem.Server]
 		if have, hosted := s.nodes[k]; !s.lost && (hosted && sameJury(have, f) || !hosted && s.tombs[k.cell] < k.inc) {
 			can++
 		}
 	}
 	return w.sealed[k] || can < len(f.Members)/2+1
+}
+
+// jury is who has a vote in an incarnation now.
+func (w *world) jury(k incKey, f wire.Founding) []wire.Founder {
+	if c := w.cells[k]; c != nil {
+		return c.conf.Members
+	}
+	return f.Members
 }
 
 // checkNew holds L2 for a jury that is told for the first time: no earlier incarnation can choose anything.
@@ -322,17 +340,17 @@ func (w *world) seal(s *fakeServer, p *wire.SealCell) *cell.Error {
 	case !sameJury(f, w.juries[k]):
 		w.fail("L3: a cell that the manager does not know is sealed: %v at %s", k, s.reg.Server)
 	}
-	alive := 0
-	for _, mem := range f.Members {
+	alive, jury := 0, w.jury(k, f)
+	for _, mem := range jury {
 		other := w.byID[mem.Server]
 		if have, ok := other.nodes[k]; ok && other.up && sameJury(have, f) {
 			alive++
 		}
 	}
-	if alive < len(f.Members)/2+1 {
+	if alive < len(jury)/2+1 {
 		return &cell.Error{Kind: cell.Unavailable, Detail: "no quorum"}
 	}
-	if leader := f.Members[int(p.Attempt)%len(f.Members)].Server; leader != s.reg.Server && p.Attempt < 3 {
+	if leader := jury[int(p.Attempt)%len(jury)].Server; leader != s.reg.Server && p.Attempt < 3 {
 		return &cell.Error{Kind: cell.NotProposer, Leader: leader}
 	}
 	w.sealed[k] = true

@@ -4,27 +4,37 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/duty"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
 
-// controlAgent keeps one connection to the control plane. The server opens it and registers; from then on the control
-// plane sends the requests over it, at its own pace (controlFace), and the agent pushes routes, paged and acknowledged.
-// Nothing of the data plane waits for it, and without a control plane it costs an attempt every few seconds.
+// controlAgent keeps the connections to the control plane: one per duty, shared where one instance has several. The server
+// opens them and registers; from then on the control plane sends the requests over them, at its own pace (controlFace), and
+// the agent pushes routes to whoever has the discovery duty, paged and acknowledged. Nothing of the data plane waits for it,
+// and without a control plane it costs an attempt every few seconds.
 //
-// The connection serves several duties of the control plane. A push that is refused, or not answered, concerns discovery
-// alone: it is repeated later, and the session stays. The session ends when its connection does, or when the control plane
-// neither acknowledges pushes nor asks for anything any more; then the next address is tried.
+// What to try next, when, and for which duty is decided by a duty.Seeker, which run owns; links do it (controllink.go).
+//
+// A push that is refused, or not answered, concerns discovery alone: it is repeated later, and the connection stays. The
+// connection ends when the other side closes it, or when it neither acknowledges pushes nor asks for anything any more.
 type controlAgent struct {
 	server  *Server
 	routes  *outbox
 	timeout time.Duration // of one call; other patience is a multiple of it
-	asked   atomic.Int64  // when the control plane last asked for something, as a time of vitals; 0: not in this session
+	events  chan linkEvent
+
+	// The rest belongs to run.
+	seeker *duty.Seeker
+	links  map[string]*controlLink // by address
+	fails  int                     // attempts in a row without any success
+
+	running sync.WaitGroup // links and pushers
 }
 
 // How the agent paces itself.
@@ -38,7 +48,8 @@ const (
 )
 
 func newControlAgent(s *Server) *controlAgent {
-	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout}
+	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout, events: make(chan linkEvent, 16),
+		links: make(map[string]*controlLink)}
 	if a.timeout == 0 {
 		a.timeout = controlTimeout
 	}
@@ -51,22 +62,108 @@ func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
 	a.routes.note(&info, gone)
 }
 
-// run connects to one control process after the other until ctx ends.
+// run does what the seeker decides until ctx ends; every connection has ended when it returns.
 func (a *controlAgent) run(ctx context.Context) {
-	control := a.server.cfg.Control
-	failures := 0
-	for i := rand.IntN(len(control)); ctx.Err() == nil; i++ {
-		addr := control[i%len(control)]
-		began := time.Now()
-		err := a.session(ctx, addr)
-		if time.Since(began) > controlBackoffMax+a.timeout {
-			failures = 0 // it was one
+	began := time.Now()
+	a.seeker = duty.NewSeeker(duty.SeekerConfig{Control: a.server.cfg.Control, Least: controlBackoffMin, Most: controlBackoffMax,
+		Spread: a.server.cfg.controlSpread, Dice: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		var todo []duty.Action
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			todo = a.seeker.Tick(time.Since(began))
+		case e := <-a.events:
+			todo = a.take(ctx, time.Since(began), e)
 		}
-		if failures++; ctx.Err() == nil && isRound(failures) {
-			a.server.cfg.Logger.Warn("no control plane", "addr", addr, "attempts", failures, "err", err)
+		for _, do := range todo {
+			a.do(ctx, do)
 		}
-		pause(ctx, nil, jittered(controlBackoffMin, controlBackoffMax, failures))
+		if at, ok := a.seeker.Next(time.Since(began)); ok {
+			timer.Reset(at - time.Since(began))
+		} else {
+			timer.Stop()
+		}
 	}
+	for _, l := range a.links {
+		l.drop()
+	}
+	a.running.Wait()
+}
+
+// do does one thing that the seeker decided.
+func (a *controlAgent) do(ctx context.Context, do duty.Action) {
+	l := a.links[do.Addr]
+	switch do.Do {
+	case duty.Ask:
+		if l == nil {
+			l = a.newLink(ctx, do.Addr)
+			a.links[do.Addr] = l
+			a.running.Go(l.run)
+		}
+		l.asks <- do.Wants // there is room: an address is asked once at a time
+	case duty.Close:
+		a.forget(l)
+	}
+}
+
+// forget closes a link; what it still has to tell is of no interest.
+func (a *controlAgent) forget(l *controlLink) {
+	if l != nil && a.links[l.addr] == l {
+		delete(a.links, l.addr)
+		l.drop()
+	}
+}
+
+// take hands an event of a link to the seeker.
+func (a *controlAgent) take(ctx context.Context, now time.Duration, e linkEvent) []duty.Action {
+	l := e.link
+	if a.links[l.addr] != l {
+		return nil // of a link that is given up
+	}
+	switch {
+	case e.registered != nil:
+		a.fails = 0
+		todo := a.seeker.Answered(now, l.addr, e.registered)
+		if e.registered.Takes&wire.DutyDiscovery != 0 {
+			a.startPush(ctx, l, e.since)
+		}
+		return todo
+	case e.moved != nil:
+		a.server.cfg.Logger.Info("duties moved", "from", l.addr, "duties", e.moved.Duties, "to", e.moved.Elsewhere)
+		if e.moved.Duties&wire.DutyDiscovery != 0 {
+			l.stopPush()
+		}
+		return a.seeker.Moved(now, l.addr, e.moved)
+	}
+	again := cell.AsError(wire.MethodRegister, cell.Unavailable, e.err).RetryAfter
+	if a.fails++; isRound(a.fails) {
+		a.server.cfg.Logger.Warn("no control plane", "addr", l.addr, "attempts", a.fails, "held", a.seeker.Held(), "err", e.err)
+	}
+	switch {
+	case e.lost:
+		a.forget(l)
+		return a.seeker.Ended(now, l.addr)
+	case again > 0 && a.seeker.HeldAt(l.addr) != 0:
+		return a.seeker.Busy(now, l.addr, again)
+	}
+	a.forget(l)
+	return a.seeker.Failed(now, l.addr, again)
+}
+
+// startPush has a link push what has changed since it registered; what was there before, the other side asks for.
+func (a *controlAgent) startPush(ctx context.Context, l *controlLink, since uint64) {
+	l.stopPush()
+	ctx, l.stopPush = context.WithCancel(ctx)
+	told := a.routes.open(since)
+	a.running.Go(func() {
+		defer told.close()
+		if err := a.push(ctx, l.conn, told); ctx.Err() == nil {
+			l.conn.Close(err)
+		}
+	})
 }
 
 // isRound picks ever rarer attempts to log: 1, 2, 4, 8 and so on.
@@ -89,35 +186,6 @@ func pause(ctx context.Context, done <-chan struct{}, d time.Duration) {
 	}
 }
 
-// session registers with one control process and serves it until the connection ends. All goroutines of the connection
-// have ended when it returns.
-func (a *controlAgent) session(ctx context.Context, addr string) error {
-	s := a.server
-	hello := s.hello()
-	hello.Purpose = wire.ForControl
-	ended := make(chan struct{})
-	conn, err := rpc.Dial(ctx, addr, rpc.Config{Hello: hello, FrameMax: wire.ControlFrameMax, Handler: controlFace{s},
-		OnClose: func(*rpc.Conn, error) { close(ended) }})
-	if err != nil {
-		return err
-	}
-	defer func() { conn.Close(nil); <-ended }()
-	defer context.AfterFunc(ctx, func() { conn.Close(ctx.Err()) })()
-	a.asked.Store(0)
-	told, err := a.open(ctx, conn) // before it registers, so that no change falls between what is asked for and what is told
-	if err != nil {
-		return err
-	}
-	defer told.close()
-	var registered wire.Registered
-	if err := a.call(ctx, conn, wire.MethodRegister, s.registration(), &registered); err != nil {
-		return err
-	}
-	s.cfg.Logger.Info("registered with the control plane", "addr", addr, "control", registered.Control)
-	s.gossip.seeds(registered.Seeds)
-	return a.push(ctx, conn, told)
-}
-
 func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, params, result wire.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -125,7 +193,7 @@ func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, 
 }
 
 // push tells discovery what changes, one page at a time, until the session is over; it returns why. What is not
-// acknowledged is told again.
+// acknowledged is told again, as it is then.
 func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn, told *teller) error {
 	acknowledged := uint64(0)
 	for failures, silent := 0, 0; ; {
@@ -136,6 +204,9 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn, told *teller) e
 		err = a.call(ctx, conn, wire.MethodPush, page, nil)
 		if conn.Err() != nil {
 			return conn.Err()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		poke(told.wake) // there may be more, or the same again
 		if err == nil {
@@ -161,16 +232,12 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn, told *teller) e
 
 // next waits for changes to push, and takes a page of them.
 func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn, told *teller, acknowledged uint64) (*wire.RoutePush, error) {
-	watch := time.NewTicker(a.timeout)
-	defer watch.Stop()
 	for {
 		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		case <-conn.Done():
 			return nil, conn.Err()
-		case <-watch.C:
-			if at := a.asked.Load(); at != 0 && a.server.vitals.now()-time.Duration(at) > controlSilenceMax*a.timeout {
-				return nil, &cell.Error{Op: "control.session", Kind: cell.Unavailable, Detail: "the control plane asks nothing any more"}
-			}
 		case <-told.wake:
 			page, err := inTurn(ctx, a.server, conn, wire.MethodPush, func(c *core.Core) *wire.RoutePush { return told.take(a.server, c, acknowledged) })
 			if err != nil || page != nil {
@@ -180,12 +247,13 @@ func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn, told *teller, a
 	}
 }
 
-// open begins to note what changes.
-func (a *controlAgent) open(ctx context.Context, conn *rpc.Conn) (*teller, error) {
-	return inTurn(ctx, a.server, conn, wire.MethodRegister, func(*core.Core) *teller { return a.routes.open() })
+// position is how many changes of routes there were; asked before a registration, it is where the pushes after it begin, so
+// that no change falls between what is asked for and what is told.
+func (a *controlAgent) position(ctx context.Context, conn *rpc.Conn) (uint64, error) {
+	return inTurn(ctx, a.server, conn, wire.MethodRegister, func(*core.Core) uint64 { return a.routes.ledger.Position() })
 }
 
-// inTurn has the loop do something and waits for it, for as long as the session lives.
+// inTurn has the loop do something and waits for it, for as long as the connection lives.
 func inTurn[T any](ctx context.Context, s *Server, conn *rpc.Conn, method string, do func(*core.Core) T) (none T, err error) {
 	done := make(chan T, 1) // the loop must not wait for us
 	if err := s.inbox.ask(method, func(c *core.Core) { done <- do(c) }); err != nil {
@@ -203,7 +271,10 @@ func inTurn[T any](ctx context.Context, s *Server, conn *rpc.Conn, method string
 
 // controlFace takes the control plane's requests, on the connection's reader goroutine, and queues them for the loop, which
 // answers. A ping goes through the loop too: a server whose loop hangs must not look well.
-type controlFace struct{ server *Server }
+type controlFace struct {
+	server *Server
+	link   *controlLink
+}
 
 // Handle implements rpc.Handler.
 func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
@@ -211,7 +282,7 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		return // the control plane asks; there is nobody to answer
 	}
 	s := f.server
-	s.agent.asked.Store(int64(s.vitals.now()))
+	f.link.asked.Store(int64(s.vitals.now()))
 	to := core.Origin{Conn: c, ID: q.ID}
 	switch q.Method {
 	case wire.MethodCreateNodes:
@@ -241,30 +312,59 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		if m := new(wire.ListNodes); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { c.Reply(to.ID, core.ListNodes(m), nil) })
 		}
-	case wire.MethodDigest:
-		if m := new(wire.DigestRequest); s.decode(c, q, m) {
-			s.askFor(c, q, func(core *core.Core) {
-				digests, err := s.digest(core, m)
-				c.Reply(to.ID, digests, cell.AsError(wire.MethodDigest, cell.Internal, err))
-			})
+	case wire.MethodCensus:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Census(m) }) })
 		}
-	case wire.MethodPull:
-		if m := new(wire.PullRequest); s.decode(c, q, m) {
-			s.askFor(c, q, func(core *core.Core) {
-				page, err := s.pull(core, m)
-				c.Reply(to.ID, page, cell.AsError(wire.MethodPull, cell.Internal, err))
-			})
+	case wire.MethodGraves:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Graves(m) }) })
 		}
+	case wire.MethodDigest, wire.MethodPull:
+		s.tellRoutes(c, q)
 	case wire.MethodPing:
 		s.askFor(c, q, func(core *core.Core) {
 			nodes, _, _ := core.Counts()
 			c.Reply(to.ID, &wire.Pong{Boot: s.boot, Nodes: uint64(nodes)}, nil)
 		})
+	case wire.MethodServerReport:
+		s.report(c, q)
+	case wire.MethodDutiesMoved:
+		if m := new(wire.DutiesMoved); s.decode(c, q, m) {
+			f.link.tell(linkEvent{moved: m})
+			c.Reply(q.ID, nil, nil)
+		}
 	case wire.MethodSeal, wire.MethodChange, wire.MethodExport:
 		s.submit(c, q)
 	default:
 		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to the control plane"})
 	}
+}
+
+// report answers what this server hears of others, gossip included.
+func (s *Server) report(c *rpc.Conn, q rpc.Request) {
+	m := new(wire.ReportRequest)
+	if !s.decode(c, q, m) {
+		return
+	}
+	rumour := s.gossip.living(m.Peers)
+	s.askFor(c, q, func(core *core.Core) {
+		report := core.Report(m)
+		for i := range report.Peers {
+			report.Peers[i].Gossip = rumour[i]
+		}
+		c.Reply(q.ID, report, nil)
+	})
+}
+
+// answerCensus answers a page of a census, unless the server does not know yet what it hosts: half a list would say that the
+// other half is lost.
+func (s *Server) answerCensus(c *rpc.Conn, q rpc.Request, core *core.Core, page func() wire.Message) {
+	if !core.Ready() {
+		s.refuseRequest(c, q, &cell.Error{Op: q.Method, Kind: cell.Unavailable, Detail: "the server is starting", RetryAfter: controlBackoffMin})
+		return
+	}
+	c.Reply(q.ID, page(), nil)
 }
 
 // decode reads the parameters of a request; when it reports false, the request is answered already.

@@ -206,9 +206,9 @@ func TestSessionsAreIndependent(t *testing.T) {
 		return &wire.NodeInfo{Handle: handle, Cell: cell.ID(fmt.Sprintf("vol-%d", handle)), Incarnation: 1, Configuration: configuration}
 	}
 	o.note(node(1, 1), false)
-	first := o.open()
+	first := o.open(o.ledger.Position())
 	o.note(node(2, 1), false)
-	second := o.open()
+	second := o.open(o.ledger.Position())
 	o.note(node(2, 1), false) // no news
 	o.note(node(1, 2), false)
 	o.note(node(2, 0), true)

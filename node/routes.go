@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"physalia/cell"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
 	"physalia/node/ledger"
@@ -22,7 +23,7 @@ type outbox struct {
 	tellers map[*teller]struct{}
 }
 
-// teller is one session's place in the changes. Its fields but wake are the loop's own.
+// teller is one session's place in the changes. After open, told is the loop's own.
 type teller struct {
 	box  *outbox
 	wake chan struct{} // capacity 1: there may be something to take
@@ -51,9 +52,10 @@ func (o *outbox) note(info *wire.NodeInfo, gone bool) {
 	}
 }
 
-// open begins a session, on the loop: what changes from now on is told.
-func (o *outbox) open() *teller {
-	t := &teller{box: o, wake: make(chan struct{}, 1), told: o.ledger.Position()}
+// open begins a session: what changes after a position is told.
+func (o *outbox) open(since uint64) *teller {
+	t := &teller{box: o, wake: make(chan struct{}, 1), told: since}
+	poke(t.wake) // something may have changed since
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.tellers[t] = struct{}{}
@@ -108,4 +110,23 @@ func (s *Server) pull(c *core.Core, q *wire.PullRequest) (wire.Message, error) {
 		return nil, err
 	}
 	return p, nil
+}
+
+// tellRoutes answers what a discovery copy asks; the loop reads, since the ledger is its own.
+func (s *Server) tellRoutes(c *rpc.Conn, q rpc.Request) {
+	if q.Method == wire.MethodDigest {
+		if m := new(wire.DigestRequest); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) {
+				digests, err := s.digest(core, m)
+				c.Reply(q.ID, digests, cell.AsError(q.Method, cell.Internal, err))
+			})
+		}
+		return
+	}
+	if m := new(wire.PullRequest); s.decode(c, q, m) {
+		s.askFor(c, q, func(core *core.Core) {
+			page, err := s.pull(core, m)
+			c.Reply(q.ID, page, cell.AsError(q.Method, cell.Internal, err))
+		})
+	}
 }

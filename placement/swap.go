@@ -127,7 +127,7 @@ func (s *swaps) member(id cell.ServerID, pool *topology.Pool, hints []aim) seat 
 
 // load is how many nodes a server has, as placement counts them.
 func (s *swaps) load(server *topology.Server) uint64 {
-	return max(server.Load, uint64(s.in.Book.Nodes(server.ID)))
+	return s.in.awaited(server.ID, max(server.Load, uint64(s.in.Book.Nodes(server.ID))))
 }
 
 // gather lists the servers that may become members.

@@ -186,7 +186,7 @@ func (f *Finder) take(routes *wire.Routes, accept func(*wire.Route) bool) (ended
 			ended = append(ended, f.end(l, true))
 			continue
 		}
-		l.known = l.known || known || routes.Filling
+		l.known = l.known || known || routes.Filling && r.Incarnation == 0
 		left = append(left, l)
 	}
 	f.batch = left

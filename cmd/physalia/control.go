@@ -19,7 +19,8 @@ func (a *app) controlCommand() *cobra.Command {
 		Use:   "control",
 		Short: "Run the control plane: which cells exist, where they are, who is up",
 		Long: "Run the control plane until it is interrupted: the lifecycle manager, the discovery cache and the health tracker, in\n" +
-			"one process. Its store in the data directory says which cells exist; cells that exist serve without it.",
+			"one process. Its store in the data directory says which cells exist; cells that exist serve without it. The commands below\n" +
+			"ask one that runs.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
@@ -52,8 +53,15 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
 	f.StringVar(&c.Objects, "objects", "", "`where` discovery keeps its snapshots: a directory, or s3://bucket/prefix?endpoint=URL; empty for data-dir/objects")
 	f.StringSliceVar(&c.Copies, "discovery-copies", nil, "`addresses` of the other control processes, whose copies of discovery exchange routes with this one")
+	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
+	f.DurationVar(&c.ScanEvery, "scan-every", time.Minute, "least `time` between two rounds in which servers are asked what they host; 0 for none")
+	f.IntVar(&c.ScanPace, "scan-pace", 0, "`pages` per second asked for over the whole fleet; 0 for the default")
+	f.IntVar(&c.RebuildPace, "rebuild-pace", 0, "`pages` per second while the store is being rebuilt; 0 for the default")
+	limitFlags(f, &c.Limits, &c.MovesPerServer)
+	repairFlags(f, &c.Repair)
 	log.register(f)
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlRestore())
 	return cmd
 }
 

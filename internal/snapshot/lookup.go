@@ -16,7 +16,7 @@ type Lookup struct {
 	Refresh time.Duration            // a newer snapshot is looked for so long after the last look; zero: a minute
 	Skipped func(ref Ref, err error) // told of damaged snapshots; may be nil
 
-	listed  bool // at least once
+	listed  bool          // at least once
 	at      time.Duration // of the last look
 	current *Snapshot
 	servers []wire.Contact // of current

@@ -18,16 +18,21 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
+	"physalia/internal/duty"
 	"physalia/internal/fleet"
+	"physalia/internal/objects"
+	"physalia/internal/roster"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
 )
 
-// Config says what a control process is. All fields but ListenOps are required.
+// Config says what a control process is. All fields but ListenOps and the limits are required.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
@@ -38,6 +43,14 @@ type Config struct {
 	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
 	Copies    []string // addresses of other copies of discovery: other control processes
 	Logger    *slog.Logger
+
+	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
+	Limits             lifecycle.Limits    // zero fields: the defaults
+	MovesPerServer     int                 // replacements under way at one server; 0: the default
+	Repair             health.RepairConfig // of slow repair; zero: the default
+
+	ScanEvery             time.Duration // between two rounds in which servers are asked what they host; 0: only in a rebuild
+	ScanPace, RebuildPace int           // pages per second over the whole fleet; 0: the defaults
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -61,9 +74,14 @@ type Control struct {
 	lifecycle *lifecycle.Service
 	discovery *discovery.Service
 	observer  *health.Observer
+	repairs   *health.RepairService
 	ops       *ops
 
-	cancel context.CancelFunc // of the observer
+	roster roster.Roster
+	table  atomic.Pointer[duty.Table] // of the roster as last seen
+
+	ctx    context.Context // of the goroutines below
+	cancel context.CancelFunc
 	wait   sync.WaitGroup
 }
 
@@ -74,7 +92,7 @@ func Start(c Config) (*Control, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, cancel: cancel}
+	p := &Control{cfg: c, ctx: ctx, cancel: cancel}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
@@ -90,6 +108,8 @@ func Start(c Config) (*Control, error) {
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
 	p.wait.Go(func() { p.discovery.Run(ctx) })
+	p.wait.Go(func() { p.repairs.Run(ctx) })
+	p.wait.Go(p.recall)
 	return p, nil
 }
 
@@ -102,43 +122,61 @@ func (p *Control) assemble(ln net.Listener) error {
 		return err
 	}
 	reach := &reach{control: p, served: served}
+	p.roster = roster.Alone(p.cfg.Name, ln.Addr().String())
 	if err := p.openDiscovery(reach); err != nil {
 		return errors.Join(err, store.Close())
 	}
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
-		Routes: p.discovery.Put, Log: p.cfg.Logger})
+	p.retable()
+	if err := p.watchServers(reach); err != nil {
+		return errors.Join(err, store.Close())
+	}
+	manager := lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer, ScanEvery: p.cfg.ScanEvery,
+		ScanPace: p.cfg.ScanPace, RebuildPace: p.cfg.RebuildPace}
+	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: manager, Store: store, Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger,
+		Objects: func(url string) (lifecycle.Objects, error) { return objects.Open(url) }})
 	if err != nil {
 		return errors.Join(err, store.Close())
 	}
-	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach,
-		Events: func(v health.Verdict) { p.cfg.Logger.Info("verdict", "server", v.Server, "up", v.Up, "why", v.Why) }})
-	if err != nil {
-		return err
-	}
 	client := p.lifecycle.Handlers()
-	client[wire.MethodListServers] = p.listServers
+	maps.Copy(client, p.healthHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Joined: p.joined, Left: p.left})
+		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Duty: p.duties,
+		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond})
 	close(served)
+	p.wait.Go(p.watchRoster)
 	return p.listenOps()
 }
 
-// joined tells everybody that a server has registered.
-func (p *Control) joined(r wire.Registration) {
-	p.cfg.Logger.Info("server registered", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes)
-	if err := p.observer.ServerSeen(r); err != nil {
-		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
+// duties tells everybody what this instance does for a server from now on, and what it did.
+func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
+	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
+	switch {
+	case has&wire.DutyLifecycle != 0:
+		p.lifecycle.ServerUp(r)
+	case had&wire.DutyLifecycle != 0:
+		p.lifecycle.ServerDown(r.Server)
 	}
-	p.discovery.Joined(r)
-	p.lifecycle.ServerUp(r)
+	switch {
+	case has&wire.DutyDiscovery != 0:
+		p.discovery.Joined(r)
+	case had&wire.DutyDiscovery != 0:
+		p.discovery.Left(r.Server)
+	}
+	p.watch(r, had, has)
 }
 
-// left tells everybody that a server's session has ended.
-func (p *Control) left(id cell.ServerID) {
-	p.cfg.Logger.Info("server disconnected", "server", id)
-	p.discovery.Left(id)
-	p.lifecycle.ServerDown(id)
+// watchRoster passes on that instances have come or gone.
+func (p *Control) watchRoster() {
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.roster.Changed():
+			p.retable()
+			p.fleet.RosterChanged()
+		}
+	}
 }
 
 // listServers answers health.servers.
@@ -162,21 +200,22 @@ func (r *reach) Call(ctx context.Context, id cell.ServerID, method string, param
 	return r.control.fleet.Call(ctx, id, method, params, result)
 }
 
-// Sessions lists the connected servers.
+// Sessions lists the connected servers whose health is this instance's business.
 func (r *reach) Sessions() []cell.ServerID {
 	<-r.served
-	sessions := r.control.fleet.Sessions()
-	ids := make([]cell.ServerID, len(sessions))
-	for i := range sessions {
-		ids[i] = sessions[i].Registration.Server
-	}
-	return ids
+	return r.control.fleet.SessionsFor(wire.DutyHealth)
 }
 
 // Ping asks a server for a sign of life.
 func (r *reach) Ping(ctx context.Context, id cell.ServerID) (pong wire.Pong, err error) {
 	err = r.Call(ctx, id, wire.MethodPing, nil, &pong)
 	return pong, err
+}
+
+// Report asks a server what it hears of others.
+func (r *reach) Report(ctx context.Context, id cell.ServerID, req *wire.ReportRequest) (report wire.ServerReport, err error) {
+	err = r.Call(ctx, id, wire.MethodServerReport, req, &report)
+	return report, err
 }
 
 // Addr is where servers and clients reach the control plane; OpsAddr is where the metrics are, or empty.

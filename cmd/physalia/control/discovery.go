@@ -23,6 +23,8 @@ func (p *Control) openDiscovery(servers discovery.Caller) error {
 		}
 		where = dir
 	}
+	// Opening asks nobody, so a store that is away does not keep the control plane from starting: discovery says so in the
+	// log, and asks the servers instead. What is wrong with the URL itself is found here.
 	store, err := objects.Open(where)
 	if err != nil {
 		return err

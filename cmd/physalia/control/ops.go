@@ -77,6 +77,8 @@ func (p *Control) registry() *prometheus.Registry {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "control", Name: name, Help: help, ConstLabels: labels}, value))
 	}
 	gauge("servers_connected", "Servers that are connected to this control process.", nil, func() float64 { return float64(len(p.fleet.Sessions())) })
+	p.fleetMetrics(r)
+	p.repairMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
 			func() float64 { return float64(p.lifecycle.Stats().Cells[state]) })
@@ -86,5 +88,30 @@ func (p *Control) registry() *prometheus.Registry {
 	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.lifecycle.Stats().Backlog) })
 	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.lifecycle.Stats().Requests) })
 	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.lifecycle.Stats().Batches) })
+	p.registerLimits(gauge)
 	return r
+}
+
+// registerLimits adds what holds the lifecycle manager back.
+func (p *Control) registerLimits(gauge func(name, help string, labels prometheus.Labels, value func() float64)) {
+	stats := p.lifecycle.Stats
+	for a := lifecycle.CreateCells; a <= lifecycle.RepairCells; a++ {
+		gauge("paused", "1 while an operator has paused the action.", prometheus.Labels{"action": a.String()}, func() float64 {
+			if stats().Paused[a] {
+				return 1
+			}
+			return 0
+		})
+	}
+	for i, work := range []string{"create", "move", "repair"} {
+		gauge("limit_tokens", "Tokens left in the bucket of the whole colony, by work.", prometheus.Labels{"work": work},
+			func() float64 { return float64(stats().Tokens[i]) })
+	}
+	for c := lifecycle.ByOperator; c <= lifecycle.ByBalance; c++ {
+		gauge("replacements", "Members being replaced now, by cause.", prometheus.Labels{"cause": c.String()},
+			func() float64 { return float64(stats().Replacements[c]) })
+	}
+	gauge("replacements_waiting", "Replacements that operators asked for and limits hold back.", nil, func() float64 { return float64(stats().Petitions) })
+	gauge("servers_draining", "Servers that are being emptied.", nil, func() float64 { return float64(stats().Draining) })
+	gauge("unconverged", "Incarnations of cells that are not as they should be yet.", nil, func() float64 { return float64(stats().Unsettled) })
 }

@@ -76,6 +76,16 @@ func (o Operator) Replace(ctx context.Context, op string, id cell.ID, remove, ad
 	return err
 }
 
+// Locate tells where the users of a volume are, and waits until its cell's nodes are as near as they can be.
+func (o Operator) Locate(ctx context.Context, op string, request wire.LocateVolume) error {
+	request.Wait = waitFor(ctx)
+	outcomes, err := o.outcomes(ctx, op, wire.MethodLocate, &request, 1)
+	if err == nil && outcomes[0].Err != nil {
+		return outcomes[0].Err // as in Replace
+	}
+	return err
+}
+
 // outcomes asks for a batch and insists on one answer per element.
 func (o Operator) outcomes(ctx context.Context, op, method string, request wire.Message, n int) ([]wire.Outcome, error) {
 	var reply wire.Outcomes
