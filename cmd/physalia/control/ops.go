@@ -87,6 +87,7 @@ func (p *Control) registry() *prometheus.Registry {
 			func() float64 { return float64(p.lifecycle.Stats().Cells[state]) })
 	}
 	gauge("routes", "Cells that discovery knows, those included that it knows to be deleted.", nil, func() float64 { return float64(p.discovery.Stats().Cells) })
+	p.discoveryMetrics(r)
 	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.lifecycle.Stats().Backlog) })
 	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.lifecycle.Stats().Requests) })
 	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.lifecycle.Stats().Batches) })
