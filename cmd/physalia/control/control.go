@@ -37,10 +37,12 @@ import (
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string // of this process, for people
-	Listen    string // host:port for servers and clients
-	ListenOps string // host:port of /metrics, /livez and /readyz; empty: none
-	Seed      uint64 // of placement and of jitter
+	Name      string   // of this process, for people
+	Listen    string   // host:port for servers and clients
+	ListenOps string   // host:port of /metrics, /livez and /readyz; empty: none
+	Seed      uint64   // of placement and of jitter
+	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
+	Copies    []string // addresses of other copies of discovery: other control processes
 	Logger    *slog.Logger
 
 	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
@@ -109,6 +111,7 @@ func Start(c Config) (*Control, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
+	p.wait.Go(func() { p.discovery.Run(ctx) })
 	p.wait.Go(func() { p.repairs.Run(ctx) })
 	p.wait.Go(p.recall)
 	return p, nil
@@ -124,7 +127,9 @@ func (p *Control) assemble(ln net.Listener) error {
 	}
 	reach := &reach{control: p, served: served}
 	p.roster = roster.Alone(p.cfg.Name, ln.Addr().String())
-	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
+	if err := p.openDiscovery(reach); err != nil {
+		return errors.Join(err, store.Close())
+	}
 	p.retable()
 	if err := p.watchServers(reach); err != nil {
 		return errors.Join(err, store.Close())
@@ -172,14 +177,18 @@ func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
 // cells. Discovery and health forget nothing when a duty ends; their news of that server just come from elsewhere.
 func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
+	// Registering again is news, too: addresses may have changed, and the boot number.
 	switch {
 	case has&wire.DutyLifecycle != 0:
 		p.lifecycle.ServerUp(r)
 	case had&wire.DutyLifecycle != 0:
 		p.lifecycle.ServerDown(r.Server)
 	}
-	if has&wire.DutyDiscovery != 0 {
-		p.discovery.Address(r)
+	switch {
+	case has&wire.DutyDiscovery != 0:
+		p.discovery.Joined(r)
+	case had&wire.DutyDiscovery != 0:
+		p.discovery.Left(r.Server)
 	}
 	p.watch(r, had, has)
 }
