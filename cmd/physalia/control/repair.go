@@ -168,6 +168,8 @@ func (p *Control) repairMetrics(r *prometheus.Registry) {
 	gauge("repairs_resting", "Cells that wait after a refusal.", nil, func(s health.RepairStats) int { return s.Resting })
 	gauge("servers_away", "Servers that are dead or not yet back for long enough.", nil, func(s health.RepairStats) int { return s.Troubled })
 	gauge("holds", "Correlated failures that hold repairs back now.", nil, func(s health.RepairStats) int { return s.HoldsOn })
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "health", Name: "servers_unreachable",
+		Help: "Servers that are up only because their peers hear them."}, func() float64 { return float64(len(p.observer.Unreachable())) }))
 	// Rates of these, against the budgets, show a storm: or rather that there is none.
 	counter := func(name, help string, labels prometheus.Labels, value func(health.RepairStats) uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Subsystem: "health", Name: name, Help: help, ConstLabels: labels},
