@@ -255,6 +255,7 @@ func (m *Manager) Configured(now time.Duration, id CallID, c *wire.Configured) {
 	}
 	m.endMoveCall(id, call)
 	v, in := call.move, call.move.in
+	// The answer to a call of a replacement that was given up is about a cell that is looked at anew anyway.
 	if !v.current() || c.Incarnation != in.Incarnation {
 		return
 	}

@@ -53,6 +53,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(nil) // its end is proven
 	case in.State == Sealing:
 		m.wait(in, w)
+	// What is being deleted already was answered above, so a pause refuses only what would begin.
 	case m.pauses[DeleteCells] != nil:
 		err := m.refusePaused(DeleteCells)
 		err.Op, err.Cell = w.req.op, d.Cell
