@@ -369,6 +369,9 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 		return
 	}
 	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) {
+		if in.Founding == nil && in.Founded != in.all() {
+			in.Founding = in.Members // who is not told yet is told of the founding as it was
+		}
 		in.Founded.add(len(in.Members))
 		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Move.Node, in.Move.Add))
 	}

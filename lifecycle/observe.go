@@ -40,7 +40,7 @@ type observer struct {
 
 	last      []wire.Finding // of the last complete round
 	lastFound uint64
-	complete  bool // a round has ended since the rebuild began, or since the start
+	ended     uint32 // the last round that ended since the rebuild began, or since the start; 0: none
 }
 
 type observing uint8
@@ -63,10 +63,10 @@ type scan struct {
 
 // Bounds of the census.
 const (
-	rebuildEvery  = 5 * time.Second // least pause between rounds of a rebuild
-	comparePerRun = 4096            // records compared in one turn
-	findingsMax   = 100_000         // kept in memory; more are counted
-	scanTriesMax  = 10              // failures in a row after which a server is left out of the round
+	rebuildEvery  = time.Second // least pause between rounds of a rebuild
+	comparePerRun = 4096        // records compared in one turn
+	findingsMax   = 100_000     // kept in memory; more are counted
+	scanTriesMax  = 10          // failures in a row after which a server is left out of the round
 )
 
 // busy reports whether the observer has something to do at once.
@@ -283,8 +283,21 @@ func (m *Manager) readNodes(s *scan, page *wire.CensusPage) {
 		return
 	}
 	s.server.scanned = m.observer.round
+	if s.server.first == 0 {
+		s.server.first = m.observer.round
+	}
 	m.observer.heard++
 	m.leaveScan(s.server)
+}
+
+// complete reports whether everybody who is connected was heard in a round that has ended since the rebuild began.
+func (m *Manager) complete() bool {
+	for _, s := range m.servers {
+		if s.up && (s.first == 0 || s.first > m.observer.ended) {
+			return false
+		}
+	}
+	return m.observer.ended > 0
 }
 
 // find notes something for the operator.
@@ -339,6 +352,6 @@ func (m *Manager) endRound() {
 	slices.SortStableFunc(o.found, func(a, b wire.Finding) int { return strings.Compare(string(a.Cell), string(b.Cell)) })
 	o.found = slices.Compact(o.found)
 	o.last, o.lastFound, o.found = o.found, uint64(len(o.found))+o.dropped, nil
-	o.state, o.complete, o.claims = idle, true, nil
+	o.state, o.ended, o.claims = idle, o.round, nil
 	o.whole = len(m.claims) > 0
 }

@@ -82,9 +82,9 @@ func (m *Manager) beginRebuild(why string) {
 	o := &m.observer
 	for _, s := range m.servers {
 		m.leaveScan(s)
-		s.scanned = 0
+		s.scanned, s.first = 0, 0
 	}
-	o.state, o.complete, o.whole, o.claims = idle, false, true, nil
+	o.state, o.ended, o.whole, o.claims = idle, 0, true, nil
 	o.graves, o.nodes, o.began = nil, nil, m.now-rebuildEvery-m.config.ScanEvery
 }
 
@@ -95,7 +95,7 @@ func (m *Manager) Rebuild(now time.Duration, id RequestID, req wire.Rebuild) {
 	case req.Action == wire.RebuildBegin && !m.mode.rebuilding:
 		m.beginRebuild("asked for by an operator")
 	case req.Action == wire.RebuildEnd && m.mode.rebuilding:
-		if !m.observer.complete && !req.Force {
+		if !m.complete() && !req.Force {
 			m.out.Replies = append(m.out.Replies, Reply{Request: id, Err: &cell.Error{Op: "lifecycle.rebuild", Kind: cell.Refused,
 				Detail: "the servers that are connected were not all heard yet",
 				Hint:   "wait for it: `physalia control rebuild` shows how far it is. What is not heard of now would not be known to exist"}})
@@ -119,7 +119,7 @@ func (m *Manager) endRebuild() {
 // rebuildState describes what is known, with a page of the findings of the last complete round.
 func (m *Manager) rebuildState(req *wire.Rebuild) *wire.RebuildState {
 	o := &m.observer
-	s := &wire.RebuildState{Rebuilding: m.mode.rebuilding, Why: m.mode.why, Round: uint64(o.round), Complete: o.complete, Scanned: o.heard,
+	s := &wire.RebuildState{Rebuilding: m.mode.rebuilding, Why: m.mode.why, Round: uint64(o.round), Complete: m.complete(), Scanned: o.heard,
 		Nodes: o.reported, Live: uint64(m.counts[Live]), Adopted: m.adopted, Deleted: uint64(m.counts[Deleted]), Found: o.lastFound}
 	for id, srv := range m.servers {
 		switch {

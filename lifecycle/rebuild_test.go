@@ -57,7 +57,7 @@ func (w *world) census(s *fakeServer, q *wire.Census) *wire.CensusPage {
 			n.Node, n.Learner = nodeOn(conf.Learners, s.reg.Server), true
 		}
 		if conf.Number == 1 && !n.Learner {
-			n.Owner = w.juries[k].Owner
+			n.Owner = s.nodes[k].Owner
 		}
 		for _, f := range conf.Members {
 			n.Members = append(n.Members, wire.CensusMember{Node: f.Node, Server: f.Server})

@@ -210,6 +210,19 @@ func (s *Service) Stats() Stats {
 	return s.stats
 }
 
+// KnownServers lists every server that the store remembers, ordered by identity; none once the service has stopped. It waits
+// for the loop, so it is for a start, not for handlers.
+func (s *Service) KnownServers() []wire.Registration {
+	known := make(chan []wire.Registration, 1)
+	s.post(func(time.Duration) { known <- s.m.KnownServers() })
+	select {
+	case list := <-known:
+		return list
+	case <-s.done:
+		return nil
+	}
+}
+
 // Done is closed when the service has stopped, by Close or because it failed; see Err.
 func (s *Service) Done() <-chan struct{} { return s.done }
 

@@ -18,6 +18,7 @@ type server struct {
 
 	scan    *scan  // under way
 	scanned uint32 // the last round in which everything that it hosts was heard
+	first   uint32 // the first such round since the rebuild began, or since the start; 0: none
 	graves  uint64 // how far its tombstones were read, of the boot below
 	buried  uint64
 

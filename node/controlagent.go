@@ -28,6 +28,7 @@ type controlAgent struct {
 	routes  *outbox
 	timeout time.Duration // of one call; other patience is a multiple of it
 	events  chan linkEvent
+	knocks  *knocks
 
 	// The rest belongs to run.
 	seeker *duty.Seeker
@@ -49,7 +50,7 @@ const (
 
 func newControlAgent(s *Server) *controlAgent {
 	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout, events: make(chan linkEvent, 16),
-		links: make(map[string]*controlLink)}
+		knocks: &knocks{server: s}, links: make(map[string]*controlLink)}
 	if a.timeout == 0 {
 		a.timeout = controlTimeout
 	}
@@ -66,7 +67,8 @@ func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
 func (a *controlAgent) run(ctx context.Context) {
 	began := time.Now()
 	a.seeker = duty.NewSeeker(duty.SeekerConfig{Control: a.server.cfg.Control, Least: controlBackoffMin, Most: controlBackoffMax,
-		Spread: a.server.cfg.controlSpread, Dice: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))})
+		Spread: a.server.cfg.controlSpread, Knocks: a.knocks.tries(), Stranger: a.server.boot == 1,
+		Dice: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -104,6 +106,8 @@ func (a *controlAgent) do(ctx context.Context, do duty.Action) {
 			a.running.Go(l.run)
 		}
 		l.asks <- do.Wants // there is room: an address is asked once at a time
+	case duty.Knock:
+		a.running.Go(func() { a.knocks.send(ctx, do.Addr) })
 	case duty.Close:
 		a.forget(l)
 	}
@@ -120,6 +124,12 @@ func (a *controlAgent) forget(l *controlLink) {
 // take hands an event of a link to the seeker.
 func (a *controlAgent) take(ctx context.Context, now time.Duration, e linkEvent) []duty.Action {
 	l := e.link
+	if e.opened {
+		a.forget(a.links[l.addr])
+		a.links[l.addr] = l
+		a.running.Go(func() { l.serve(); l.conn.Close(nil) })
+		return a.seeker.Opened(now, l.addr)
+	}
 	if a.links[l.addr] != l {
 		return nil // of a link that is given up
 	}

@@ -202,12 +202,9 @@ func (g *gossip) living(ids []cell.ServerID) []bool {
 	if len(ids) == 0 {
 		return out
 	}
-	there := map[string]bool{}
-	for _, n := range g.list.Members() {
-		there[n.Name] = true
-	}
+	present := g.present()
 	for i, id := range ids {
-		out[i] = there[string(id)]
+		out[i] = id == g.self || present[id] != nil
 	}
 	return out
 }

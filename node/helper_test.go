@@ -74,6 +74,7 @@ type controlPlane struct {
 	onPush        func(c *rpc.Conn, q rpc.Request, push *wire.RoutePush)
 	mute          bool // answers no registration
 	onSession     func(c *rpc.Conn)
+	answer        func(wants wire.Duties) *wire.Registered
 }
 
 func newControlPlane(t *testing.T) *controlPlane {
@@ -110,7 +111,11 @@ func (c *controlPlane) handle(conn *rpc.Conn, q rpc.Request) {
 			return
 		}
 		c.conn = conn
-		conn.Reply(q.ID, &wire.Registered{Control: "test", Takes: wire.AllDuties}, nil)
+		answer := &wire.Registered{Control: "test", Takes: wire.AllDuties}
+		if c.answer != nil {
+			answer = c.answer(r.Wants)
+		}
+		conn.Reply(q.ID, answer, nil)
 		if c.onSession != nil {
 			c.onSession(conn)
 		}

@@ -15,6 +15,7 @@ import (
 func (a *app) controlCommand() *cobra.Command {
 	var c control.Config
 	var log logSettings
+	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "control",
 		Short: "Run the control plane: which cells exist, where they are, who is up",
@@ -26,6 +27,9 @@ func (a *app) controlCommand() *cobra.Command {
 			op := cmd.CommandPath()
 			logger, err := a.logger(op, log)
 			if err != nil {
+				return err
+			}
+			if c.KnockKey, err = knockKey(keyFile); err != nil {
 				return err
 			}
 			if err := checkDirectory(op, c.DataDir); err != nil {
@@ -55,6 +59,7 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringSliceVar(&c.Copies, "discovery-copies", nil, "`addresses` of the other control processes, whose copies of discovery exchange routes with this one")
 	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
+	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
 	f.DurationVar(&c.ScanEvery, "scan-every", time.Minute, "least `time` between two rounds in which servers are asked what they host; 0 for none")
 	f.IntVar(&c.ScanPace, "scan-pace", 0, "`pages` per second asked for over the whole fleet; 0 for the default")
 	f.IntVar(&c.RebuildPace, "rebuild-pace", 0, "`pages` per second while the store is being rebuilt; 0 for the default")

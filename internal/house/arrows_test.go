@@ -22,7 +22,7 @@ var mayImport = map[string]string{
 	"internal/wire/peer": "cell paxos internal/wire",
 	"internal/rpc":       "cell internal/wire",
 	"internal/duty":      "internal/roster internal/wire",
-	"internal/fleet":     "cell internal/duty internal/knock internal/objects internal/roster internal/wire internal/rpc",
+	"internal/fleet":     "cell internal/duty internal/knock internal/roster internal/wire internal/rpc",
 	"internal/knock":     "cell internal/wire",
 	"internal/roster":    "",
 	"internal/objects":   "cell",

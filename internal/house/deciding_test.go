@@ -14,6 +14,8 @@ import (
 var decidingPackages = []string{
 	"paxos", "cell", "cell/machine", "placement", "node/core", "node/ledger", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
 	"internal/duty",
+	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
+	"internal/duty", "internal/knock",
 }
 
 // mixedPackages decide and do, in different files. Their deciding files are those that are not listed here as the thin

@@ -88,7 +88,7 @@ type RebuildState struct {
 	Rebuilding bool
 	Why        string          // it is
 	Round      uint64          // of the scan under way, or of the last one; counts from 1 in each life of the process
-	Complete   bool            // a round has ended since the rebuild began
+	Complete   bool            // every server that is connected was heard in a round that has ended since the rebuild began
 	Connected  uint64          // servers connected
 	Scanned    uint64          // servers heard completely in this round
 	Nodes      uint64          // nodes reported in this round
