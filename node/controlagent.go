@@ -83,7 +83,7 @@ func (a *controlAgent) run(ctx context.Context) {
 		for _, do := range todo {
 			a.do(ctx, do)
 		}
-		if at, ok := a.seeker.Next(time.Since(began)); ok {
+		if at, ok := a.seeker.Next(); ok {
 			timer.Reset(at - time.Since(began))
 		} else {
 			timer.Stop()

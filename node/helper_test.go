@@ -73,8 +73,8 @@ type controlPlane struct {
 	attempts      int // pushes that arrived
 	onPush        func(c *rpc.Conn, q rpc.Request, push *wire.RoutePush)
 	mute          bool // answers no registration
-	onSession     func(c *rpc.Conn)
 	answer        func(wants wire.Duties) *wire.Registered
+	onSession     func(c *rpc.Conn)
 }
 
 func newControlPlane(t *testing.T) *controlPlane {

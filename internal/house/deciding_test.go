@@ -12,10 +12,10 @@ import (
 
 // decidingPackages decide and never do: inputs and logical time in, effects out. All their files are held to the rules.
 var decidingPackages = []string{
-	"paxos", "cell", "cell/machine", "placement", "node/core", "node/ledger", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
-	"internal/duty",
 	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
 	"internal/duty", "internal/knock",
+	"paxos", "cell", "cell/machine", "placement", "node/core", "node/ledger", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
+	"internal/duty",
 }
 
 // mixedPackages decide and do, in different files. Their deciding files are those that are not listed here as the thin
