@@ -202,14 +202,9 @@ func (g *gossip) living(ids []cell.ServerID) []bool {
 	if len(ids) == 0 {
 		return out
 	}
-	there := map[cell.ServerID]bool{}
-	for _, n := range g.list.Members() {
-		if id, _, err := parseLife(n.Name); err == nil {
-			there[id] = true
-		}
-	}
+	present := g.present()
 	for i, id := range ids {
-		out[i] = there[id]
+		out[i] = id == g.self || present[id] != nil
 	}
 	return out
 }
