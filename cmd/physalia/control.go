@@ -15,11 +15,13 @@ import (
 func (a *app) controlCommand() *cobra.Command {
 	var c control.Config
 	var log logSettings
+	var store storeSettings
 	cmd := &cobra.Command{
 		Use:   "control",
 		Short: "Run the control plane: which cells exist, where they are, who is up",
 		Long: "Run the control plane until it is interrupted: the lifecycle manager, the discovery cache and the health tracker, in\n" +
-			"one process. Its store in the data directory says which cells exist; cells that exist serve without it.",
+			"one process. Its store in the data directory says which cells exist; cells that exist serve without it. With --store several\n" +
+			"such processes share a store in etcd: one is active, the others stand by and take over.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
@@ -27,8 +29,13 @@ func (a *app) controlCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := checkDirectory(op, c.DataDir); err != nil {
+			if c.Shared, err = store.shared(op, &c); err != nil {
 				return err
+			}
+			if c.Shared == nil || c.DataDir != "" {
+				if err := checkDirectory(op, c.DataDir); err != nil {
+					return err
+				}
 			}
 			addresses := []setting{{"listen", c.Listen}}
 			if c.ListenOps != "" {
@@ -52,6 +59,8 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
 	log.register(f)
+	store.register(f, &c)
+	cmd.AddCommand(a.controlInstances())
 	return cmd
 }
 

@@ -160,7 +160,7 @@ var methods = func() map[string]string {
 		MethodTxn, MethodRead, MethodExplain, MethodServer,
 		MethodRegister, MethodPush, MethodCreateNodes, MethodDropNodes, MethodSeal, MethodListNodes, MethodPing,
 		MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
-		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells,
+		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells, MethodListInstances,
 	} {
 		m[name] = name
 	}

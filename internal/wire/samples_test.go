@@ -162,6 +162,8 @@ func samples() []sample {
 		of(ReplaceMember{Cell: "vol-17", Remove: "s1-k3v9q2xa", Add: "s9-ffffffff", Wait: 30000}),
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
+		of(Instance{Name: "c1", Addr: "10.0.0.9:7300", Active: true}),
+		of(InstanceList{Asked: "c2", Store: "etcd", Problem: "etcd does not answer", Instances: []Instance{{Name: "c1", Addr: "10.0.0.9:7300", Active: true}}}),
 	}, recoverySamples()...)
 }
 

@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"path/filepath"
 	"sync"
 
 	"physalia/cell"
@@ -25,17 +24,23 @@ import (
 	"physalia/internal/fleet"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
+	"physalia/lifecycle/etcdstore"
 )
 
-// Config says what a control process is. All fields but ListenOps are required.
+// Config says what a control process is. All fields but ListenOps, Advertise and Shared are required, and DataDir is not with
+// Shared.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string // of this process, for people
+	Name      string // of this process, for people; unique among those that share a store
 	Listen    string // host:port for servers and clients
+	Advertise string // host:port at which others reach Listen; empty: as it listens
 	ListenOps string // host:port of /metrics, /livez and /readyz; empty: none
 	Seed      uint64 // of placement and of jitter
 	Logger    *slog.Logger
+
+	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
+	Shared *etcdstore.Config
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -46,7 +51,7 @@ func (c *Config) Check() error {
 				Hint: fmt.Sprintf("set --%s to 1 to %d letters, digits, '.', '_' and '-'", f.name, wire.NameBytesMax)}
 		}
 	}
-	if c.DataDir == "" {
+	if c.DataDir == "" && c.Shared == nil {
 		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir"}
 	}
 	return nil
@@ -56,7 +61,7 @@ func (c *Config) Check() error {
 type Control struct {
 	cfg       Config
 	fleet     *fleet.Fleet
-	lifecycle *lifecycle.Service
+	seat      *seat
 	discovery *discovery.Service
 	observer  *health.Observer
 	ops       *ops
@@ -87,6 +92,10 @@ func Start(c Config) (*Control, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
+	// Everything that a term needs exists now; until the first one this instance stands by.
+	if p.seat.member != nil {
+		p.wait.Go(func() { p.seat.member.Run(ctx, p.term) })
+	}
 	return p, nil
 }
 
@@ -94,27 +103,24 @@ func Start(c Config) (*Control, error) {
 // before; served holds their calls back until it is there.
 func (p *Control) assemble(ln net.Listener) error {
 	served := make(chan struct{})
-	store, err := lifecycle.OpenPebble(lifecycle.PebbleConfig{Dir: filepath.Join(p.cfg.DataDir, "lifecycle"), Log: p.cfg.Logger})
-	if err != nil {
-		return err
-	}
 	reach := &reach{control: p, served: served}
 	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed}, Store: store, Caller: reach,
-		Routes: p.discovery.Put, Log: p.cfg.Logger})
+	var err error
+	p.seat, err = newSeat(&p.cfg, p.advertised(ln.Addr().String()), lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed},
+		Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
-		return errors.Join(err, store.Close())
+		return err
 	}
 	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach,
 		Events: func(v health.Verdict) { p.cfg.Logger.Info("verdict", "server", v.Server, "up", v.Up, "why", v.Why) }})
 	if err != nil {
 		return err
 	}
-	client := p.lifecycle.Handlers()
+	client := p.seat.clientHandlers()
 	client[wire.MethodListServers] = p.listServers
 	maps.Copy(client, p.discovery.ClientHandlers())
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Joined: p.joined, Left: p.left})
+		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Joined: p.joined, Left: p.left})
 	close(served)
 	return p.listenOps()
 }
@@ -126,13 +132,28 @@ func (p *Control) joined(r wire.Registration) {
 		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
 	}
 	p.discovery.Address(r)
-	p.lifecycle.ServerUp(r)
+	p.seat.serverUp(r)
 }
 
 // left tells everybody that a server's session has ended.
 func (p *Control) left(id cell.ServerID) {
 	p.cfg.Logger.Info("server disconnected", "server", id)
-	p.lifecycle.ServerDown(id)
+	p.seat.serverDown(id)
+}
+
+// advertised is where others reach a listener.
+func (p *Control) advertised(listening string) string {
+	if p.cfg.Advertise != "" {
+		return p.cfg.Advertise
+	}
+	return listening
+}
+
+// term serves one term of the shared store. Afterwards the servers are let go: they belong to the active instance.
+func (p *Control) term(t *etcdstore.Term) error {
+	err := p.seat.serve(t)
+	p.fleet.Release(&cell.Error{Op: "control.term", Kind: cell.NotProposer, Detail: "this control instance is not the active one any more"})
+	return err
 }
 
 // listServers answers health.servers.
@@ -186,10 +207,11 @@ func (p *Control) OpsAddr() string {
 
 // Failed is closed when the control plane cannot go on, for example after a disk error; Err then says why. The process
 // should exit; its successor goes on from the store.
-func (p *Control) Failed() <-chan struct{} { return p.lifecycle.Done() }
+// One that shares a store never fails: it stands by.
+func (p *Control) Failed() <-chan struct{} { return p.seat.ended }
 
 // Err says why the control plane failed, or nil.
-func (p *Control) Err() error { return p.lifecycle.Err() }
+func (p *Control) Err() error { return p.seat.err() }
 
 // Close stops serving, waits for all goroutines and closes the store. It works on a Control of which only a part was made.
 func (p *Control) Close() error {
@@ -199,8 +221,8 @@ func (p *Control) Close() error {
 	if p.fleet != nil {
 		errs = append(errs, p.fleet.Close())
 	}
-	if p.lifecycle != nil {
-		errs = append(errs, p.lifecycle.Close())
+	if p.seat != nil {
+		errs = append(errs, p.seat.close())
 	}
 	return errors.Join(append(errs, p.ops.close())...)
 }

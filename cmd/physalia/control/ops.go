@@ -41,7 +41,7 @@ func (p *Control) listenOps() error {
 				http.Error(w, "the lifecycle manager has stopped: "+err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			fmt.Fprintln(w, "ok")
+			fmt.Fprintln(w, p.seat.health())
 		})
 	}
 	p.ops = &ops{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, addr: ln.Addr().String(), ended: make(chan struct{})}
@@ -77,13 +77,23 @@ func (p *Control) registry() *prometheus.Registry {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "control", Name: name, Help: help, ConstLabels: labels}, value))
 	}
 	gauge("servers_connected", "Servers that are connected to this control process.", nil, func() float64 { return float64(len(p.fleet.Sessions())) })
+	gauge("active", "1 while the lifecycle manager works in this process, 0 while it stands by.", nil, func() float64 { return indicator(p.seat.active()) })
+	gauge("store_usable", "1 while the store of the lifecycle manager can be used, as far as this process knows.", nil, func() float64 { return indicator(p.seat.problem() == nil) })
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
-			func() float64 { return float64(p.lifecycle.Stats().Cells[state]) })
+			func() float64 { return float64(p.seat.stats().Cells[state]) })
 	}
 	gauge("routes", "Cells that discovery knows, those included that it knows to be deleted.", nil, func() float64 { return float64(p.discovery.Stats().Cells) })
-	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.lifecycle.Stats().Backlog) })
-	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.lifecycle.Stats().Requests) })
-	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.lifecycle.Stats().Batches) })
+	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.seat.stats().Backlog) })
+	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.seat.stats().Requests) })
+	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.seat.stats().Batches) })
 	return r
+}
+
+// indicator is a truth as a metric.
+func indicator(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
