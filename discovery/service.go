@@ -14,6 +14,7 @@ type Service struct {
 	log   *slog.Logger
 	mu    sync.RWMutex
 	cache *Cache
+	newer func([]wire.Route) // may be nil
 }
 
 // NewService makes a service around an empty cache. A nil log discards.
@@ -29,16 +30,24 @@ func NewService(c Config, log *slog.Logger) *Service {
 func (s *Service) Put(routes []wire.Route) {
 	var first error
 	refused := 0
+	var newer []wire.Route
 	s.mu.Lock()
 	for i := range routes {
-		if _, err := s.cache.Put(&routes[i]); err != nil {
+		isNew, err := s.cache.Put(&routes[i])
+		if err != nil {
 			refused++
 			if first == nil {
 				first = err
 			}
 		}
+		if isNew && s.newer != nil {
+			newer = append(newer, routes[i])
+		}
 	}
 	s.mu.Unlock()
+	if len(newer) > 0 {
+		s.newer(newer)
+	}
 	if refused > 0 {
 		s.log.Warn("routes refused", "count", refused, "of", len(routes), "first", first)
 	}

@@ -11,6 +11,9 @@ import (
 // Len is the number of servers known.
 func (t *Tracker) Len() int { return len(t.servers) }
 
+// Knows reports whether a server was seen or recalled.
+func (t *Tracker) Knows(id cell.ServerID) bool { return t.servers[id] != nil }
+
 // Up reports whether a server is up; one that is unknown, or has no verdict yet, is not.
 func (t *Tracker) Up(id cell.ServerID) bool {
 	s := t.servers[id]

@@ -26,6 +26,11 @@ type ObserverConfig struct {
 	Interval time.Duration // between two pings of one server; zero means 1 s
 	Timeout  time.Duration // of one ping, at most Interval; zero means Interval
 	InFlight int           // pings on the way at once, and goroutines for them; zero means 16
+	// Report asks a server what it hears of others, and how large its nodes are; nil: nobody is asked. Safe for concurrent use.
+	Report func(ctx context.Context, id cell.ServerID, req *wire.ReportRequest) (wire.ServerReport, error)
+	// Load receives what every server says of its nodes once in LoadEvery; nil: nobody is interested.
+	Load      func(id cell.ServerID, nodes, bytes uint64)
+	LoadEvery time.Duration // zero means 1 min
 	// Events receives every verdict, one at a time and in order. It may read the Observer, but must not call
 	// ServerSeen, and should return soon: pings wait for it. May be nil.
 	Events func(Verdict)
@@ -42,13 +47,19 @@ func (c *ObserverConfig) Check() error {
 	if c.InFlight == 0 {
 		c.InFlight = 16
 	}
+	if c.LoadEvery == 0 {
+		c.LoadEvery = time.Minute
+	}
+	if c.Load == nil {
+		c.Load = func(cell.ServerID, uint64, uint64) {}
+	}
 	if c.Events == nil {
 		c.Events = func(Verdict) {}
 	}
 	switch {
 	case c.Pinger == nil:
 		return invalid("there is no pinger")
-	case c.Interval < 0 || c.Timeout < 0 || c.Timeout > c.Interval || c.InFlight < 0:
+	case c.Interval < 0 || c.Timeout < 0 || c.Timeout > c.Interval || c.InFlight < 0 || c.LoadEvery < 0:
 		return invalid("interval is %v, timeout %v, in-flight %d", c.Interval, c.Timeout, c.InFlight)
 	}
 	return c.Rule.Check()
@@ -81,7 +92,11 @@ func NewObserver(config ObserverConfig) (*Observer, error) {
 	return &Observer{config: config, start: time.Now(), tracker: tracker}, nil
 }
 
-// Run pings and judges until ctx ends, and returns when all its goroutines have: InFlight + 1 of them. Call it once.
+// Now is the time of the verdicts.
+func (o *Observer) Now() time.Duration { return time.Since(o.start) }
+
+// Run pings, judges and inquires until ctx ends, and returns when all its goroutines have: twice InFlight at most, and a few
+// more. Call it once.
 func (o *Observer) Run(ctx context.Context) {
 	jobs := make(chan cell.ServerID)
 	var running sync.WaitGroup
@@ -96,6 +111,9 @@ func (o *Observer) Run(ctx context.Context) {
 		defer close(jobs)
 		o.pace(ctx, jobs)
 	})
+	if o.config.Report != nil {
+		running.Go(func() { o.inquire(ctx) })
+	}
 	tick := time.NewTicker(max(o.config.Interval/4, time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -222,10 +240,13 @@ func (o *Observer) ServerSeen(r wire.Registration) error {
 	return err
 }
 
-// Recall takes a registration from a store; see Tracker.Recall.
+// Recall takes a registration from a store; see Tracker.Recall. A server that is known already is left alone.
 func (o *Observer) Recall(r wire.Registration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.tracker.Knows(r.Server) {
+		return nil
+	}
 	return o.tracker.Recall(time.Since(o.start), r)
 }
 

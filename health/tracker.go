@@ -54,6 +54,8 @@ type server struct {
 	failures     int           // pings failed since it was last heard
 	failure      string        // the last of them
 
+	heardOf time.Duration // when most of its peers last heard it, as far as they were asked
+
 	steady      bool          // heard, and nothing went wrong since
 	steadySince time.Duration // when that began
 }
@@ -242,12 +244,12 @@ func (t *Tracker) Tick(now time.Duration) []Verdict {
 // gone says why a server must be considered down, or nothing.
 func (t *Tracker) gone(s *server) string {
 	switch {
-	case !s.connected && t.now-s.lost >= t.config.DisconnectedMax:
+	case !s.connected && t.now-t.since(s, s.lost) >= t.config.DisconnectedMax:
 		if !s.judged {
 			return fmt.Sprintf("not heard for %v since it was recalled", round(t.now-s.lost))
 		}
 		return fmt.Sprintf("disconnected for %v", round(t.now-s.lost))
-	case s.waiting && t.now-s.waitingSince >= t.config.SilentMax:
+	case s.waiting && t.now-t.since(s, s.waitingSince) >= t.config.SilentMax:
 		why := fmt.Sprintf("no sign of life for %v, %d pings failed", round(t.now-s.waitingSince), s.failures)
 		if s.failure != "" {
 			why += ", the last: " + s.failure

@@ -71,8 +71,15 @@
 // A replacement is one stored wish, Record.Move: this server out, that one in. Everything else is decided anew at each step by
 // what the cell's own log shows (nextMove): a number is issued, the new server creates its node, the cell swaps, and settles.
 // Every step may be repeated, by this manager, by its successor, or by two at a time: what is planned for an older
-// configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell;
-// what limits the pace of many, and who asks for them, is not decided here.
+// configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell.
+// An operator asks with Replace; whoever watches cells asks with Propose, and may Withdraw while nothing but planning has happened.
+//
+// # Who asks for replacements
+//
+// Replacements are proposed, each with a Cause: by an operator, by whoever watches for dead members, by a server that shall be
+// empty (drain.go), by users who are elsewhere (near.go: a volume's users are told by Locate, stored beside the cell, and followed
+// until placement.Improve finds no better server), and by servers that are much fuller than others of their pool (balance.go).
+// Limits and pauses of their cause stand before all of them (limits.go, pause.go).
 //
 // # What servers must hold to
 //

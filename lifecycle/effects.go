@@ -45,12 +45,13 @@ type Call struct {
 	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
 }
 
-// Reply answers a request with Outcomes, List, Plan or Err; exactly one is set.
+// Reply answers a request with Outcomes, List, Plan, Status or Err; at most one is set, and none when an order or a proposal succeeded.
 type Reply struct {
 	Request  RequestID
 	Outcomes *wire.Outcomes
 	List     *wire.CellList
 	Plan     *wire.RecoveryPlan
+	Status   *wire.ControlStatus
 	Err      *cell.Error
 }
 
@@ -67,8 +68,13 @@ type Config struct {
 	CallsPerServer, Calls int
 	// SealsPerServer and Seals bound the seals in flight, at one server (default 32) and at all (default 512).
 	SealsPerServer, Seals int
-	// Moves bounds the calls in flight about members that are replaced; default 64.
-	Moves int
+	// Moves bounds the calls in flight about members that are replaced; default 64. MovesPerServer bounds the replacements under
+	// way that take a member from one server, or bring one there; default 16.
+	Moves, MovesPerServer int
+	Limits                Limits // zero fields: those of DefaultLimits
+	// BalanceEvery is the pause between two looks at how full servers are, while some need to be levelled; default 5 s. Below
+	// zero nothing is levelled.
+	BalanceEvery time.Duration
 	// PlansPerTurn bounds the juries that one turn plans, so that a large request does not delay its own first cells;
 	// default 256.
 	PlansPerTurn int
@@ -91,7 +97,7 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.Jury, 7}, {&c.Batch, 256}, {&c.CallsPerServer, 4}, {&c.Calls, 256}, {&c.SealsPerServer, 32}, {&c.Seals, 512}, {&c.Moves, 64},
+	}{{&c.Jury, 7}, {&c.Batch, 256}, {&c.CallsPerServer, 4}, {&c.Calls, 256}, {&c.SealsPerServer, 32}, {&c.Seals, 512}, {&c.Moves, 64}, {&c.MovesPerServer, 16},
 		{&c.PlansPerTurn, 256}, {&c.Surveys, 32}, {&c.BacklogMax, 100_000}, {&c.RequestsMax, 10_000}} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -101,7 +107,7 @@ func (c Config) withDefaults() Config {
 		field *time.Duration
 		value time.Duration
 	}{{&c.RetryMin, 100 * time.Millisecond}, {&c.RetryMax, 10 * time.Second}, {&c.CallTimeout, 10 * time.Second},
-		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}} {
+		{&c.SealTimeout, 3 * time.Second}, {&c.WaitMax, 5 * time.Minute}, {&c.BalanceEvery, 5 * time.Second}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -109,6 +115,7 @@ func (c Config) withDefaults() Config {
 	if c.Alpha == 0 {
 		c.Alpha = 4
 	}
+	c.Limits = c.Limits.withDefaults()
 	return c
 }
 
@@ -120,12 +127,12 @@ func (c Config) Check() error {
 		return invalidConfig("jury has %d members, allowed are 1 to %d", c.Jury, wire.MembersMax)
 	case c.Batch < 1 || c.Batch > wire.BatchMax:
 		return invalidConfig("batch is %d, allowed are 1 to %d", c.Batch, wire.BatchMax)
-	case c.CallsPerServer < 1 || c.Calls < 1 || c.SealsPerServer < 1 || c.Seals < 1 || c.Moves < 1 || c.PlansPerTurn < 1 || c.Surveys < 1:
+	case c.CallsPerServer < 1 || c.Calls < 1 || c.SealsPerServer < 1 || c.Seals < 1 || c.Moves < 1 || c.MovesPerServer < 1 || c.PlansPerTurn < 1 || c.Surveys < 1:
 		return invalidConfig("bounds of calls, seals, moves, plans and surveys must be at least 1")
 	case c.RetryMin <= 0 || c.RetryMax < c.RetryMin || c.CallTimeout <= 0 || c.SealTimeout < time.Millisecond:
 		return invalidConfig("pauses %v to %v, timeouts %v and %v", c.RetryMin, c.RetryMax, c.CallTimeout, c.SealTimeout)
 	}
-	return nil
+	return c.Limits.check()
 }
 
 func invalidConfig(format string, args ...any) error {

@@ -61,6 +61,7 @@ func nodeOn(list []wire.Founder, s cell.ServerID) uint64 {
 
 // moving is what the manager does about one replacement now. None of it is stored.
 type moving struct {
+	in      *incarnation
 	queued  bool // the next step is queued, in flight or parked
 	looking bool // the next step is to look at the cell
 	// Whom to ask: the member at position asked answered last, and hint was named by it as the proposer. Attempts in a row
@@ -71,6 +72,9 @@ type moving struct {
 	tries   int              // pauses in a row; each doubles the next
 	created uint32           // node that Add has confirmed
 	seen    *wire.Configured // the cell's configuration as last told
+	stalled int              // pauses in a row that brought nothing new
+	begun   bool             // something beyond planning has happened, or may have before this manager started
+	why     string           // what its proposer says, for people
 }
 
 // Replace takes a request to replace one member of a cell. It is answered when the cell runs without the old member, or after
@@ -83,69 +87,11 @@ func (m *Manager) Replace(now time.Duration, id RequestID, req wire.ReplaceMembe
 	}
 	r.cells[0] = req.Cell
 	w := waiter{r, 0, toMove}
-	if err := m.replaceOne(w, &req); err != nil {
+	if err := m.replaceOne(w, Proposal{Cell: req.Cell, Remove: req.Remove, Add: req.Add, Cause: ByOperator}); err != nil {
 		err.Op, err.Cell = "lifecycle.replace", req.Cell
 		w.resolve(err)
 	}
 	m.finish(r)
-}
-
-// replaceOne begins or joins a replacement, or says why not.
-func (m *Manager) replaceOne(w waiter, req *wire.ReplaceMember) *cell.Error {
-	in := m.names[req.Cell]
-	switch {
-	case in == nil || in.is(Wiping, Deleted):
-		return &cell.Error{Kind: cell.NotFound, Detail: "there is no such cell"}
-	case in.State != Live:
-		return &cell.Error{Kind: cell.Unavailable, Detail: fmt.Sprintf("incarnation %d is %s", in.Incarnation, in.State)}
-	// Another wish than the one under way is refused, save to give up a new member whose server has died meanwhile.
-	case !in.Move.isZero() && (in.Move.Remove != req.Remove || req.Add != "" && in.Move.Add != req.Add && m.server(in.Move.Add).up):
-		return &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("%s is being replaced by %s", in.Move.Remove, in.Move.Add),
-			Hint: "one member at a time; a new member whose server is down can be given up for another"}
-	case !in.Move.isZero() && (req.Add == "" || in.Move.Add == req.Add):
-		m.wait(in, w)
-		return nil
-	}
-	if !in.hosts(req.Remove) {
-		if req.Add != "" && in.hosts(req.Add) {
-			w.resolve(nil) // asked again after it was done
-			return nil
-		}
-		return &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is no member", req.Remove), Hint: "physalia cell show tells the members"}
-	}
-	add, err := m.newMember(in, req)
-	if err != nil {
-		return err
-	}
-	in.Plan++
-	in.Move = Move{Remove: req.Remove, Add: add}
-	in.begin().move = nil
-	m.save(in)
-	m.wait(in, w)
-	m.drive(in)
-	return nil
-}
-
-// newMember is the server that was asked for, or the one that placement chooses.
-func (m *Manager) newMember(in *incarnation, req *wire.ReplaceMember) (cell.ServerID, *cell.Error) {
-	if req.Add == "" {
-		add, err := m.planner.substitute(&in.Record, req.Remove)
-		if err != nil {
-			return "", asError(err)
-		}
-		return add, nil
-	}
-	where, known := m.planner.servers[req.Add]
-	switch {
-	case !known:
-		return "", &cell.Error{Kind: cell.NotFound, Detail: fmt.Sprintf("server %s is not known", req.Add), Hint: "physalia server list tells the servers"}
-	case in.hosts(req.Add):
-		return "", &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", req.Add)}
-	case string(where.Brick) != in.Brick || string(where.Color) != in.Color:
-		return "", &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
-			req.Add, where.Brick, where.Color, in.Brick, in.Color)}
-	}
-	return req.Add, nil
 }
 
 // hosts reports whether a server is one of the members that are wanted.
@@ -167,30 +113,28 @@ func (m *Manager) drive(in *incarnation) {
 	}
 	w := in.begin()
 	if w.move == nil {
-		w.move = &moving{looking: true, asked: -1}
+		w.move = &moving{in: in, looking: true, asked: -1}
 	}
 	if !w.move.queued {
 		w.move.queued = true
-		m.moves = append(m.moves, in)
+		m.moves = append(m.moves, w.move)
 	}
+}
+
+// current reports whether this is the cell's replacement now, and not one that was given up.
+func (v *moving) current() bool {
+	return v.in.work != nil && v.in.work.move == v && v.in.State == Live && !v.in.Move.isZero()
 }
 
 // move makes calls of the replacements that are due, within the bounds.
 func (m *Manager) move() {
 	for len(m.moves) > 0 && m.moving < m.config.Moves {
-		in := m.moves[0]
+		v := m.moves[0]
 		m.moves[0] = nil
 		m.moves = m.moves[1:]
-		v := in.begin().move
-		if v == nil {
-			continue // given up
+		if v.current() {
+			m.takeStep(v.in, v)
 		}
-		if in.State != Live || in.Move.isZero() {
-			in.work.move = nil
-			m.pursue(in)
-			continue
-		}
-		m.takeStep(in, v)
 	}
 }
 
@@ -209,6 +153,9 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 	switch {
 	case v.looking:
 		change.Kind = wire.Look
+	case (step == moveAdd || step == moveDrop) && m.pauses[in.Move.Cause.action()] != nil: // nothing but planning has happened
+		m.heldMoves = append(m.heldMoves, v)
+		return
 	case step == moveAdd:
 		change.Kind, change.Old, change.Server = wire.AddLearner, 0, in.Move.Add
 	case step == moveDrop:
@@ -231,7 +178,8 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 		return
 	}
 	v.attempt++
-	m.call(&call{server: s, move: in}, wire.MethodChange, change, moveTimeout)
+	v.begun = v.begun || !v.looking
+	m.call(&call{server: s, move: v}, wire.MethodChange, change, moveTimeout)
 }
 
 // createLearner asks the new server for its node; the number that it was issued is durable here before.
@@ -245,7 +193,7 @@ func (m *Manager) createLearner(in *incarnation, v *moving, node uint64) {
 		m.parkMove(in, v, nil)
 		return
 	}
-	m.call(&call{server: s, move: in, creates: uint32(node)}, wire.MethodCreateLearner, &wire.CreateLearner{Cell: in.Cell,
+	m.call(&call{server: s, move: v, creates: uint32(node)}, wire.MethodCreateLearner, &wire.CreateLearner{Cell: in.Cell,
 		Incarnation: in.Incarnation, Node: node, Request: in.Plan, Number: v.seen.Number, Alpha: v.seen.Alpha, Members: v.seen.Members}, moveTimeout)
 }
 
@@ -282,13 +230,14 @@ func (m *Manager) moveServer(in *incarnation, v *moving) *server {
 func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 	v.looking, v.queued = true, true
 	v.tries++
+	m.stall(in, v)
 	pause := m.backoff(v.tries, err)
 	if err == nil || err.RetryAfter > 0 {
 		pause = min(pause, movePauseMax)
 	}
 	m.after(pause, func() {
-		if in.work != nil && in.work.move == v {
-			m.moves = append(m.moves, in)
+		if v.current() {
+			m.moves = append(m.moves, v)
 		}
 	})
 }
@@ -305,12 +254,14 @@ func (m *Manager) Configured(now time.Duration, id CallID, c *wire.Configured) {
 		return
 	}
 	m.endMoveCall(id, call)
-	in, v := call.move, call.move.begin().move
-	if v == nil || c.Incarnation != in.Incarnation {
-		m.drive(in)
+	v, in := call.move, call.move.in
+	if !v.current() || c.Incarnation != in.Incarnation {
 		return
 	}
 	v.attempt, v.tries = 0, 0
+	if v.seen == nil || v.seen.Number != c.Number || nodeOn(v.seen.Learners, in.Move.Add) != nodeOn(c.Learners, in.Move.Add) {
+		m.progress(in, v)
+	}
 	v.seen = c
 	m.adopt(in, c)
 	step, _, _ := nextMove(c, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
@@ -339,12 +290,12 @@ func (m *Manager) endMoveCall(id CallID, c *call) {
 // moveDone takes the end of a call about a replacement without a configuration.
 func (m *Manager) moveDone(id CallID, c *call, err *cell.Error) {
 	m.endMoveCall(id, c)
-	in, v := c.move, c.move.begin().move
+	v, in := c.move, c.move.in
 	switch {
-	case v == nil:
-		m.drive(in)
+	case !v.current():
 	case c.creates != 0 && err == nil:
 		v.created = c.creates
+		m.progress(in, v)
 		v.queued = false
 		m.drive(in)
 	default:
@@ -398,9 +349,7 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 
 // moved ends a replacement that has come about.
 func (m *Manager) moved(in *incarnation) {
-	in.Move = Move{}
-	in.begin().move = nil
-	m.save(in)
+	m.setMove(in, Move{})
 	m.settle(in, toMove, nil)
 	m.pursue(in)
 }
@@ -415,8 +364,6 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 		in.Founded.add(len(in.Members))
 		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Move.Node, in.Move.Add))
 	}
-	in.Move = Move{}
-	in.begin().move = nil
-	m.save(in)
+	m.setMove(in, Move{})
 	m.settle(in, toMove, why)
 }

@@ -80,8 +80,11 @@ func (w *world) changeAt(s *fakeServer, p *wire.ChangeCell) (*wire.Configured, *
 	switch {
 	case nodeOn(c.conf.Members, s.reg.Server) == 0:
 		return nil, &cell.Error{Kind: cell.Moved, Pointer: &cell.Pointer{Incarnation: k.inc, Configuration: c.conf.Number}}
-	case s.reg.Server != c.proposer:
+	case s.reg.Server != c.proposer && (w.byID[c.proposer].up || p.Attempt < 3):
 		return nil, &cell.Error{Kind: cell.NotProposer, Leader: c.proposer}
+	case s.reg.Server != c.proposer: // it takes over
+		c.proposer = s.reg.Server
+		return nil, &cell.Error{Kind: cell.Unavailable, RetryAfter: time.Millisecond}
 	case p.Kind != wire.Look && p.Number != c.conf.Number:
 		return nil, &cell.Error{Kind: cell.Stale}
 	case c.busy > 0:

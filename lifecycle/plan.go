@@ -13,14 +13,18 @@ import (
 // nodes are not proven gone.
 type planner struct {
 	servers map[cell.ServerID]topology.Server
-	down    map[cell.ServerID]bool
+	down    map[cell.ServerID]bool // not connected, or closed
+	closed  map[cell.ServerID]bool // being emptied: takes no new node
+	lost    map[cell.ServerID]bool // not connected
+	coming  map[cell.ServerID]int  // learners of replacements under way
 	book    *placement.Book
 	view    *topology.View // of servers; nil when they have changed since
 	rng     *rand.Rand
 }
 
 func newPlanner(seed uint64) *planner {
-	return &planner{servers: map[cell.ServerID]topology.Server{}, down: map[cell.ServerID]bool{}, book: placement.NewBook(),
+	return &planner{servers: map[cell.ServerID]topology.Server{}, down: map[cell.ServerID]bool{}, closed: map[cell.ServerID]bool{},
+		lost: map[cell.ServerID]bool{}, coming: map[cell.ServerID]int{}, book: placement.NewBook(),
 		rng: rand.New(rand.NewPCG(seed, placeStream))}
 }
 
@@ -56,10 +60,22 @@ func (p *planner) server(s topology.Server, up bool) {
 		p.servers[s.ID] = s
 		p.view = nil
 	}
-	if up {
-		delete(p.down, s.ID)
+	p.mark(p.lost, s.ID, !up)
+}
+
+// close keeps new nodes off a server, or opens it again.
+func (p *planner) close(id cell.ServerID, closed bool) { p.mark(p.closed, id, closed) }
+
+// mark changes one of the reasons why a server takes no new node.
+func (p *planner) mark(reason map[cell.ServerID]bool, id cell.ServerID, holds bool) {
+	if holds {
+		reason[id] = true
 	} else {
-		p.down[s.ID] = true
+		delete(reason, id)
+	}
+	delete(p.down, id)
+	if p.lost[id] || p.closed[id] {
+		p.down[id] = true
 	}
 }
 
@@ -70,7 +86,7 @@ func (p *planner) place(members int, brick, color string, keep ...cell.ServerID)
 	if err != nil {
 		return placement.Placement{}, err
 	}
-	jury, _, err := placement.Place(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: members,
+	jury, _, err := placement.Place(placement.Input{View: view, Down: p.down, Coming: p.coming, Book: p.book, JurySize: members,
 		Brick: topology.Brick(brick), Color: topology.Color(color), Keep: keep}, p.rng)
 	return jury, err
 }
@@ -89,16 +105,24 @@ func (p *planner) keep(r *Record) error {
 }
 
 // substitute chooses who takes the place of a member; kind NoRoom when nobody can.
-func (p *planner) substitute(r *Record, leaves cell.ServerID) (cell.ServerID, error) {
+func (p *planner) substitute(r *Record, leaves cell.ServerID, users placement.Hints) (cell.ServerID, error) {
 	view, err := p.viewNow()
 	if err != nil {
 		return "", err
 	}
-	jury := make([]cell.ServerID, len(r.Members))
-	for i, m := range r.Members {
-		jury[i] = m.Server()
+	jury := r.servers()
+	return placement.Substitute(placement.Input{View: view, Down: p.down, Coming: p.coming, Book: p.book, JurySize: len(jury), Hints: users}, jury, leaves)
+}
+
+// improve finds the replacement that brings a cell nearest to its users; ok is false when none is worth its while.
+func (p *planner) improve(r *Record, users placement.Hints) (swap placement.Swap, ok bool, err error) {
+	view, err := p.viewNow()
+	if err != nil {
+		return swap, false, err
 	}
-	return placement.Substitute(placement.Input{View: view, Down: p.down, Book: p.book, JurySize: len(jury)}, jury, leaves)
+	jury := r.servers()
+	swap, ok = placement.Improve(placement.Input{View: view, Down: p.down, Coming: p.coming, Book: p.book, JurySize: len(jury), Hints: users}, jury)
+	return swap, ok, nil
 }
 
 // viewNow is the servers as placement sees them.

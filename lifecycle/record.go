@@ -118,6 +118,7 @@ type Move struct {
 	// the cell's configuration is by now: that the wish is fulfilled is seen from the configuration, not noted here.
 	Remove, Add cell.ServerID
 	Node        uint32 // number that the cell issued for Add; zero: not known, so no server was told of it
+	Cause       Cause  // what it is for
 }
 
 // isZero reports whether nothing is to be replaced.
@@ -129,17 +130,22 @@ const (
 	formatRecord  = 'L'
 	formatServer  = 'V'
 	formatState   = 'Z'
-	storedVersion = 1
-	recordFields  = 19
+	formatUsers   = 'N'
+	storedVersion = 1 // of every format but records
+	recordVersion = 2 // 2: with the cause of a replacement
+	recordFields  = 20
+	keyUsers      = 'n'
 	keyRecord     = 'r' // cells sort behind the servers that they name
 	keyServer     = 'a'
 	keyRetired    = 'b'
+	keyPause      = 'c'
+	keyDrain      = 'd'
 	keyRecovery   = 's' // behind the record that it belongs to
 )
 
 // The two reasons why something stored is refused; errors.Is tells them apart.
 var (
-	ErrUnknownVersion = errors.New("written by a newer version")
+	ErrUnknownVersion = errors.New("written by another version")
 	ErrDamaged        = errors.New("damaged")
 )
 
@@ -155,7 +161,7 @@ func (r *Record) key() []byte {
 func appendRecord(b []byte, r *Record) []byte {
 	must.That(r.check() == nil, "stored records are well-formed: %v: %v", r, r.check())
 	start := len(b)
-	b = append(b, formatRecord, storedVersion)
+	b = append(b, formatRecord, recordVersion)
 	b = wire.AppendArray(b, recordFields)
 	b = wire.AppendString(b, string(r.Cell))
 	b = wire.AppendUint(b, uint64(r.Incarnation))
@@ -176,6 +182,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendString(b, string(r.Move.Remove))
 	b = wire.AppendString(b, string(r.Move.Add))
 	b = wire.AppendUint(b, uint64(r.Move.Node))
+	b = wire.AppendUint(b, uint64(r.Move.Cause))
 	return appendSum(b, start)
 }
 
@@ -242,6 +249,7 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 	rec.Move.Remove = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to remove")))
 	rec.Move.Add = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to add")))
 	rec.Move.Node = uint32(r.UintMax(math.MaxUint32, "node number"))
+	rec.Move.Cause = Cause(r.UintMax(uint64(causeMax), "cause"))
 	if err := r.Done(); err != nil {
 		return Record{}, damaged(err.Error())
 	}
@@ -271,8 +279,8 @@ func (r *Record) check() error {
 		return fmt.Errorf("live with %d of %d founded", r.Founded.size(), len(r.Members))
 	case r.State != Deleted && (r.Configuration == 0 || r.Alpha == 0):
 		return fmt.Errorf("configuration %d, alpha %d", r.Configuration, r.Alpha)
-	case !r.Move.isZero() && (r.State != Live || r.Move.Remove == r.Move.Add || r.Move.Remove.Check() != nil || r.Move.Add.Check() != nil):
-		return fmt.Errorf("state %s, replacing %q by %q", r.State, r.Move.Remove, r.Move.Add)
+	case !r.Move.isZero() && (r.State != Live || r.Move.Remove == r.Move.Add || r.Move.Remove.Check() != nil || r.Move.Add.Check() != nil || !r.Move.Cause.valid()):
+		return fmt.Errorf("state %s, replacing %q by %q for %s", r.State, r.Move.Remove, r.Move.Add, r.Move.Cause)
 	}
 	return r.checkMembers()
 }
@@ -312,15 +320,21 @@ func storedBody(format byte, b []byte) (wire.Reader, error) {
 	}
 	end := len(b) - 4
 	want, got := binary.BigEndian.Uint32(b[end:]), crc32.Checksum(b[:end], castagnoli)
+	version, hint := byte(storedVersion), "run the version that wrote it, or a newer one"
+	if format == formatRecord {
+		version = recordVersion
+	}
+	if b[1] < version {
+		hint = "this build cannot read stores from before its first release: rebuild the store from the servers"
+	}
 	switch {
 	case want != got:
 		return wire.Reader{}, damaged(fmt.Sprintf("checksum over %d bytes is %08x, stored is %08x", end, got, want))
 	case b[0] != format:
 		return wire.Reader{}, damaged(fmt.Sprintf("format byte is %q, want %q", b[0], format))
-	case b[1] != storedVersion:
+	case b[1] != version:
 		return wire.Reader{}, &cell.Error{Op: "lifecycle.load", Kind: cell.Refused, Err: ErrUnknownVersion,
-			Detail: fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], storedVersion),
-			Hint:   "run the version that wrote it, or a newer one"}
+			Detail: fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], version), Hint: hint}
 	}
 	return wire.NewReader(b[2:end]), nil
 }

@@ -41,7 +41,8 @@ func drawRecord(t *rapid.T) Record {
 	if r.State == Live {
 		r.Founded, r.Void = r.all(), 0
 		if rapid.Bool().Draw(t, "move") {
-			r.Move = Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number")}
+			r.Move = Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number"),
+				Cause: Cause(rapid.IntRange(int(ByOperator), int(causeMax)).Draw(t, "cause"))}
 			r.Founding = slices.Clone(r.Members)
 		}
 	}
@@ -215,7 +216,7 @@ func TestListPages(t *testing.T) {
 }
 
 const (
-	goldenRecord = "4c01dc0013a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a000f468679b"
+	goldenRecord = "4c02dc0014a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a00000d1528b96"
 	goldenServer = "56019ca27331a16ea163a162a172a170a3726564a3683a31a3683a32a3683a3307cd03e8d55c1a12"
 )
 

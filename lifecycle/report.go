@@ -34,10 +34,10 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 			text = fmt.Sprintf("%d of %d nodes founded, a majority is %d", in.Founded.size(), n, in.majority())
 		}
 		if !in.Move.isZero() {
-			text += fmt.Sprintf("; %s is being replaced by %s", in.Move.Remove, in.Move.Add)
+			text += "; " + m.moveWaits(in)
 		}
 	case Sealing:
-		text = fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
+		text = m.pausedNow(DeleteCells) + fmt.Sprintf("the seal is not chosen yet, which takes %d of %d members; %d are on servers that are up",
 			in.majority(), n, m.live(in))
 		open = in.all() &^ in.Founded
 		if in.Record.founded() {
@@ -45,7 +45,7 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 		}
 	case Wiping:
 		open = in.all() &^ in.Dropped
-		text = fmt.Sprintf("%d of %d nodes wiped", in.Dropped.size(), n)
+		text = m.pausedNow(DeleteCells) + fmt.Sprintf("%d of %d nodes wiped", in.Dropped.size(), n)
 	}
 	return text, open
 }
@@ -164,12 +164,26 @@ type Stats struct {
 	Batches   int              // calls with foundings or drops in flight
 	Seals     int              // seals in flight
 	SealQueue int              // seals that wait for their turn
+
+	Replacements [causeMax + 1]int   // under way, by Cause
+	Petitions    int                 // replacements that were asked for and wait for their turn
+	Paused       [actionMax + 1]bool // by Action
+	Draining     int                 // servers that are being emptied
+	Unsettled    int                 // incarnations that have not converged
+	Tokens       [classes]int        // of the colony's buckets: creations, moves, repairs
 }
 
 // Stats counts what the manager holds now.
 func (m *Manager) Stats() Stats {
-	return Stats{Cells: m.counts, Backlog: len(m.wishes), Requests: len(m.requests), Batches: m.telling, Seals: m.sealing,
-		SealQueue: len(m.seals)}
+	s := Stats{Cells: m.counts, Backlog: len(m.wishes), Requests: len(m.requests), Batches: m.telling, Seals: m.sealing,
+		SealQueue: len(m.seals), Replacements: m.causes, Petitions: len(m.petitions), Draining: len(m.drains), Unsettled: len(m.open.of)}
+	for a, o := range m.pauses {
+		s.Paused[a] = o != nil
+	}
+	for c := range classes {
+		_, s.Tokens[c] = m.guard.colonyBucket(c).room(m.now, m.guard.limits.of(c).Colony, 1)
+	}
+	return s
 }
 
 // nameIndex keeps names in order, in chunks, so that a name is added without moving a million others.

@@ -32,7 +32,9 @@ type ServiceConfig struct {
 	Routes func([]wire.Route)
 	// Now is a monotonic clock; nil takes the real one.
 	Now func() time.Duration
-	Log *slog.Logger // nil discards
+	// Wall tells when orders were given, for people; nil takes the real clock.
+	Wall func() time.Time
+	Log  *slog.Logger // nil discards
 }
 
 // Bounds of the shell.
@@ -82,6 +84,9 @@ func Open(c ServiceConfig) (*Service, error) {
 		start := time.Now()
 		c.Now = func() time.Duration { return time.Since(start) }
 	}
+	if c.Wall == nil {
+		c.Wall = time.Now
+	}
 	s := &Service{cfg: c, m: NewManager(c.Manager), wake: make(chan struct{}, 1), done: make(chan struct{}),
 		waiting: map[RequestID]func(Reply){}}
 	if err := c.Store.Scan(s.m.Restore); err != nil {
@@ -115,6 +120,13 @@ func (s *Service) Replace(req wire.ReplaceMember, reply func(*wire.Outcomes, *ce
 	})
 }
 
+// Locate tells where the users of a volume are; the answer has one outcome.
+func (s *Service) Locate(req wire.LocateVolume, reply func(*wire.Outcomes, *cell.Error)) {
+	s.request("lifecycle.locate", func(r Reply) { reply(r.Outcomes, r.Err) }, func(now time.Duration, id RequestID) {
+		s.m.Locate(now, id, req)
+	})
+}
+
 // List asks for a page of cells.
 func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Error)) {
 	s.request("lifecycle.list", func(r Reply) { reply(r.List, r.Err) }, func(now time.Duration, id RequestID) {
@@ -124,7 +136,7 @@ func (s *Service) List(req wire.ListCells, reply func(*wire.CellList, *cell.Erro
 
 // Handlers returns the methods of this service, to be served to clients and operators.
 func (s *Service) Handlers() map[string]fleet.Handler {
-	return map[string]fleet.Handler{
+	handlers := map[string]fleet.Handler{
 		wire.MethodCreateCells: func(r fleet.Request) {
 			var req wire.CreateCells
 			if r.Decode(&req) {
@@ -143,6 +155,12 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 				s.Replace(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
 			}
 		},
+		wire.MethodLocate: func(r fleet.Request) {
+			var req wire.LocateVolume
+			if r.Decode(&req) {
+				s.Locate(req, func(o *wire.Outcomes, err *cell.Error) { answer(&r, o, err) })
+			}
+		},
 		wire.MethodListCells: func(r fleet.Request) {
 			var req wire.ListCells
 			if r.Decode(&req) {
@@ -152,6 +170,8 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
 	}
+	maps.Copy(handlers, s.operating())
+	return handlers
 }
 
 // Methods lists what Handlers serves, for an instance that has no Service at the moment.

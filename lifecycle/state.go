@@ -72,15 +72,31 @@ type Manager struct {
 	telling int            // batches in flight
 	seals   []*incarnation // whose seal shall be asked for
 	sealing int            // seals in flight
-	moves   []*incarnation // whose replacement has a next step
+	moves   []*moving      // replacements that have a next step
 	moving  int            // calls about replacements in flight
+
+	guard       guard
+	pauses      [actionMax + 1]*Order // by action
+	heldDrops   []task                // that wait until deletions are resumed
+	heldMoves   []*moving             // that wait until their kind is resumed, before anything but planning has happened
+	causes      [causeMax + 1]int     // replacements under way
+	petitions   []*petition           // in order of arrival
+	petitionsAt time.Duration         // when they are looked at
+	drains      []*drain              // in order of servers
+	open        openList              // what has not converged
 
 	wishes   map[cell.ID]*wish // at most one for a name
 	backlog  []*wish           // wishes to plan, in order of arrival
+	lines    []*line           // wishes that a limit holds back
 	blocked  []*wish           // wishes whose name is not free yet
 	requests map[RequestID]*request
 	late     []*request // to be looked at by answer
 	timers   timers
+
+	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
+	following []*users           // whose cells shall be looked at
+	followAt  time.Duration      // not before
+	level     level              // what balance is about
 
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
 	surveys    []*survey               // lost cells whose survivors shall be asked, in order
@@ -98,7 +114,9 @@ func NewManager(c Config) *Manager {
 		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
-		retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		open:  openList{of: map[*incarnation]*unsettled{}},
+		guard: guard{limits: c.Limits, bricks: map[string]*buckets{}},
 	}
 }
 
@@ -114,8 +132,17 @@ func (m *Manager) Restore(key, value []byte) error {
 		}
 		return err
 	}
-	if len(key) > 0 && (key[0] == keyRetired || key[0] == keyRecovery) {
-		return m.restoreRecovery(key, value)
+	if len(key) > 1 {
+		switch key[0] {
+		case keyRetired, keyRecovery:
+			return m.restoreRecovery(key, value)
+		case keyPause:
+			return m.restorePause(value)
+		case keyUsers:
+			return m.restoreUsers(key, value)
+		case keyDrain:
+			return m.restoreDrain(key, value)
+		}
 	}
 	rec, err := decodeRecord(value, m.texts)
 	if err != nil {
@@ -151,12 +178,19 @@ func (m *Manager) insert(in *incarnation) error {
 	}
 	m.names[in.Cell] = in
 	m.counts[in.State]++
+	m.unlevel()
 	if in.State != Deleted && in.Ending != ByLoss {
 		if err := m.planner.keep(&in.Record); err != nil {
 			return err
 		}
 	}
 	m.pursue(in)
+	if !in.Move.isZero() {
+		m.countMove(in, 1)
+	}
+	if in.work != nil && in.work.move != nil {
+		in.work.move.begun = true // nobody knows what was asked for in an earlier life
+	}
 	if in.Retry {
 		m.wishAgain(in)
 	}
@@ -174,6 +208,7 @@ func (m *Manager) save(in *incarnation) {
 // forget has a record removed with the next Effects: its successor's record says enough.
 func (m *Manager) forget(in *incarnation) {
 	in.forgotten = true
+	m.open.note(in, m.now)
 	m.save(in)
 }
 
@@ -244,6 +279,7 @@ func (m *Manager) pursue(in *incarnation) {
 		}
 	}
 	m.drive(in)
+	m.open.note(in, m.now)
 	w := in.work
 	if w == nil || w.move != nil || busy || w.queued != 0 || w.sealing || len(w.waiters) > 0 {
 		return
@@ -335,6 +371,7 @@ func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
 	}
 	s.reg, s.known, s.up, s.failures, s.notBefore = g, true, true, 0, now
 	m.planner.server(placeOf(&g), true)
+	m.unlevel()
 	m.wake(s)
 	return nil
 }

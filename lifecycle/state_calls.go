@@ -20,6 +20,9 @@ type server struct {
 	head      int
 	calls     int // batches in flight
 	seals     int // seals in flight
+	limits    buckets
+	replacing int // replacements under way that take a member from here, or bring one
+	stuck     int // of them, those that have not got on for long; they are in nobody's way
 	failures  int // batches that failed in a row
 	notBefore time.Duration
 }
@@ -38,8 +41,8 @@ type call struct {
 	seal   *incarnation
 	export *survey
 
-	move    *incarnation // whose member is being replaced
-	creates uint32       // the learner that is asked for
+	move    *moving // the replacement that it is a step of
+	creates uint32  // the learner that is asked for
 }
 
 // server finds or makes the entry of a server.
@@ -111,6 +114,8 @@ func (m *Manager) tellServer(s *server) {
 			size += t.in.recovery.size()
 		case j == found:
 			founding = append(founding, t)
+		case j == drop && m.pauses[DeleteCells] != nil:
+			m.heldDrops = append(m.heldDrops, t)
 		case j == drop:
 			dropping = append(dropping, t)
 		default:

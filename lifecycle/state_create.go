@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -50,6 +51,11 @@ func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 		}
 		wanted.waiters = append(wanted.waiters, w)
 	case in == nil || in.is(Wiping, Deleted):
+		if err := m.refusePaused(CreateCells); err != nil {
+			err.Op, err.Cell = w.req.op, name
+			w.resolve(err)
+			return
+		}
 		if len(m.wishes) >= m.config.BacklogMax {
 			w.resolve(&cell.Error{Op: w.req.op, Kind: cell.Overloaded, Cell: name, RetryAfter: time.Second,
 				Detail: fmt.Sprintf("%d cells wait to be planned", len(m.wishes)), Hint: "ask again later"})
@@ -179,32 +185,113 @@ func (m *Manager) isFree(in *incarnation) bool {
 	return true
 }
 
-// plan founds as many of the wanted cells as one turn may.
-func (m *Manager) plan() {
-	n := 0
-	for ; n < len(m.backlog) && n < m.config.PlansPerTurn; n++ {
-		w := m.backlog[n]
-		m.backlog[n] = nil
-		switch {
-		case w.gone || w.blocked:
-		case !m.isFree(m.names[w.cell]):
-			m.block(w)
-		default:
-			m.planOne(w)
-		}
-	}
-	m.backlog = m.backlog[n:]
+// line is wishes that a limit holds back: those that name one brick, or none. They keep their order.
+type line struct {
+	brick  string
+	wishes []*wish
+	at     time.Duration // when the next may be tried
+	why    *cell.Error
 }
 
-// planOne makes the record of a new incarnation. Its jury is durable before the first server hears of it, because calls
-// leave after Persist; and it is never planned again, because the record stays until its end is proven (rule 4).
-func (m *Manager) planOne(w *wish) {
+// lineOf finds the line of a brick, or nil when none waits.
+func (m *Manager) lineOf(brick string) *line {
+	for _, l := range m.lines {
+		if l.brick == brick {
+			return l
+		}
+	}
+	return nil
+}
+
+// canPlan reports whether something may be planned now.
+func (m *Manager) canPlan() bool {
+	return m.pauses[CreateCells] == nil && (len(m.backlog) > 0 || slices.ContainsFunc(m.lines, func(l *line) bool { return l.at <= m.now }))
+}
+
+// plan founds as many of the wanted cells as one turn may. Those that waited longer come first.
+func (m *Manager) plan() {
+	if m.pauses[CreateCells] != nil {
+		return
+	}
+	n := 0
+	for _, l := range m.lines {
+		for l.at <= m.now && len(l.wishes) > 0 && n < m.config.PlansPerTurn {
+			n++
+			if err := m.planWish(l.wishes[0]); err != nil {
+				m.holdLine(l, err)
+				break
+			}
+			l.wishes[0] = nil
+			l.wishes = l.wishes[1:]
+		}
+	}
+	m.lines = slices.DeleteFunc(m.lines, func(l *line) bool { return len(l.wishes) == 0 })
+	k := 0
+	for ; k < len(m.backlog) && n < m.config.PlansPerTurn; k, n = k+1, n+1 {
+		w := m.backlog[k]
+		m.backlog[k] = nil
+		l := m.lineOf(w.brick)
+		if l != nil {
+			l.wishes = append(l.wishes, w)
+		} else if err := m.planWish(w); err != nil {
+			l = &line{brick: w.brick, wishes: []*wish{w}}
+			m.lines = append(m.lines, l)
+			m.holdLine(l, err)
+		}
+	}
+	m.backlog = m.backlog[k:]
+}
+
+// holdLine tries the first of a line again when its limit allows.
+func (m *Manager) holdLine(l *line, err *cell.Error) {
+	pause := max(err.RetryAfter, time.Millisecond)
+	l.at, l.why = m.now+pause, err
+	m.after(pause, func() {})
+}
+
+// planWish plans one wish, unless that is needless or its name is not free. The error is that of a limit.
+func (m *Manager) planWish(w *wish) *cell.Error {
+	switch {
+	case w.gone || w.blocked:
+		return nil
+	case !m.isFree(m.names[w.cell]):
+		m.block(w)
+		return nil
+	}
+	return m.planOne(w)
+}
+
+// unplanned says what a wish waits for.
+func (m *Manager) unplanned(w *wish) string {
+	if w.blocked {
+		return "the name is not free yet: " + m.waitingFor(m.names[w.cell])
+	}
+	why := "its jury is not planned yet"
+	if err := m.paused(CreateCells); err != nil {
+		return why + ": " + err.Detail
+	}
+	if l := m.lineOf(w.brick); l != nil {
+		why += fmt.Sprintf(": %s, and %d wait", l.why.Detail, len(l.wishes))
+	}
+	return why
+}
+
+// planOne makes the record of a new incarnation, or returns the limit that forbids it now. Its jury is durable before the first
+// server hears of it, because calls leave after Persist; and it is never planned again, because the record stays until its end is
+// proven (rule 4).
+func (m *Manager) planOne(w *wish) *cell.Error {
+	if err := m.allowCreation(w.brick, nil); err != nil { // before a jury is looked for
+		return err
+	}
 	jury, err := m.planner.place(m.config.Jury, w.brick, w.color)
 	if err != nil {
 		e := *asError(err)
 		e.Cell = w.cell
 		m.giveUp(w, &e)
-		return
+		return nil
+	}
+	if err := m.allowCreation(string(jury.Brick), jury.Members); err != nil {
+		return err
 	}
 	rec := Record{Cell: w.cell, Incarnation: 1, State: Creating, Plan: 1, Brick: string(jury.Brick), Color: string(jury.Color),
 		Configuration: 1, Alpha: m.config.Alpha, Owner: uint64(jury.Owner) + 1, Members: make([]Member, len(jury.Members))}
@@ -221,4 +308,5 @@ func (m *Manager) planOne(w *wish) {
 	m.save(in)
 	err = m.insert(in)
 	must.That(err == nil, "placement plans what its own book accepts: %v: %v", in, err)
+	return nil
 }

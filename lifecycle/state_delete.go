@@ -52,6 +52,10 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(nil) // its end is proven
 	case in.State == Sealing:
 		m.wait(in, w)
+	case m.pauses[DeleteCells] != nil:
+		err := m.refusePaused(DeleteCells)
+		err.Op, err.Cell = w.req.op, d.Cell
+		w.resolve(err)
 	default:
 		in.Plan++
 		m.become(in, Sealing)
@@ -64,7 +68,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 
 // seal asks for the seals that are due, within the bounds.
 func (m *Manager) seal() {
-	for len(m.seals) > 0 && m.sealing < m.config.Seals {
+	for len(m.seals) > 0 && m.sealing < m.config.Seals && m.pauses[DeleteCells] == nil {
 		in := m.seals[0]
 		m.seals[0] = nil
 		m.seals = m.seals[1:]

@@ -18,6 +18,7 @@ const (
 	toCreate goal = iota
 	toDelete
 	toMove
+	toNear
 )
 
 // request is a batch that waits for its answer.
@@ -30,6 +31,8 @@ type request struct {
 	open    int           // how many are not
 	done    bool          // it is answered
 	due     time.Duration // when it is answered in any case
+
+	petition *petition // what it waits to begin, if it may not yet
 }
 
 // waiter is one element of a request that waits for one cell.
@@ -122,15 +125,20 @@ func brief(err *cell.Error, share int) *cell.Error {
 // pending says what an element still waits for, and stops its waiting: what was begun goes on without it.
 func (m *Manager) pending(r *request, i int) *cell.Error {
 	name, why := r.cells[i], "it is not known any more"
+	if q := r.petition; q != nil {
+		err := *q.why
+		err.Op, err.Cell, err.Hint = r.op, name, "it has not begun: ask again, or wait longer for its turn"
+		return &err
+	}
 	if w := m.wishes[name]; w != nil {
 		w.waiters = without(w.waiters, r)
-		why = "its jury is not planned yet"
-		if w.blocked {
-			why = "the name is not free yet: " + m.waitingFor(m.names[name])
-		}
+		why = m.unplanned(w)
 	} else if under := m.recovering[name]; under != nil {
 		under.waiters = without(under.waiters, r)
 		why = "its survivors are being asked for what they hold"
+	} else if u := m.users[name]; u != nil && r.op == "lifecycle.locate" {
+		why = "it can be brought nearer: " + u.why
+		u.waiters = without(u.waiters, r)
 	} else if in := m.names[name]; in != nil {
 		why = fmt.Sprintf("incarnation %d is %s: %s", in.Incarnation, in.State, m.waitingFor(in))
 		if in.work != nil {
@@ -234,7 +242,7 @@ func (m *Manager) after(d time.Duration, do func()) {
 // Next tells when Effects should be called again if no input comes before, and whether there is such a time.
 func (m *Manager) Next() (at time.Duration, ok bool) {
 	switch {
-	case len(m.backlog) > 0 || len(m.late) > 0 || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
+	case m.canPlan() || m.canMove() || len(m.late) > 0 || m.canApproach() || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
 		return m.now, true
 	case m.timers.Len() > 0:
 		return m.timers.heap[0].at, true
@@ -245,13 +253,18 @@ func (m *Manager) Next() (at time.Duration, ok bool) {
 // Effects does what is due at this time and hands out what the caller must do.
 func (m *Manager) Effects(now time.Duration) Effects {
 	m.now = now
+	m.guard.start(now)
 	for m.timers.Len() > 0 && m.timers.heap[0].at <= now {
 		heap.Pop(&m.timers).(timer).do()
 	}
 	m.plan()
+	m.hear()
+	m.empty()
 	m.survey()
 	m.tell()
 	m.seal()
+	m.approach()
+	m.balance()
 	m.move()
 	m.answer()
 	m.store()

@@ -52,6 +52,7 @@ type world struct {
 	steps  int // effects carried out, over all lives of the manager
 	dieAt  int // crash before this effect; zero never
 	died   bool
+	stored func([]Write) // is shown every batch that was stored; nil: nobody looks
 }
 
 // asked remembers what a request asked for.
@@ -124,6 +125,9 @@ func (w *world) turn() {
 		}
 		if err := w.store.Put(e.Persist); err != nil {
 			w.fail("put: %v", err)
+		}
+		if w.stored != nil {
+			w.stored(e.Persist)
 		}
 	}
 	for _, c := range e.Calls {
@@ -289,13 +293,21 @@ func (w *world) newest(id cell.ID) (inc cell.Incarnation) {
 // ended reports whether nothing can be chosen in an incarnation any more: sealed, or a majority forbidden by tombstones.
 func (w *world) ended(k incKey, f wire.Founding) bool {
 	can := 0
-	for _, mem := range f.Members {
+	for _, mem := range w.jury(k, f) {
 		s := w.byID[mem.Server]
 		if have, hosted := s.nodes[k]; !s.lost && (hosted && sameJury(have, f) || !hosted && s.tombs[k.cell] < k.inc) {
 			can++
 		}
 	}
 	return w.sealed[k] || can < len(f.Members)/2+1
+}
+
+// jury is who has a vote in an incarnation now.
+func (w *world) jury(k incKey, f wire.Founding) []wire.Founder {
+	if c := w.cells[k]; c != nil {
+		return c.conf.Members
+	}
+	return f.Members
 }
 
 // checkNew holds L2 for a jury that is told for the first time: no earlier incarnation can choose anything.
@@ -322,17 +334,17 @@ func (w *world) seal(s *fakeServer, p *wire.SealCell) *cell.Error {
 	case !sameJury(f, w.juries[k]):
 		w.fail("L3: a cell that the manager does not know is sealed: %v at %s", k, s.reg.Server)
 	}
-	alive := 0
-	for _, mem := range f.Members {
+	alive, jury := 0, w.jury(k, f)
+	for _, mem := range jury {
 		other := w.byID[mem.Server]
 		if have, ok := other.nodes[k]; ok && other.up && sameJury(have, f) {
 			alive++
 		}
 	}
-	if alive < len(f.Members)/2+1 {
+	if alive < len(jury)/2+1 {
 		return &cell.Error{Kind: cell.Unavailable, Detail: "no quorum"}
 	}
-	if leader := f.Members[int(p.Attempt)%len(f.Members)].Server; leader != s.reg.Server && p.Attempt < 3 {
+	if leader := jury[int(p.Attempt)%len(jury)].Server; leader != s.reg.Server && p.Attempt < 3 {
 		return &cell.Error{Kind: cell.NotProposer, Leader: leader}
 	}
 	w.sealed[k] = true

@@ -138,6 +138,13 @@ func (b *addressBook) peer(id cell.ServerID) string {
 	return b.book[id].Peer
 }
 
+// boot is the boot number that a server's entry is of; 0 when unknown or hearsay.
+func (b *addressBook) boot(id cell.ServerID) uint64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.book[id].Boot
+}
+
 // gossip lists up to limit gossip addresses of servers for which want holds, in random order (that of the map).
 func (b *addressBook) gossip(limit int, want func(cell.ServerID) bool) []string {
 	b.mu.Lock()

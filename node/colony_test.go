@@ -110,7 +110,7 @@ func (c *testColony) handle(conn *rpc.Conn, q rpc.Request) {
 		c.mu.Lock()
 		c.sessions[r.Server] = conn
 		c.seeds = append(c.seeds, r.GossipAddr)
-		registered := &wire.Registered{Control: "test", Seeds: slices.Clone(c.seeds[max(0, len(c.seeds)-3):])}
+		registered := &wire.Registered{Control: "test", Takes: wire.AllDuties, Seeds: slices.Clone(c.seeds[max(0, len(c.seeds)-3):])}
 		c.mu.Unlock()
 		conn.Reply(q.ID, registered, nil)
 		c.joined <- struct{}{}

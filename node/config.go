@@ -55,6 +55,7 @@ type Config struct {
 	Logger  *slog.Logger // nil: discards
 
 	controlTimeout time.Duration // 0: controlTimeout; tests are less patient
+	controlSpread  time.Duration // of the first attempt after a lost control connection; 0: the seeker's default
 	// dialPeer opens lanes; nil: plain TCP. Tests put networks here that lose one lane and not the others.
 	dialPeer func(ctx context.Context, network, addr string) (net.Conn, error)
 }

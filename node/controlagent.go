@@ -4,27 +4,38 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/duty"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
 
-// controlAgent keeps one connection to the control plane. The server opens it and registers; from then on the control
-// plane sends the requests over it, at its own pace (controlFace), and the agent pushes routes, paged and acknowledged.
-// Nothing of the data plane waits for it, and without a control plane it costs an attempt every few seconds.
+// controlAgent keeps the connections to the control plane: one per duty, shared where one instance has several. The server
+// opens them and registers; from then on the control plane sends the requests over them, at its own pace (controlFace), and
+// the agent pushes routes to whoever has the discovery duty, paged and acknowledged. Nothing of the data plane waits for it,
+// and without a control plane it costs an attempt every few seconds.
 //
-// The connection serves several duties of the control plane. A push that is refused, or not answered, concerns discovery
-// alone: it is repeated later, and the session stays. The session ends when its connection does, or when the control plane
-// neither acknowledges pushes nor asks for anything any more; then the next address is tried.
+// What to try next, when, and for which duty is decided by a duty.Seeker, which run owns; links do it (controllink.go).
+//
+// A push that is refused, or not answered, concerns discovery alone: it is repeated later, and the connection stays. The
+// connection ends when the other side closes it, or when it neither acknowledges pushes nor asks for anything any more.
 type controlAgent struct {
 	server  *Server
 	routes  *outbox
 	timeout time.Duration // of one call; other patience is a multiple of it
-	asked   atomic.Int64  // when the control plane last asked for something, as a time of vitals; 0: not in this session
+	events  chan linkEvent
+
+	// The rest belongs to run.
+	seeker *duty.Seeker
+	links  map[string]*controlLink // by address
+	pushed chan struct{}           // closed when the last pusher has ended
+	fails  int                     // attempts in a row without any success
+
+	running sync.WaitGroup // links and pushers
 }
 
 // How the agent paces itself.
@@ -38,7 +49,9 @@ const (
 )
 
 func newControlAgent(s *Server) *controlAgent {
-	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout}
+	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout, events: make(chan linkEvent, 16),
+		links: make(map[string]*controlLink), pushed: make(chan struct{})}
+	close(a.pushed)
 	if a.timeout == 0 {
 		a.timeout = controlTimeout
 	}
@@ -53,22 +66,112 @@ func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
 	a.routes.note(info.Handle)
 }
 
-// run connects to one control process after the other until ctx ends.
+// run does what the seeker decides until ctx ends; every connection has ended when it returns.
 func (a *controlAgent) run(ctx context.Context) {
-	control := a.server.cfg.Control
-	failures := 0
-	for i := rand.IntN(len(control)); ctx.Err() == nil; i++ {
-		addr := control[i%len(control)]
-		began := time.Now()
-		err := a.session(ctx, addr)
-		if time.Since(began) > controlBackoffMax+a.timeout {
-			failures = 0 // it was one
+	began := time.Now()
+	a.seeker = duty.NewSeeker(duty.SeekerConfig{Control: a.server.cfg.Control, Least: controlBackoffMin, Most: controlBackoffMax,
+		Spread: a.server.cfg.controlSpread, Dice: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))})
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		var todo []duty.Action
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+			todo = a.seeker.Tick(time.Since(began))
+		case e := <-a.events:
+			todo = a.take(ctx, time.Since(began), e)
 		}
-		if failures++; ctx.Err() == nil && isRound(failures) {
-			a.server.cfg.Logger.Warn("no control plane", "addr", addr, "attempts", failures, "err", err)
+		for _, do := range todo {
+			a.do(ctx, do)
 		}
-		pause(ctx, nil, jittered(controlBackoffMin, controlBackoffMax, failures))
+		if at, ok := a.seeker.Next(time.Since(began)); ok {
+			timer.Reset(at - time.Since(began))
+		} else {
+			timer.Stop()
+		}
 	}
+	for _, l := range a.links {
+		l.drop()
+	}
+	a.running.Wait()
+}
+
+// do does one thing that the seeker decided.
+func (a *controlAgent) do(ctx context.Context, do duty.Action) {
+	l := a.links[do.Addr]
+	switch do.Do {
+	case duty.Ask:
+		if l == nil {
+			l = a.newLink(ctx, do.Addr)
+			a.links[do.Addr] = l
+			a.running.Go(l.run)
+		}
+		l.asks <- do.Wants // there is room: an address is asked once at a time
+	case duty.Close:
+		a.forget(l)
+	}
+}
+
+// forget closes a link; what it still has to tell is of no interest.
+func (a *controlAgent) forget(l *controlLink) {
+	if l != nil && a.links[l.addr] == l {
+		delete(a.links, l.addr)
+		l.drop()
+	}
+}
+
+// take hands an event of a link to the seeker.
+func (a *controlAgent) take(ctx context.Context, now time.Duration, e linkEvent) []duty.Action {
+	l := e.link
+	if a.links[l.addr] != l {
+		return nil // of a link that is given up
+	}
+	switch {
+	case e.registered != nil:
+		a.fails = 0
+		todo := a.seeker.Answered(now, l.addr, e.registered)
+		if e.registered.Takes&wire.DutyDiscovery != 0 {
+			a.startPush(ctx, l)
+		}
+		return todo
+	case e.moved != nil:
+		a.server.cfg.Logger.Info("duties moved", "from", l.addr, "duties", e.moved.Duties, "to", e.moved.Elsewhere)
+		if e.moved.Duties&wire.DutyDiscovery != 0 {
+			l.stopPush()
+		}
+		return a.seeker.Moved(now, l.addr, e.moved)
+	}
+	again := cell.AsError(wire.MethodRegister, cell.Unavailable, e.err).RetryAfter
+	if a.fails++; isRound(a.fails) {
+		a.server.cfg.Logger.Warn("no control plane", "addr", l.addr, "attempts", a.fails, "held", a.seeker.Held(), "err", e.err)
+	}
+	switch {
+	case e.lost:
+		a.forget(l)
+		return a.seeker.Ended(now, l.addr)
+	case again > 0 && a.seeker.HeldAt(l.addr) != 0:
+		return a.seeker.Busy(now, l.addr, again)
+	}
+	a.forget(l)
+	return a.seeker.Failed(now, l.addr, again)
+}
+
+// startPush has a link push routes, from the beginning, as soon as the one before has stopped: what it took and did not
+// deliver would be missed.
+func (a *controlAgent) startPush(ctx context.Context, l *controlLink) {
+	l.stopPush()
+	ctx, l.stopPush = context.WithCancel(ctx)
+	before, ended := a.pushed, make(chan struct{})
+	a.pushed = ended
+	a.running.Go(func() {
+		defer close(ended)
+		<-before
+		a.routes.everything()
+		if err := a.push(ctx, l.conn); ctx.Err() == nil {
+			l.conn.Close(err)
+		}
+	})
 }
 
 // isRound picks ever rarer attempts to log: 1, 2, 4, 8 and so on.
@@ -91,31 +194,6 @@ func pause(ctx context.Context, done <-chan struct{}, d time.Duration) {
 	}
 }
 
-// session registers with one control process and serves it until the connection ends. All goroutines of the connection
-// have ended when it returns.
-func (a *controlAgent) session(ctx context.Context, addr string) error {
-	s := a.server
-	hello := s.hello()
-	hello.Purpose = wire.ForControl
-	ended := make(chan struct{})
-	conn, err := rpc.Dial(ctx, addr, rpc.Config{Hello: hello, FrameMax: wire.ControlFrameMax, Handler: controlFace{s},
-		OnClose: func(*rpc.Conn, error) { close(ended) }})
-	if err != nil {
-		return err
-	}
-	defer func() { conn.Close(nil); <-ended }()
-	defer context.AfterFunc(ctx, func() { conn.Close(ctx.Err()) })()
-	a.asked.Store(0)
-	var registered wire.Registered
-	if err := a.call(ctx, conn, wire.MethodRegister, s.registration(), &registered); err != nil {
-		return err
-	}
-	s.cfg.Logger.Info("registered with the control plane", "addr", addr, "control", registered.Control)
-	s.gossip.seeds(registered.Seeds)
-	a.routes.everything()
-	return a.push(ctx, conn)
-}
-
 func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, params, result wire.Message) error {
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
@@ -136,6 +214,9 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
 		err = a.call(ctx, conn, wire.MethodPush, a.server.routes(page), nil)
 		if conn.Err() != nil {
 			return conn.Err()
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
 		if err == nil {
 			page, failures, silent = nil, 0, 0
@@ -160,18 +241,14 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
 
 // next waits for routes to push, and takes a page of them.
 func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
-	watch := time.NewTicker(a.timeout)
-	defer watch.Stop()
 	for {
 		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		case <-conn.Done():
 			return nil, conn.Err()
-		case <-watch.C:
-			if at := a.asked.Load(); at != 0 && a.server.vitals.now()-time.Duration(at) > controlSilenceMax*a.timeout {
-				return nil, &cell.Error{Op: "control.session", Kind: cell.Unavailable, Detail: "the control plane asks nothing any more"}
-			}
 		case <-a.routes.wake:
-			page, err := a.take(ctx, conn)
+			page, err := a.page(ctx, conn)
 			if err != nil {
 				return nil, err
 			}
@@ -183,8 +260,8 @@ func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInf
 	}
 }
 
-// take has the loop take a page.
-func (a *controlAgent) take(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
+// page has the loop take a page.
+func (a *controlAgent) page(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
 	pages := make(chan []wire.NodeInfo, 1) // the loop must not wait for us
 	if err := a.server.inbox.ask(wire.MethodPush, func(c *core.Core) { pages <- a.routes.take(c) }); err != nil {
 		return nil, err
@@ -201,7 +278,10 @@ func (a *controlAgent) take(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInf
 
 // controlFace takes the control plane's requests, on the connection's reader goroutine, and queues them for the loop, which
 // answers. A ping goes through the loop too: a server whose loop hangs must not look well.
-type controlFace struct{ server *Server }
+type controlFace struct {
+	server *Server
+	link   *controlLink
+}
 
 // Handle implements rpc.Handler.
 func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
@@ -209,7 +289,7 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		return // the control plane asks; there is nobody to answer
 	}
 	s := f.server
-	s.agent.asked.Store(int64(s.vitals.now()))
+	f.link.asked.Store(int64(s.vitals.now()))
 	to := core.Origin{Conn: c, ID: q.ID}
 	switch q.Method {
 	case wire.MethodCreateNodes:
@@ -244,6 +324,22 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 			nodes, _, _ := core.Counts()
 			c.Reply(to.ID, &wire.Pong{Boot: s.boot, Nodes: uint64(nodes)}, nil)
 		})
+	case wire.MethodServerReport:
+		if m := new(wire.ReportRequest); s.decode(c, q, m) {
+			rumour := s.gossip.living(m.Peers)
+			s.askFor(c, q, func(core *core.Core) {
+				report := core.Report(m)
+				for i := range report.Peers {
+					report.Peers[i].Gossip = rumour[i]
+				}
+				c.Reply(to.ID, report, nil)
+			})
+		}
+	case wire.MethodDutiesMoved:
+		if m := new(wire.DutiesMoved); s.decode(c, q, m) {
+			f.link.tell(linkEvent{moved: m})
+			c.Reply(q.ID, nil, nil)
+		}
 	case wire.MethodSeal, wire.MethodChange, wire.MethodExport:
 		s.submit(c, q)
 	default:

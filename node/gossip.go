@@ -4,8 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -19,13 +22,23 @@ import (
 // "dead for minutes". It is a rumour and never fences anything. Pools are told apart by their label, and kept from
 // strangers by Config.GossipKey.
 //
+// A member of the pool is one life of a server: its name is the identity and the boot number. memberlist believes that a
+// name that turns up at another address is an impostor, until it has taken the one at the old address for dead for a while;
+// a server that was killed and came back elsewhere would be refused by everybody for half a minute, and its peers could
+// not connect to it. A new life is a new name, and what it says is taken at once; the old one dies when nobody answers there.
+//
+// Word of mouth is fast and misses some: when a peer is silent, somebody of the pool is asked for all that he knows
+// (search.go).
+//
 // memberlist calls the delegate methods from its own goroutines and under its own locks, so they must not call back.
 type gossip struct {
 	list   *memberlist.Memberlist
 	book   *addressBook
 	self   cell.ServerID
+	boot   uint64
 	logger *slog.Logger
-	meta   []byte // what this server tells of itself; never changes while it runs
+	meta   []byte     // what this server tells of itself; never changes while it runs
+	silent func() int // peers that share cells with this server and are not heard of; from any goroutine
 
 	wake chan struct{} // capacity 1: there are new seeds
 
@@ -40,10 +53,24 @@ const (
 	hopeMax         = 64                     // addresses kept; any one that answers does, the rest comes by gossip
 	lostAtOnce      = 3                      // lost servers that are tried at a time
 	gossipLeaveTime = 200 * time.Millisecond // for saying goodbye: then nobody has to suspect us first
-	// reclaimTime is how long after its death a server's name may not be used from another address. Identities are
-	// locked by their data directories, so the name is the server's own.
-	reclaimTime = time.Second
 )
+
+// lifeSign stands between identity and boot number in the name of a life; no identity contains it.
+const lifeSign = "#"
+
+// lifeName is the name of one life of a server in the pool.
+func lifeName(id cell.ServerID, boot uint64) string {
+	return string(id) + lifeSign + strconv.FormatUint(boot, 10)
+}
+
+// parseLife reads what lifeName wrote, from anybody in the pool.
+func parseLife(name string) (id cell.ServerID, boot uint64, err error) {
+	server, number, _ := strings.Cut(name, lifeSign)
+	if boot, err = strconv.ParseUint(number, 10, 64); err != nil {
+		return "", 0, fmt.Errorf("name in the pool: %w", err)
+	}
+	return cell.ServerID(server), boot, cell.ServerID(server).Check()
+}
 
 // gossipMeta is what a server tells of itself: [boot, peer address, client address], at most memberlist.MetaMaxSize bytes.
 type gossipMeta struct {
@@ -69,25 +96,26 @@ func (m *gossipMeta) decode(b []byte) error {
 	return r.Done()
 }
 
-// startGossip listens and joins nobody yet: seeds come from flags, the address book, and the control plane.
-func startGossip(s *Server) (*gossip, error) {
-	meta := gossipMeta{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr}
-	g := &gossip{book: s.addresses, self: s.identity.Server, logger: s.cfg.Logger, meta: meta.append(nil), wake: make(chan struct{}, 1)}
+// newGossip makes what a server tells of itself; silent must be safe to call from any goroutine.
+func newGossip(book *addressBook, self cell.ServerID, meta gossipMeta, silent func() int, logger *slog.Logger) (*gossip, error) {
+	g := &gossip{book: book, self: self, boot: meta.Boot, logger: logger, meta: meta.append(nil), silent: silent, wake: make(chan struct{}, 1)}
 	if n := len(g.meta); n > memberlist.MetaMaxSize {
 		return nil, invalid(fmt.Sprintf("the addresses take %d bytes of gossip, allowed are %d", n, memberlist.MetaMaxSize), "advertise a shorter host name")
 	}
-	cfg, err := g.config(&s.cfg)
+	return g, nil
+}
+
+// start listens and joins nobody yet: seeds come from flags, the address book, and the control plane.
+func (g *gossip) start(c *Config) error {
+	cfg, err := g.config(c)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	list, err := memberlist.Create(cfg)
-	if err != nil {
-		return nil, &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: "cannot gossip on " + s.cfg.ListenGossip, Err: err,
+	if g.list, err = memberlist.Create(cfg); err != nil {
+		return &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: "cannot gossip on " + c.ListenGossip, Err: err,
 			Hint: "is the port in use? set --listen-gossip"}
 	}
-	g.list = list
-	s.metrics.gossipPool(list.NumMembers)
-	return g, nil
+	return nil
 }
 
 // config is memberlist's view of a server's configuration. Host names are resolved here: memberlist takes a name that it
@@ -98,7 +126,7 @@ func (g *gossip) config(c *Config) (*memberlist.Config, error) {
 		return nil, invalid(fmt.Sprintf("gossip address %q: %v", c.ListenGossip, err), "set --listen-gossip")
 	}
 	cfg := memberlist.DefaultLANConfig()
-	cfg.Name = string(g.self)
+	cfg.Name = lifeName(g.self, g.boot)
 	cfg.Label = fmt.Sprintf("physalia/%s/%s/%s", c.Colony, c.Brick, c.Color)
 	cfg.SecretKey = c.GossipKey
 	cfg.BindAddr, cfg.BindPort, cfg.AdvertisePort = "0.0.0.0", addr.Port, addr.Port
@@ -114,7 +142,6 @@ func (g *gossip) config(c *Config) (*memberlist.Config, error) {
 	}
 	cfg.TCPTimeout = joinTimeout
 	cfg.Delegate, cfg.Events = g, g
-	cfg.DeadNodeReclaimTime = reclaimTime
 	cfg.Logger = slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)
 	return cfg, nil
 }
@@ -138,19 +165,27 @@ func (g *gossip) seeds(addrs []string) {
 }
 
 // run joins whenever there are new seeds, soon again while that fails, and now and then looks for servers that the pool
-// has lost: memberlist forgets the dead, and after a long partition its two halves would never find each other.
+// has lost: memberlist forgets the dead, and after a long partition its two halves would never find each other. While peers
+// are silent it asks around.
 func (g *gossip) run(ctx context.Context) {
-	timer := time.NewTimer(rejoinEvery)
+	timer, look := time.NewTimer(rejoinEvery), time.NewTicker(searchEvery)
 	defer timer.Stop()
+	defer look.Stop()
+	began, missing := time.Now(), search{}
 	for ctx.Err() == nil {
 		alone := true
 		select {
 		case <-ctx.Done():
 			return
+		case <-look.C:
+			if missing.due(time.Since(began), g.silent()) {
+				g.join(ctx, g.acquaintances(), 1)
+			}
+			continue
 		case <-g.wake: // new seeds may be of another half of the pool, so one of them is asked in any case
 		case <-timer.C:
 			g.join(ctx, g.lost(), lostAtOnce)
-			alone = g.list.NumMembers() == 1
+			alone = len(g.present()) == 0
 		}
 		hopes := g.hopes()
 		if alone && len(hopes) > 0 && g.join(ctx, hopes, 1) == 0 {
@@ -159,6 +194,22 @@ func (g *gossip) run(ctx context.Context) {
 			timer.Reset(rejoinEvery)
 		}
 	}
+}
+
+// living tells which of some servers the rumour counts among the living.
+func (g *gossip) living(ids []cell.ServerID) []bool {
+	out := make([]bool, len(ids))
+	if len(ids) == 0 {
+		return out
+	}
+	there := map[string]bool{}
+	for _, n := range g.list.Members() {
+		there[n.Name] = true
+	}
+	for i, id := range ids {
+		out[i] = there[string(id)]
+	}
+	return out
 }
 
 // hopes lists the seeds, newest first.
@@ -170,13 +221,36 @@ func (g *gossip) hopes() []string {
 	return addrs
 }
 
+// present lists the other servers in the pool, one life of each.
+func (g *gossip) present() map[cell.ServerID]*memberlist.Node {
+	others := make(map[cell.ServerID]*memberlist.Node)
+	for _, n := range g.list.Members() {
+		if id, _, err := parseLife(n.Name); err == nil && id != g.self {
+			others[id] = n
+		}
+	}
+	return others
+}
+
+// members counts the servers in the pool, this one included.
+func (g *gossip) members() int { return 1 + len(g.present()) }
+
 // lost picks some servers of the address book that are not in the pool.
 func (g *gossip) lost() []string {
-	present := map[cell.ServerID]bool{g.self: true}
+	present := g.present()
+	return g.book.gossip(lostAtOnce, func(id cell.ServerID) bool { return present[id] == nil && id != g.self })
+}
+
+// acquaintances picks some members of the pool, at random.
+func (g *gossip) acquaintances() []string {
+	var addrs []string
 	for _, n := range g.list.Members() {
-		present[cell.ServerID(n.Name)] = true
+		if n.Name != lifeName(g.self, g.boot) {
+			addrs = append(addrs, n.Address())
+		}
 	}
-	return g.book.gossip(lostAtOnce, func(id cell.ServerID) bool { return !present[id] })
+	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
+	return addrs[:min(len(addrs), acquaintancesMax)]
 }
 
 // join asks addresses one after the other until enough have answered, and returns how many did. memberlist's own dialling
@@ -231,24 +305,28 @@ func (g *gossip) NotifyJoin(n *memberlist.Node) { g.learn(n) }
 func (g *gossip) NotifyUpdate(n *memberlist.Node) { g.learn(n) }
 
 // NotifyLeave implements memberlist.EventDelegate: a rumour that a server died or left. Its address stays in the book: it
-// may come back where it was.
+// may come back where it was. A life that another one followed is not missed.
 func (g *gossip) NotifyLeave(n *memberlist.Node) {
-	g.logger.Info("gossip says that a server is gone", "server", n.Name)
+	if id, boot, err := parseLife(n.Name); err == nil && boot >= g.book.boot(id) {
+		g.logger.Info("gossip says that a server is gone", "server", id, "boot", boot)
+	}
 }
 
 // learn takes what another server tells of itself.
 func (g *gossip) learn(n *memberlist.Node) {
-	id := cell.ServerID(n.Name)
+	id, boot, err := parseLife(n.Name)
 	if id == g.self {
 		return
 	}
 	var meta gossipMeta
-	err := id.Check()
 	if err == nil {
 		err = meta.decode(n.Meta)
 	}
+	if err == nil && meta.Boot != boot {
+		err = fmt.Errorf("it tells of boot %d", meta.Boot)
+	}
 	if err != nil {
-		g.logger.Debug("gossip from a server that makes no sense", "addr", n.Address(), "err", err)
+		g.logger.Debug("gossip from a server that makes no sense", "name", n.Name, "addr", n.Address(), "err", err)
 		return
 	}
 	g.book.learn(id, address{Boot: meta.Boot, Peer: meta.Peer, Client: meta.Client, Gossip: n.Address()})

@@ -2,10 +2,13 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/memberlist"
 	"pgregory.net/rapid"
 
 	"physalia/cell"
@@ -69,6 +72,132 @@ func TestGossipSpreadsAddresses(t *testing.T) {
 	eventually(t, "it is found at its new address", func() bool { return knows(one, again) && knows(two, again) })
 	if got := one.addresses.peer(again.Identity().Server); got != again.PeerAddr() {
 		t.Errorf("the mesh is led to %s, want %s", got, again.PeerAddr())
+	}
+}
+
+// life is one life of a server, of which there is nothing but gossip: as little of that as can be, so that what happens does
+// not depend on chance or patience. It tells others only when it joins, and what they told it, it never hears again.
+func life(t *testing.T, name string, boot uint64, silent func() int) *gossip {
+	t.Helper()
+	c := goodConfig("")
+	book := &addressBook{logger: c.Logger, changed: func(cell.ServerID, address) {}, book: make(map[cell.ServerID]address)}
+	g, err := newGossip(book, cell.ServerID(name), gossipMeta{Boot: boot, Peer: fmt.Sprintf("%s:%d", name, boot)}, silent, c.Logger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := g.config(&c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.PushPullInterval, cfg.ProbeInterval, cfg.GossipInterval = 0, 0, 0 // pings carry gossip, too
+	if g.list, err = memberlist.Create(cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.list.Shutdown(); err != nil {
+			t.Errorf("shutdown: %v", err)
+		}
+	})
+	return g
+}
+
+func nobodySilent() int { return 0 }
+
+// joined joins one to another and waits until that one's book tells where the newcomer is.
+func joined(t *testing.T, g, to *gossip) {
+	t.Helper()
+	if n := g.join(t.Context(), []string{to.addr()}, 1); n != 1 {
+		t.Fatalf("%s cannot join %s", g.self, to.self)
+	}
+	want := fmt.Sprintf("%s:%d", g.self, g.boot)
+	eventually(t, fmt.Sprintf("%s learns of %s", to.self, want), func() bool { return to.book.peer(g.self) == want })
+}
+
+// TestKilledServerIsBelievedElsewhere: a server that could say no goodbye comes back at another address while everybody takes
+// its life before for alive, and whoever it tells believes it at once.
+func TestKilledServerIsBelievedElsewhere(t *testing.T) {
+	witness := life(t, "s1", 1, nobodySilent)
+	first := life(t, "s2", 1, nobodySilent)
+	joined(t, first, witness)
+	if err := first.list.Shutdown(); err != nil { // without Leave
+		t.Fatal(err)
+	}
+	second := life(t, "s2", 2, nobodySilent)
+	joined(t, second, witness)
+	if n := witness.members(); n != 2 {
+		t.Errorf("the pool has %d servers, want 2", n)
+	}
+	if len(second.present()) != 1 || len(second.lost()) != 0 {
+		t.Errorf("its life before counts as another server: %v", second.present())
+	}
+	third := life(t, "s3", 1, nobodySilent)
+	joined(t, third, witness)
+	if got := third.book.peer("s2"); got != "s2:2" {
+		t.Errorf("others are told %q", got)
+	}
+}
+
+// TestSilentPeersAreAskedAfter: word of mouth missed a server, and whoever misses it as a peer asks somebody who knows.
+func TestSilentPeersAreAskedAfter(t *testing.T) {
+	witness := life(t, "s1", 1, nobodySilent)
+	var asker *gossip
+	asker = life(t, "s2", 1, func() int {
+		if asker.book.peer("s3") == "" {
+			return 1
+		}
+		return 0
+	})
+	joined(t, asker, witness)
+	late := life(t, "s3", 1, nobodySilent)
+	joined(t, late, witness)
+	if got := asker.book.peer("s3"); got != "" {
+		t.Fatalf("it was told without being asked: %s", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { defer close(ended); asker.run(ctx) }()
+	eventually(t, "it asks", func() bool { return asker.book.peer("s3") == "s3:1" })
+	cancel()
+	<-ended
+}
+
+func TestSearchIsPaced(t *testing.T) {
+	var s search
+	for i, step := range []struct {
+		at     time.Duration // seconds
+		silent int
+		want   bool
+	}{
+		{0, 0, false}, {1, 2, true}, {1, 2, false}, {2, 2, true}, {3, 2, false}, {4, 2, true}, {7, 2, false}, {8, 2, true}, // ever more rarely
+		{9, 3, true}, {10, 3, true}, {11, 3, false}, // somebody new
+		{12, 1, true}, {13, 0, false}, {14, 1, true}, {15, 1, true}, {16, 1, false}, // all are back, then one is silent again
+	} {
+		if got := s.due(step.at*time.Second, step.silent); got != step.want {
+			t.Errorf("step %d: at %d s with %d silent: %v", i, step.at, step.silent, got)
+		}
+	}
+	asked := 0
+	for at := time.Minute; at < 2*time.Hour; at += time.Second {
+		if s.due(at, 1) {
+			asked++
+		}
+	}
+	if asked < 110 || asked > 130 {
+		t.Errorf("asked %d times in two hours, want about once a minute", asked)
+	}
+}
+
+func TestNamesOfLives(t *testing.T) {
+	for _, id := range []cell.ServerID{"s1-x", "a/b:c.d_e", "9"} {
+		got, boot, err := parseLife(lifeName(id, 7))
+		if got != id || boot != 7 || err != nil {
+			t.Errorf("%s became %s, boot %d, %v", id, got, boot, err)
+		}
+	}
+	for _, bad := range []string{"", "s1", "s1#", "#1", "s1#x", "s1#1#2", "s1#-1", "s 1#1"} {
+		if id, boot, err := parseLife(bad); err == nil {
+			t.Errorf("%q is %s, boot %d", bad, id, boot)
+		}
 	}
 }
 
@@ -153,7 +282,7 @@ func TestSeedsAreBounded(t *testing.T) {
 	if len(hopes) != 9 || hopes[0] != "127.0.0.1:3" {
 		t.Errorf("seeds are %v, want nine, the newest first, without this server's own", hopes)
 	}
-	if (cell.ServerID)(g.list.LocalNode().Name) != s.Identity().Server {
+	if g.list.LocalNode().Name != lifeName(s.Identity().Server, 1) {
 		t.Errorf("the name in the pool is %s", g.list.LocalNode().Name)
 	}
 }

@@ -17,8 +17,8 @@ import (
 // patience is how long a test waits for what must happen; it is never how long something takes.
 const patience = 20 * time.Second
 
-// eventually waits until a condition holds.
-func eventually(t testing.TB, what string, holds func() bool) {
+// eventually waits until a condition holds; when it waited in vain, it tells what explain has to say about that.
+func eventually(t testing.TB, what string, holds func() bool, explain ...func() string) {
 	t.Helper()
 	deadline := time.After(patience)
 	look := time.NewTicker(time.Millisecond)
@@ -27,6 +27,9 @@ func eventually(t testing.TB, what string, holds func() bool) {
 		select {
 		case <-look.C:
 		case <-deadline:
+			for _, f := range explain {
+				t.Log(f())
+			}
 			t.Fatalf("waited %v in vain: %s", patience, what)
 		}
 	}
@@ -106,7 +109,7 @@ func (c *controlPlane) handle(conn *rpc.Conn, q rpc.Request) {
 			return
 		}
 		c.conn = conn
-		conn.Reply(q.ID, &wire.Registered{Control: "test"}, nil)
+		conn.Reply(q.ID, &wire.Registered{Control: "test", Takes: wire.AllDuties}, nil)
 	case wire.MethodPush:
 		var push wire.RoutePush
 		if err := wire.Unmarshal(q.Params, &push); err != nil {

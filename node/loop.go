@@ -191,6 +191,7 @@ func (l *loop) tick(now time.Duration) {
 	}
 	nodes, hot, led := c.Counts()
 	l.vitals.nodes.Store(int64(nodes))
+	l.vitals.silent.Store(int64(c.SilentPeers()))
 	l.vitals.ready.Store(c.Ready())
 	s.metrics.gauges(nodes, hot, led, l.backlog.bytes)
 	s.metrics.pointers.Set(float64(c.Pointers()))

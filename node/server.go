@@ -188,12 +188,16 @@ func (s *Server) listenClients() error {
 }
 
 func (s *Server) joinGossip() error {
-	g, err := startGossip(s)
+	meta := gossipMeta{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr}
+	g, err := newGossip(s.addresses, s.identity.Server, meta, s.vitals.silentPeers, s.cfg.Logger)
+	if err == nil {
+		err = g.start(&s.cfg)
+	}
 	if err != nil {
 		return err
 	}
-	s.gossip = g
-	s.gossipAddr = g.addr()
+	s.gossip, s.gossipAddr = g, g.addr()
+	s.metrics.gossipPool(g.members)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"physalia/cell"
 	"physalia/internal/rpc"
@@ -20,12 +21,16 @@ func (c *testColony) follow(id cell.ID, r cell.Request, t cell.Txn, first int) w
 	conns := make(map[int]*rpc.Conn)
 	at, attempt := first, uint32(0)
 	var reply wire.TxnReply
+	var said trail
 	eventually(c.t, fmt.Sprintf("an answer to a transaction on %s", id), func() bool {
 		if conns[at] == nil {
 			conns[at] = c.connect(at)
 		}
+		began := time.Now()
 		var err error
-		if reply, err = txn(conns[at], id, r, t, attempt); err == nil {
+		reply, err = txn(conns[at], id, r, t, attempt)
+		said.note("attempt %d at server %d: %v after %v", attempt, at+1, err, time.Since(began))
+		if err == nil {
 			return true
 		}
 		var e *cell.Error
@@ -35,7 +40,7 @@ func (c *testColony) follow(id cell.ID, r cell.Request, t cell.Txn, first int) w
 		at = c.next(at, e.Leader)
 		attempt++
 		return false
-	})
+	}, said.String, func() string { return c.explain(id) })
 	return reply
 }
 

@@ -12,7 +12,8 @@
 //  3. Create a learner with NewLearner when the log issued its number to this server, late or repeatedly, but never where
 //     something of that number is stored: from then on it is Restore, with Recovery.Learner until a snapshot is stored.
 //  4. Drop messages of other cells and incarnations (rule 10), and step messages that the replica sends to itself. Never drop
-//     one for its configuration number: whoever is behind is taught by it (hazard H12).
+//     one for its configuration number: whoever is behind is taught by it (hazard H12). Call Overtaken when the sender's
+//     configuration is the later one, also if the message itself may not be stepped.
 //  5. Send what is addressed to zero to all members and learners of Configuration; what is addressed to a node, to the server
 //     that Configuration.Server names, and answers to whoever asked. That reaches the node that left, too (Left).
 //  6. Keep a node until Effects.Released. Then a pointer to its last configuration stays, the storage goes. Where a message for

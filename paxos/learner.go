@@ -72,6 +72,18 @@ func (r *Replica) Heed(c *Configuration) {
 	}
 }
 
+// Overtaken notes that a message came from a node with a later configuration than the own one. Configurations are a function of
+// the log, so that node has applied the next slot at least, whatever the message is about: it is asked to teach, unless it was
+// asked already. A Prepare or a Nack tells nothing else of what its sender knows, and there may be nobody else to hear from.
+func (r *Replica) Overtaken(by NodeNumber) {
+	if r.sealed || r.asked == r.applied+1 && r.teacher == by {
+		return
+	}
+	r.believe(r.applied+1, by)
+	r.asked = 0
+	r.learnFrom(by)
+}
+
 // deliver hands the next slot's chosen record to the host. The record must stand in the ring (P4).
 func (r *Replica) deliver(record *Record) {
 	if record.Slot != r.applied+1 || r.sealed {

@@ -225,3 +225,35 @@ func TestNewcomersLeaveRoundOneAlone(t *testing.T) {
 		t.Errorf("campaigns in %v, want %v", r.Ballot(), want)
 	}
 }
+
+// A member that was away while its cell changed is asked for a promise, and may not give one. That its candidate comes from a later
+// configuration is all that it hears, and enough: it asks that candidate what it missed, once, and again only if it asked another
+// one since.
+func TestOvertakenAsksToBeTaught(t *testing.T) {
+	w := readyWorld(1, 1)
+	owner, away := w.member(1), w.member(3)
+	w.reform(owner, Change{Kind: Replace, Number: 1, Old: 2, New: 4})
+	w.obey(owner)
+	w.settle([]NodeNumber{1, 2, 4})
+	if got := w.member(4).replica.conf.Number; got != 2 || away.replica.conf.Number != 1 {
+		t.Fatalf("configurations %d and %d, want 2 and 1", got, away.replica.conf.Number)
+	}
+	w.network = nil
+	for range 2 {
+		away.replica.Overtaken(4)
+	}
+	e := away.replica.Effects()
+	want := Message{Kind: MsgLearn, From: 3, To: 4, Slot: away.replica.applied + 1}
+	if len(e.SendNow) != 1 || e.SendNow[0].Describe() != want.Describe() || !away.replica.Unfinished() {
+		t.Fatalf("it says %v, want %s and to be asked again", e.SendNow, want.Describe())
+	}
+	away.replica.Overtaken(1)
+	if e = away.replica.Effects(); len(e.SendNow) != 1 || e.SendNow[0].To != 1 {
+		t.Fatalf("told by another one it says %v", e.SendNow)
+	}
+	w.network = append(w.network, want)
+	w.settle([]NodeNumber{3, 4})
+	if got := away.replica.conf.Number; got != 2 || away.replica.Unfinished() {
+		t.Fatalf("after the lesson it is in configuration %d: %s", got, away.replica.Describe())
+	}
+}

@@ -339,16 +339,23 @@ func (r *Replica) minds() bool {
 }
 
 // Unfinished reports whether the replica waits for something that a lost message would make it wait for forever.
-func (r *Replica) Unfinished() bool {
+func (r *Replica) Unfinished() bool { return r.Undecided() || r.Reading() }
+
+// Undecided is Unfinished but for reads. The host tells the two apart: rounds of reads that come to an end say nothing about slots,
+// nor slots about rounds, so the one must not put off that the other is repeated.
+func (r *Replica) Undecided() bool {
 	return r.role == Candidate || r.known > r.applied || r.isOutside() || (r.role == Proposer &&
-		(len(r.open) > 0 || r.minds() || r.applied > r.informed || r.applied < r.tail || !r.queue.empty() || r.reads.pending() || r.sealing == sealWanted))
+		(len(r.open) > 0 || r.minds() || r.applied > r.informed || r.applied < r.tail || !r.queue.empty() || r.sealing == sealWanted))
 }
 
-// OwesNotice reports whether all that is unfinished is that the others were not told yet what is chosen. That is usually
+// Reading reports whether reads wait for the jury.
+func (r *Replica) Reading() bool { return r.role == Proposer && r.reads.pending() }
+
+// OwesNotice reports whether all that is undecided is that the others were not told yet what is chosen. That is usually
 // told by the next Accept, so the host may let it wait longer than what somebody waits for.
 func (r *Replica) OwesNotice() bool {
 	return r.role == Proposer && len(r.open) == 0 && r.applied > r.informed && r.applied >= r.tail && r.known <= r.applied &&
-		r.queue.empty() && !r.reads.pending() && r.sealing != sealWanted && !r.minds()
+		r.queue.empty() && r.sealing != sealWanted && !r.minds()
 }
 
 // following returns who is asked after n was, so that repeated questions go round: the members of the newest configuration

@@ -154,6 +154,7 @@ func (s *schedule) run(prepare func(*world)) (err error) {
 		}
 	}()
 	p := &player{w: newWorld(Config{Configuration: jury(s.jury, s.alpha), Window: s.window, BatchCommands: s.batch, BatchBytes: 64})}
+	p.w.numbers = s.heals&32 != 0
 	for range s.ready {
 		p.w.raise()
 	}

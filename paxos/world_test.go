@@ -18,6 +18,7 @@ type world struct {
 	request uint64                           // of the last change asked for
 	reads   ReadToken                        // the last read asked
 	mute    bool                             // pointers do not answer
+	numbers bool                             // messages tell the number of their sender's configuration, as it is when they arrive
 }
 
 // member is one member and its host.
@@ -365,6 +366,9 @@ func (w *world) sync(m *member, n int) {
 		}
 		w.check.sent(m, &message)
 		m.replica.Step(&message)
+		if sender := w.member(message.From); w.numbers && sender.replica != nil && m.replica.conf.Number < sender.replica.conf.Number {
+			m.replica.Overtaken(message.From)
+		}
 	}
 }
 

@@ -101,3 +101,29 @@ func addRandom(t testing.TB, b *Book, servers []topology.Server, names []cell.ID
 		}
 	}
 }
+
+// BenchmarkImprove measures the search for the best swap of one cell.
+func BenchmarkImprove(b *testing.B) {
+	for _, c := range []struct {
+		name          string
+		servers, have int
+	}{{"servers=2000/cells=100000", 2000, 100_000}, {"servers=2000/cells=1000000", 2000, 1_000_000}, {"servers=14/cells=100000", 14, 100_000}} {
+		b.Run(c.name, func(b *testing.B) {
+			servers := pool("b1", "red", c.servers, min(c.servers, 50), min(c.servers, 12), 1_000_000)
+			v, book, rng := view(b, servers), randomBook(b, servers, c.have), seeded(1)
+			in := Input{View: v, Book: book, JurySize: 7}
+			p, _, err := Place(in, rng)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := book.Add("mine", 1, p); err != nil {
+				b.Fatal(err)
+			}
+			in.Hints = hintAt(servers[5].Location())
+			b.ReportAllocs()
+			for b.Loop() {
+				Improve(in, p.Members)
+			}
+		})
+	}
+}

@@ -35,6 +35,7 @@ type poolBook struct {
 	numbers map[cell.ServerID]uint16
 	servers []serverBook // by number
 	cells   []placed     // by slot; size 0 marks a free one
+	names   []cell.ID    // by slot
 	free    []uint32     // free slots
 	scan    scan         // scratch: overlap of a jury under construction
 
@@ -89,7 +90,7 @@ func (b *Book) Add(id cell.ID, inc cell.Incarnation, p Placement) error {
 		b.homes[m] = pool
 		c.members[i] = pool.number(m)
 	}
-	b.cells[key] = cellRef{pool, pool.add(c)}
+	b.cells[key] = cellRef{pool, pool.add(id, c)}
 	return nil
 }
 
@@ -145,6 +146,13 @@ func (b *Book) Nodes(id cell.ServerID) int {
 	return 0
 }
 
+// CellAt is the cell of one of a server's nodes, by position, below Nodes. A node that comes is added at the end; the place of
+// one that goes is taken by the last.
+func (b *Book) CellAt(id cell.ServerID, i int) cell.ID {
+	p := b.homes[id]
+	return p.names[p.servers[p.numbers[id]].cells[i]]
+}
+
 // Owned is the number of cells whose ballot 1 a server owns.
 func (b *Book) Owned(id cell.ServerID) int {
 	if s := b.server(id); s != nil {
@@ -177,13 +185,13 @@ func (p *poolBook) number(id cell.ServerID) uint16 {
 }
 
 // add gives a cell a slot and lists it with its servers.
-func (p *poolBook) add(c placed) uint32 {
+func (p *poolBook) add(id cell.ID, c placed) uint32 {
 	slot := uint32(len(p.cells))
 	if n := len(p.free); n > 0 {
 		slot, p.free = p.free[n-1], p.free[:n-1]
-		p.cells[slot] = c
+		p.cells[slot], p.names[slot] = c, id
 	} else {
-		p.cells = append(p.cells, c)
+		p.cells, p.names = append(p.cells, c), append(p.names, id)
 	}
 	for _, m := range c.jury() {
 		p.servers[m].cells = append(p.servers[m].cells, slot)
@@ -202,7 +210,7 @@ func (p *poolBook) remove(slot uint32) {
 		p.servers[m].cells = list[:last]
 	}
 	p.servers[c.members[c.owner]].owned--
-	p.cells[slot] = placed{}
+	p.cells[slot], p.names[slot] = placed{}, ""
 	p.free = append(p.free, slot)
 }
 

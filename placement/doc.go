@@ -44,6 +44,12 @@
 // it cannot be kept, and the live servers with room alone would be beyond their limit, the cell is placed nevertheless
 // with the overlap scored: a half dark pool still takes cells. Report.OverlapHard says which it was.
 //
+// # Existing juries
+//
+// Substitute chooses who takes the place of one member, Improve which one swap helps a jury most; both by the same score
+// and the same hard constraints as a new placement, the dead members counted, and neither makes a cell share too much with
+// more cells while the overlap constraint is hard. A jury that breaks a constraint is mended before anything is improved.
+//
 // # What a refusal says
 //
 // Detail names the pool, the constraint and the numbers; Hint says what would change it. When the caller left the pool

@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"math"
 	"strings"
 
 	"physalia/cell"
@@ -20,9 +21,19 @@ type Input struct {
 	Brick    topology.Brick         // empty: Place chooses
 	Color    topology.Color         // empty: Place chooses
 	Hints    Hints
+	// Coming are nodes that are on their way to a server and that the book does not know yet: learners. They count as load.
+	Coming map[cell.ServerID]int
 	// Keep are servers to be taken before all others, in this order, wherever the hard constraints allow: the survivors of a
 	// cell that is recovered.
 	Keep []cell.ServerID
+}
+
+// awaited is a server's load when all that is on its way there has come; loads come from outside, so the sum is saturated.
+func (in *Input) awaited(id cell.ServerID, load uint64) uint64 {
+	if sum := load + uint64(in.Coming[id]); sum >= load {
+		return sum
+	}
+	return math.MaxUint64
 }
 
 // Hints tell where the users of a volume are; zero locations are unknown. A location that names a server of the view is

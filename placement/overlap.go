@@ -179,7 +179,10 @@ func (p *poolBook) crowded(c *placed) bool {
 
 // Sharing returns how many cells of the book share more than (n-1)/2 servers with a jury of n servers. A jury that is
 // in the book itself counts as one of them.
-func (b *Book) Sharing(members []cell.ServerID) int {
+func (b *Book) Sharing(members []cell.ServerID) int { return b.sharing(members, 0) }
+
+// sharing is Sharing, of the newest cells of each server only when window is above zero.
+func (b *Book) sharing(members []cell.ServerID, window int) int {
 	var p *poolBook
 	for _, m := range members {
 		home := b.homes[m]
@@ -188,7 +191,7 @@ func (b *Book) Sharing(members []cell.ServerID) int {
 		}
 		if p == nil {
 			p = home
-			p.begin(shareMax(len(members)), 0)
+			p.begin(shareMax(len(members)), window)
 		}
 		if home == p { // a sound jury has no member in another pool
 			p.enter(int32(p.numbers[m]))

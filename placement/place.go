@@ -84,7 +84,7 @@ func room(in *Input, pool *topology.Pool) uint64 {
 	total := uint64(0)
 	for i := range pool.Servers {
 		s := &pool.Servers[i]
-		if load := book.load(s, numbers[i]); load < s.Capacity && !in.Down[s.ID] {
+		if load := in.awaited(s.ID, book.load(s, numbers[i])); load < s.Capacity && !in.Down[s.ID] {
 			free := s.Capacity - load
 			if total+free < total {
 				return math.MaxUint64
@@ -149,7 +149,7 @@ func (s *search) gather(in *Input, aims []aim, roll uint64, rep *Report) {
 			continue
 		}
 		rep.Live++
-		load := s.book.load(server, numbers[i])
+		load := in.awaited(server.ID, s.book.load(server, numbers[i]))
 		if load >= server.Capacity {
 			continue
 		}

@@ -208,11 +208,14 @@ func describeCell(c *wire.CellInfo) cellDocument {
 	return d
 }
 
-// cellRow is a cell as a row of a table; a margin below zero says so in words.
+// cellRow is a cell as a row of a table; the margin says in words what it means.
 func cellRow(c *wire.CellInfo) []string {
-	margin := fmt.Sprint(c.Margin)
-	if c.Margin < 0 {
-		margin = "LOST"
+	margin := fmt.Sprintf("can lose %d more", c.Margin)
+	switch {
+	case c.Margin == 0:
+		margin = "BRINK: can lose none"
+	case c.Margin < 0:
+		margin = "LOST: no majority"
 	}
 	return []string{string(c.Cell), fmt.Sprint(c.Incarnation), c.State, c.Brick, c.Color,
 		fmt.Sprintf("%d/%d", c.Live, len(c.Members)), margin, c.Waiting}

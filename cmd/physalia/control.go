@@ -21,7 +21,7 @@ func (a *app) controlCommand() *cobra.Command {
 		Short: "Run the control plane: which cells exist, where they are, who is up",
 		Long: "Run the control plane until it is interrupted: the lifecycle manager, the discovery cache and the health tracker, in\n" +
 			"one process. Its store in the data directory says which cells exist; cells that exist serve without it. With --store several\n" +
-			"such processes share a store in etcd: one is active, the others stand by and take over.",
+			"such processes share a store in etcd: one is active, the others stand by and take over. The commands below ask one that runs.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
@@ -57,10 +57,13 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.Name, "name", "control", "`name` of this process, for people")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:7300", "`address` for servers and clients")
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
+	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
+	limitFlags(f, &c.Limits, &c.MovesPerServer)
+	repairFlags(f, &c.Repair)
 	log.register(f)
 	store.register(f, &c)
-	cmd.AddCommand(a.controlInstances())
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlInstances())
 	return cmd
 }
 

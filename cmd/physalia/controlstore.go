@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"physalia/cmd/physalia/control"
-	"physalia/internal/wire"
 	"physalia/lifecycle/etcdstore"
 )
 
@@ -94,8 +93,8 @@ func (a *app) controlInstances() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
-			var list wire.InstanceList
-			if err := a.operator().Ask(ctx, cmd.CommandPath(), wire.MethodListInstances, nil, &list); err != nil {
+			list, err := a.operator().Instances(ctx, cmd.CommandPath())
+			if err != nil {
 				return err
 			}
 			d := instanceDocument{Version: 1, Asked: list.Asked, Store: list.Store, Problem: list.Problem, Instances: []instanceRow{}}

@@ -38,7 +38,7 @@ func (a *app) volumeCommand() *cobra.Command {
 	}
 	u.register(noun)
 	noun.PersistentFlags().Uint32Var(&partition, "partition", 0, "`number` of the volume's partition")
-	noun.AddCommand(a.volumeLookup(&u, &partition), a.volumeAttach(&u, &partition), a.volumePromote(&u, &partition), a.volumeReplace(&u, &partition))
+	noun.AddCommand(a.volumeLookup(&u, &partition), a.volumeAttach(&u, &partition), a.volumePromote(&u, &partition), a.volumeReplace(&u, &partition), a.volumeLocate())
 	return noun
 }
 

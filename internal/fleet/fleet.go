@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/duty"
+	"physalia/internal/roster"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
@@ -57,6 +59,16 @@ type Config struct {
 	// the other's end. The calls are in order, must not block, and must not call into the Fleet.
 	Joined func(wire.Registration)
 	Left   func(id cell.ServerID)
+	// Duty tells whenever a server registers, and whenever this instance's duties for a connected server change: what it did
+	// for the server, and what it does from now on. It comes after Joined and before Left, under the same rules.
+	Duty func(g wire.Registration, had, has wire.Duties)
+
+	// Roster says which instances there are. Nil: this one is alone and has every duty.
+	Roster roster.Roster
+
+	RegistersPerSecond float64 // registrations admitted; those beyond are refused early, with an appointment; default 500
+	RegistersAtOnce    int     // and how many of them in a burst after a pause; default a quarter of a second's
+	EnteringMax        int     // connections admitted and not registered yet; default 256
 
 	PingEvery  time.Duration // default 2 s
 	PingMisses int           // a session ends with so many pings in a row unanswered; default 3
@@ -76,10 +88,16 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}} {
+	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, 256}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
+	}
+	if c.RegistersPerSecond <= 0 {
+		c.RegistersPerSecond = 500
+	}
+	if c.RegistersAtOnce <= 0 {
+		c.RegistersAtOnce = int(c.RegistersPerSecond/4) + 1
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -89,29 +107,42 @@ func (c Config) withDefaults() Config {
 
 // Fleet serves one listener. All methods are safe for concurrent use.
 type Fleet struct {
-	cfg  Config
-	rpc  *rpc.Server
-	stop chan struct{}
-	once sync.Once // closes stop
-	wg   sync.WaitGroup
+	cfg   Config
+	rpc   *rpc.Server
+	stop  chan struct{}
+	once  sync.Once // closes stop
+	wg    sync.WaitGroup
+	entry entry
+	tells chan struct{} // capacity 1: there is something in telling
+	stats stats
 
 	mu      sync.RWMutex
 	members map[cell.ServerID]*member
+	table   duty.Table
+	telling []tell // in order; see tellLosses
 }
 
 // member is one identity. It is remembered when its session ends.
 type member struct {
 	reg   wire.Registration
-	conn  *rpc.Conn // nil when not connected
+	conn  *rpc.Conn // nil when not connected; with a connection, it has at least one duty
+	has   wire.Duties
 	since time.Time // it is connected, or not
+	slot  uint8     // of the ping period
 	owing int       // pings in a row that it has not answered
 }
 
 // Serve starts to serve ln, which the Fleet owns from now on, until Close.
 func Serve(ln net.Listener, c Config) *Fleet {
-	f := &Fleet{cfg: c.withDefaults(), stop: make(chan struct{}), members: map[cell.ServerID]*member{}}
-	f.wg.Add(1)
+	f := &Fleet{cfg: c.withDefaults(), stop: make(chan struct{}), tells: make(chan struct{}, 1), members: map[cell.ServerID]*member{}}
+	if f.cfg.Roster == nil {
+		f.cfg.Roster = roster.Alone(c.Control, ln.Addr().String())
+	}
+	f.table = duty.NewTable(f.cfg.Roster.Self(), f.cfg.Roster.Instances())
+	f.entry.init(f.cfg)
+	f.wg.Add(2)
 	go f.ping()
+	go f.tellLosses()
 	f.rpc = rpc.NewServer(ln, rpc.Config{
 		Hello:          wire.Hello{Purpose: wire.ForControl, Colony: c.Colony},
 		FrameMax:       wire.ControlFrameMax,
@@ -121,7 +152,9 @@ func Serve(ln net.Listener, c Config) *Fleet {
 		Check:          f.check,
 		OnClose:        f.closed,
 		OnReject: func(remote net.Addr, err *cell.Error) {
-			f.cfg.Log.Info("connection rejected", "remote", remote, "error", err)
+			if err.Kind != cell.Overloaded { // those are counted; a log of a storm would be one
+				f.cfg.Log.Info("connection rejected", "remote", remote, "error", err)
+			}
 		},
 	})
 	return f
@@ -152,6 +185,8 @@ func (f *Fleet) check(h wire.Hello) *cell.Error {
 		return refuse("this is colony %q, not %q", f.cfg.Colony, h.Colony)
 	case h.Purpose == wire.ForControl && h.Server.Check() != nil:
 		return refuse("server identity: %v", h.Server.Check())
+	case h.Purpose == wire.ForControl:
+		return f.entry.admit(h.Server)
 	}
 	return nil
 }
@@ -162,7 +197,7 @@ func (f *Fleet) handle(c *rpc.Conn, req rpc.Request) {
 		return // no method of the control plane is a notification
 	}
 	handlers, server := f.cfg.Client, cell.ServerID("")
-	if c.Peer().Purpose == wire.ForControl {
+	if fromServer(c) {
 		if req.Method == wire.MethodRegister {
 			f.register(c, req)
 			return
@@ -221,6 +256,18 @@ func (f *Fleet) Servers() []wire.ServerState {
 		return strings.Compare(string(a.Registration.Server), string(b.Registration.Server))
 	})
 	return list
+}
+
+// SessionsFor lists the connected servers for which this instance has all of these duties, in no order.
+func (f *Fleet) SessionsFor(d wire.Duties) (ids []cell.ServerID) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for id, m := range f.members {
+		if m.conn != nil && m.has&d == d {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Sessions lists the servers that are connected, ordered by identity.

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"fmt"
+	"hash/fnv"
 	"time"
 
 	"physalia/cell"
@@ -21,6 +22,17 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 		c.Reply(req.ID, nil, err)
 		return
 	}
+	wants := g.Wants
+	if g.Wants = 0; wants == 0 {
+		wants = wire.AllDuties
+	}
+	if f.pointed(c, req, &g, wants) {
+		return
+	}
+	if err := f.entry.register(g.Server); err != nil {
+		c.Reply(req.ID, nil, err)
+		return
+	}
 	if f.cfg.Admit != nil {
 		if err := f.cfg.Admit(g); err != nil {
 			f.cfg.Log.Warn("server is not admitted", "server", g.Server, "remote", c.RemoteAddr(), "error", err)
@@ -30,26 +42,63 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	old := f.members[g.Server]
-	if err := f.admit(old, &g, c); err != nil {
+	if err := f.admit(f.members[g.Server], &g, c); err != nil {
 		c.Reply(req.ID, nil, err)
 		return
 	}
-	m := &member{reg: g, conn: c, since: time.Now()}
-	if old != nil && old.conn != nil {
-		m.since = old.since
+	answer := f.answer(&g, wants)
+	if answer.Takes == 0 {
+		f.stats.redirected.Add(1)
+		c.Reply(req.ID, answer, nil)
+		return
 	}
-	if old != nil && old.conn != nil && old.conn != c {
-		old.conn.Close(&cell.Error{Op: "control.register", Kind: cell.Stale,
-			Detail: fmt.Sprintf("server %s has registered again, with boot %d", g.Server, g.Boot)})
-	}
-	seeds := f.seeds(&g)
-	f.members[g.Server] = m
-	c.Reply(req.ID, &wire.Registered{Control: f.cfg.Control, Seeds: seeds}, nil)
-	f.cfg.Log.Info("server registered", "server", g.Server, "name", g.Name, "boot", g.Boot, "remote", c.RemoteAddr())
+	answer.Seeds = f.seeds(&g)
+	f.stats.registered.Add(1)
+	had, has := f.enlist(&g, c, answer.Takes)
+	c.Reply(req.ID, answer, nil)
+	f.cfg.Log.Info("server registered", "server", g.Server, "name", g.Name, "boot", g.Boot, "duties", has, "remote", c.RemoteAddr())
 	if f.cfg.Joined != nil {
 		f.cfg.Joined(g)
 	}
+	if f.cfg.Duty != nil {
+		f.cfg.Duty(g, had, has)
+	}
+}
+
+// answer says what this instance does for a server and who does the rest; mu is held.
+func (f *Fleet) answer(g *wire.Registration, wants wire.Duties) *wire.Registered {
+	return &wire.Registered{Control: f.cfg.Control, Addr: f.table.Addr(), Takes: wants & f.table.Mine(g.Brick),
+		Elsewhere: f.table.Elsewhere(wants, g.Brick)}
+}
+
+// pointed answers a server that is in already and wants what this instance does not have. It changes nothing, costs little,
+// and is not paced: while an election is under way, those who ask about it must not keep others out.
+func (f *Fleet) pointed(c *rpc.Conn, req rpc.Request, g *wire.Registration, wants wire.Duties) bool {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	m, answer := f.members[g.Server], f.answer(g, wants)
+	if m == nil || m.conn != c || answer.Takes != 0 {
+		return false
+	}
+	f.stats.redirected.Add(1)
+	c.Reply(req.ID, answer, nil)
+	return true
+}
+
+// enlist makes a connection the session of its server, with these duties beside those that it has already; mu is held.
+func (f *Fleet) enlist(g *wire.Registration, c *rpc.Conn, takes wire.Duties) (had, has wire.Duties) {
+	m := &member{reg: *g, conn: c, has: takes, since: time.Now(), slot: pingSlot(g.Server)}
+	if old := f.members[g.Server]; old != nil && old.conn != nil {
+		had, m.since = old.has, old.since
+		if old.conn == c {
+			m.has |= old.has
+		} else {
+			old.conn.Close(&cell.Error{Op: "control.register", Kind: cell.Stale,
+				Detail: fmt.Sprintf("server %s has registered again, with boot %d", g.Server, g.Boot)})
+		}
+	}
+	f.members[g.Server] = m
+	return had, m.has
 }
 
 // checkRegistration bounds what a server says of itself, and compares it with the Hello of its connection. The codec has
@@ -118,39 +167,65 @@ func (f *Fleet) seeds(g *wire.Registration) (addrs []string) {
 // closed is told the end of every connection; it matters when the connection was a session.
 func (f *Fleet) closed(c *rpc.Conn, err error) {
 	id := c.Peer().Server
-	if c.Peer().Purpose != wire.ForControl {
+	if !fromServer(c) {
 		return
 	}
+	f.entry.leave(id)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	m := f.members[id]
 	if m == nil || m.conn != c {
 		return
 	}
-	m.conn, m.since = nil, time.Now()
 	f.cfg.Log.Info("server lost", "server", id, "name", m.reg.Name, "error", err)
-	if f.cfg.Left != nil {
-		f.cfg.Left(id)
+	f.release(m, wire.AllDuties)
+}
+
+// release takes duties away from a session, which ends with the last of them; mu is held.
+func (f *Fleet) release(m *member, d wire.Duties) {
+	had := m.has
+	if m.has &^= d; m.has == had {
+		return
 	}
+	if f.cfg.Duty != nil {
+		f.cfg.Duty(m.reg, had, m.has)
+	}
+	if m.has != 0 {
+		return
+	}
+	m.conn, m.since = nil, time.Now()
+	if f.cfg.Left != nil {
+		f.cfg.Left(m.reg.Server)
+	}
+}
+
+// pingSlots is into how many parts a ping period is cut, so that pings are a trickle and not a burst.
+const pingSlots = 16
+
+// pingSlot smears servers over the period.
+func pingSlot(id cell.ServerID) uint8 {
+	h := fnv.New32a()
+	h.Write([]byte(id))
+	return uint8(h.Sum32() % pingSlots)
 }
 
 // ping asks every session for a sign of life, at a constant pace, and ends those that give none.
 func (f *Fleet) ping() {
 	defer f.wg.Done()
-	tick := time.NewTicker(f.cfg.PingEvery)
+	tick := time.NewTicker(max(f.cfg.PingEvery/pingSlots, time.Microsecond))
 	defer tick.Stop()
-	for {
+	for slot := uint8(0); ; slot = (slot + 1) % pingSlots {
 		select {
 		case <-f.stop:
 			return
 		case <-tick.C:
-			f.pingAll()
+			f.pingAll(slot)
 		}
 	}
 }
 
 // pingAll counts pings, not time: after a pause of this process, nobody is blamed for its silence.
-func (f *Fleet) pingAll() {
+func (f *Fleet) pingAll(slot uint8) {
 	type session struct {
 		id   cell.ServerID
 		m    *member
@@ -160,7 +235,7 @@ func (f *Fleet) pingAll() {
 	f.mu.Lock()
 	for id, m := range f.members {
 		switch {
-		case m.conn == nil:
+		case m.conn == nil || m.slot != slot:
 		case m.owing >= f.cfg.PingMisses:
 			silent = append(silent, session{id, m, m.conn})
 		default:

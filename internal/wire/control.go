@@ -38,12 +38,16 @@ type Registration struct {
 	Boot       uint64 // raised at every start of this identity
 	Nodes      uint64 // nodes hosted now
 	Capacity   uint64 // nodes it is willing to host
+	Wants      Duties // asked of this instance; none named: whatever it has. Not part of what is known of the server
 }
 
 // Registered answers a Registration.
 type Registered struct {
-	Control string   // name of the control process
-	Seeds   []string // gossip addresses of live servers of the same brick and color
+	Control   string       // name of the control process
+	Addr      string       // where it is reached, as other instances name it; may be empty
+	Seeds     []string     // gossip addresses of live servers of the same brick and color
+	Takes     Duties       // what this instance does for the server over this connection from now on
+	Elsewhere []DutyHolder // who has those that were wanted and not taken, as far as it is known
 }
 
 // Founder is one member of a founding jury, with the addresses known at creation.

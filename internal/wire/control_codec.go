@@ -11,16 +11,16 @@ import (
 
 // Append adds the registration.
 func (m *Registration) Append(b []byte) []byte {
-	b = AppendString(AppendArray(b, 13), string(m.Server))
+	b = AppendString(AppendArray(b, 14), string(m.Server))
 	for _, s := range [...]string{m.Name, m.Colony, m.Brick, m.Rack, m.Power, m.Color, m.PeerAddr, m.ClientAddr, m.GossipAddr} {
 		b = AppendString(b, s)
 	}
-	return AppendUint(AppendUint(AppendUint(b, m.Boot), m.Nodes), m.Capacity)
+	return AppendUint(AppendUint(AppendUint(AppendUint(b, m.Boot), m.Nodes), m.Capacity), uint64(m.Wants))
 }
 
 // Decode reads what Append wrote.
 func (m *Registration) Decode(r *Reader) {
-	r.Struct(13, "Registration")
+	r.Struct(14, "Registration")
 	*m = Registration{
 		Server:     decodeServer(r),
 		Name:       r.String(NameBytesMax, "server name"),
@@ -35,20 +35,25 @@ func (m *Registration) Decode(r *Reader) {
 		Boot:       r.Uint(),
 		Nodes:      r.Uint(),
 		Capacity:   r.Uint(),
+		Wants:      decodeDuties(r),
 	}
 }
 
-// Append adds [control, seeds].
+// Append adds [control, address, seeds, takes, elsewhere].
 func (m *Registered) Append(b []byte) []byte {
-	return appendStrings(AppendString(AppendArray(b, 2), m.Control), m.Seeds)
+	b = AppendString(AppendString(AppendArray(b, 5), m.Control), m.Addr)
+	return appendList(AppendUint(appendStrings(b, m.Seeds), uint64(m.Takes)), m.Elsewhere)
 }
 
 // Decode reads what Append wrote.
 func (m *Registered) Decode(r *Reader) {
-	r.Struct(2, "Registered")
+	r.Struct(5, "Registered")
 	*m = Registered{
-		Control: r.String(NameBytesMax, "control process"),
-		Seeds:   decodeStrings[string](r, BatchMax, AddrBytesMax, "seeds"),
+		Control:   r.String(NameBytesMax, "control process"),
+		Addr:      r.String(AddrBytesMax, "address"),
+		Seeds:     decodeStrings[string](r, BatchMax, AddrBytesMax, "seeds"),
+		Takes:     decodeDuties(r),
+		Elsewhere: decodeHolders(r),
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 	ForHeartbeat Purpose = 4 // server -> server, liveness only
 	ForBulk      Purpose = 5 // server -> server, snapshots and log segments
 	ForForward   Purpose = 6 // server -> server, clients' requests that a member passes on, and their answers
+	ForDialBack  Purpose = 7 // control plane -> server, the answer to a knock; from then on as ForControl
 )
 
 // The protocol versions that this build speaks.

@@ -14,7 +14,7 @@ type ChangeKind uint8
 
 // The kinds of a change. All but Look are refused as Stale by a cell whose configuration has another number.
 const (
-	Look        ChangeKind = 0 // nothing is changed; the proposer tells its configuration
+	Look        ChangeKind = 0 // nothing is changed; the proposer tells its configuration, once it is known to be the proposer still
 	AddLearner  ChangeKind = 1 // Server, Request: a node number is issued, which Configured.Node tells
 	DropLearner ChangeKind = 2 // New
 	Replace     ChangeKind = 3 // Old, New: the learner New becomes a member in the place of Old

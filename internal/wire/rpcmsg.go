@@ -160,7 +160,8 @@ var methods = func() map[string]string {
 		MethodTxn, MethodRead, MethodExplain, MethodServer,
 		MethodRegister, MethodPush, MethodCreateNodes, MethodDropNodes, MethodSeal, MethodListNodes, MethodPing,
 		MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
-		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells, MethodListInstances,
+		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells, MethodDutiesMoved, MethodDialBack,
+		MethodListInstances, MethodPropose, MethodWithdraw,
 	} {
 		m[name] = name
 	}

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -88,7 +89,7 @@ var (
 	}
 	sampleRegistration = Registration{Server: "s1-k3v9q2xa", Name: "alpha", Colony: "test", Brick: "b1", Rack: "r1",
 		Power: "p1", Color: "red", PeerAddr: "10.0.0.1:7100", ClientAddr: "10.0.0.1:7101", GossipAddr: "10.0.0.1:7102",
-		Boot: 4, Nodes: 1000, Capacity: 100000}
+		Boot: 4, Nodes: 1000, Capacity: 100000, Wants: DutyDiscovery}
 	sampleRemembered = []Remembered{
 		{Client: sampleClient, Sequence: 299, Result: cell.TxnResult{Failed: 2, Revision: 130}, Err: &sampleError},
 		{Client: sampleClient, Sequence: 300, Result: sampleResult, Err: nil},
@@ -109,7 +110,7 @@ func samples() []sample {
 	moved := sampleError
 	moved.Kind, moved.Pointer = cell.Moved, &cell.Pointer{Incarnation: 2, Configuration: 5,
 		Servers: []cell.Location{{Server: "s1-k3v9q2xa", ClientAddr: "10.0.0.1:7101"}, {Server: "s9-ffffffff"}}}
-	return append([]sample{
+	return slices.Concat([]sample{
 		of(Command{Kind: CommandExpire, Request: sampleRequest, Txn: sampleTxn, Lease: sampleLeaseOp}),
 		of(CellState{Revision: 131, Entries: []cell.Entry{sampleEntry, {Key: "replica", Value: cell.Int(7), CreateRevision: 4, ModRevision: 4, Version: 1}},
 			Floor: 129, Remembered: sampleRemembered, Leases: []cell.Lease{sampleLease, {ID: 130, TTL: time.Second}}}),
@@ -131,7 +132,8 @@ func samples() []sample {
 		of(ServerInfo{Server: "s1-k3v9q2xa", Name: "alpha", Colony: "test", Brick: "b1", Rack: "r1", Power: "p1", Color: "red",
 			Version: "v0.1.0", Boot: 4, Nodes: 1000, Hot: 10, Peers: 6}),
 		of(sampleRegistration),
-		of(Registered{Control: "control-1", Seeds: []string{"10.0.0.1:7102", "10.0.0.2:7102"}}),
+		of(Registered{Control: "control-1", Addr: "10.0.0.8:7300", Seeds: []string{"10.0.0.1:7102", "10.0.0.2:7102"}, Takes: DutyHealth,
+			Elsewhere: sampleHolders}),
 		of(sampleMembers[0]),
 		of(founding),
 		of(CreateNodes{Foundings: []Founding{founding, founding}}),
@@ -162,9 +164,14 @@ func samples() []sample {
 		of(ReplaceMember{Cell: "vol-17", Remove: "s1-k3v9q2xa", Add: "s9-ffffffff", Wait: 30000}),
 		of(Hello{Min: 1, Max: 2, Features: 1 << 63, Purpose: ForPaxos, Colony: "test", Brick: "b1", Color: "red",
 			Server: "s1-k3v9q2xa", Boot: 4, Refusal: &sampleError}),
-		of(Instance{Name: "c1", Addr: "10.0.0.9:7300", Active: true}),
-		of(InstanceList{Asked: "c2", Store: "etcd", Problem: "etcd does not answer", Instances: []Instance{{Name: "c1", Addr: "10.0.0.9:7300", Active: true}}}),
-	}, recoverySamples()...)
+		of(LocateVolume{Cell: "vol-17", Client: "s1-k3v9q2xa", Primary: "s2-bbbbbbbb", Replica: "s9-ffffffff", Wait: 30000}),
+	},
+		recoverySamples(),
+		dutySamples(),
+		operateSamples(),
+		healthSamples(),
+		instanceSamples(),
+	)
 }
 
 // TestSamplesAreComplete keeps the tests honest: a message that is added without a sample, or a field that no sample

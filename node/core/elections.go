@@ -122,8 +122,20 @@ func (c *Core) mayCampaign(h *hosted) *cell.Error {
 // campaignAgain is when a client may ask again who was told that nobody may campaign yet.
 const campaignAgain = 50 * time.Millisecond
 
-// stepPeer gives a peer's message to a hot node, unless the node may not vote yet or stands by its proposer.
+// stepPeer gives a peer's message to a hot node. Whatever becomes of the message, a sender with a later configuration knows what
+// this node misses (rule 10, hazard H12). Otherwise a node could wait for ever for servers that its cell has replaced: for what
+// they remember of it, or for the end of the support that it gave to one of them.
 func (c *Core) stepPeer(h *hosted, in *PeerMessage) {
+	c.receive(h, in)
+	if h.hot != nil && in.Envelope.Configuration > h.hot.replica.Configuration().Number {
+		c.guard(h, func() { h.hot.replica.Overtaken(in.Message.From) })
+		c.touch(h)
+	}
+}
+
+// receive is stepPeer for what the message itself says; it is dropped while the node may not vote, and refused while it stands by
+// its proposer.
+func (c *Core) receive(h *hosted, in *PeerMessage) {
 	m := &in.Message
 	replica := h.hot.replica
 	leased := false
@@ -135,10 +147,6 @@ func (c *Core) stepPeer(h *hosted, in *PeerMessage) {
 		}
 		if m.Kind == paxos.MsgPrepare && replica.Promised().Less(m.Ballot) && !c.mayPromise(h, h.server(m.From)) {
 			c.guard(h, func() { replica.Refuse(m) })
-			if in.Envelope.Configuration > h.configuration.Number {
-				// Whom this node stands by may have left the cell meanwhile, and nobody who leads would teach it (hazard H12).
-				c.emit(h, &paxos.Message{Kind: paxos.MsgLearn, From: h.node, To: m.From, Slot: replica.Applied() + 1}, noEpoch)
-			}
 			c.touch(h)
 			return
 		}

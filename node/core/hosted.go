@@ -46,8 +46,8 @@ type hot struct {
 	machine  *machine.Machine
 	waiters  waiters
 	touched  time.Duration // last input
-	progress time.Duration // something was last chosen or confirmed here
-	quiet    time.Duration // last progress, or last nudge
+	quiet    time.Duration // something was last decided here, or repeated; now while nothing is to be
+	answered time.Duration // the same of rounds of reads: see pace
 	backoff  time.Duration
 	batch    storage.BatchNumber          // the newest when it last wrote or promised something
 	led      bool                         // as last counted in Core.led
@@ -91,7 +91,7 @@ func (c *Core) touch(h *hosted) {
 func (c *Core) activate(h *hosted) {
 	if !h.isActive && h.hot != nil {
 		h.isActive = true
-		h.hot.progress, h.hot.quiet, h.hot.backoff = c.now, c.now, c.cfg.NudgeAfter
+		h.hot.quiet, h.hot.answered, h.hot.backoff = c.now, c.now, c.cfg.NudgeAfter
 		c.active = append(c.active, h)
 	}
 }
@@ -185,7 +185,7 @@ func (c *Core) paxosConfig(h *hosted) paxos.Config {
 
 // heat makes a node hot.
 func (c *Core) heat(h *hosted, s *hot) {
-	s.touched, s.progress, s.quiet, s.backoff = c.now, c.now, c.now, c.cfg.NudgeAfter
+	s.touched, s.quiet, s.answered, s.backoff = c.now, c.now, c.now, c.cfg.NudgeAfter
 	h.hot = s
 
 	c.hotList = append(c.hotList, h)

@@ -76,11 +76,7 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 		c.loseProposals(h)
 		c.lost(h)
 	}
-	progress := len(e.Deliver) > 0 || len(e.ReadsReady) > 0 || e.Install != nil
-	if progress {
-		s.progress, s.quiet, s.backoff = c.now, c.now, c.cfg.NudgeAfter
-	}
-	c.watch(h, progress)
+	c.pace(h, len(e.Deliver) > 0 || e.Install != nil, len(e.ReadsReady) > 0)
 	c.setLed(h, s.replica.Role() == paxos.Proposer)
 	if s.replica.Unfinished() || !s.waiters.empty() {
 		c.activate(h)

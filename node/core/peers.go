@@ -91,6 +91,17 @@ func (c *Core) AlivePeers() int {
 	return n
 }
 
+// SilentPeers counts the other servers that share cells with this one and do not seem to be alive.
+func (c *Core) SilentPeers() int {
+	n := 0
+	for _, s := range c.roster {
+		if s.shared > 0 && s.id != c.cfg.Server && !c.alive(s.id) {
+			n++
+		}
+	}
+	return n
+}
+
 // PeerChanges grows whenever Peers may have changed.
 func (c *Core) PeerChanges() int { return c.peerChanges }
 

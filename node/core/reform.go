@@ -152,7 +152,9 @@ func (c *Core) change(h *hosted, r *Request) {
 		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Unavailable, Cell: h.id, Detail: "this node is asking for the cell's votes",
 			RetryAfter: changeAgain, Leader: c.cfg.Server})
 	case m.Kind == wire.Look:
-		c.reply(r.Origin, c.configured(h, 0), nil)
+		// A question about the cell as it is now, like any linearizable read: a proposer that was deposed, or was replaced, and that
+		// nobody has told, would answer with how the cell used to be for as long as nobody asks it for anything else.
+		c.linearize(h, r)
 	case m.Number != uint64(conf.Number):
 		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Stale, Cell: h.id,
 			Detail: fmt.Sprintf("planned for configuration %d, the cell is at %d", m.Number, conf.Number), Hint: "look at the cell and plan again"})

@@ -298,6 +298,10 @@ func (c *Core) staleRead(h *hosted, r *Request) {
 
 // answerRead answers a read from the applied state; whether that is recent enough was decided before.
 func (c *Core) answerRead(h *hosted, r *Request) {
+	if r.Kind == RequestChange {
+		c.reply(r.Origin, c.configured(h, 0), nil) // a Look
+		return
+	}
 	if m := h.hot.machine; r.List {
 		c.reply(r.Origin, &wire.Leases{Incarnation: h.incarnation, Revision: m.Revision(), Leases: m.Leases()}, nil)
 		return

@@ -17,8 +17,7 @@ func (c *Core) nudge() {
 			c.expire(h)
 		}
 		c.giveUp(h)
-		unfinished := s.replica.Unfinished()
-		if !unfinished && s.waiters.empty() {
+		if !s.replica.Unfinished() && s.waiters.empty() {
 			h.isActive = false
 			continue
 		}
@@ -26,8 +25,8 @@ func (c *Core) nudge() {
 		if s.replica.OwesNotice() {
 			wait = max(wait, c.cfg.NoticeAfter)
 		}
-		if unfinished && c.now-s.quiet >= wait {
-			s.quiet = c.now
+		if s.replica.Undecided() && c.now-s.quiet >= wait || s.replica.Reading() && c.now-s.answered >= s.backoff {
+			s.quiet, s.answered = c.now, c.now
 			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
 			c.guard(h, s.replica.Nudge)
 			c.touch(h)
@@ -37,6 +36,24 @@ func (c *Core) nudge() {
 	}
 	clear(c.active[len(kept):])
 	c.active = kept
+}
+
+// pace notes what a turn has decided, and whether a round of reads was confirmed, for those who repeat what may have been lost and
+// for those who give up. Each kind has its own clock: a cell that is read all the time would otherwise never repeat an Accept that
+// was lost, nor resign because it gets no slot chosen (rule 13), and one that is written all the time never a question for reads.
+func (c *Core) pace(h *hosted, decided, confirmed bool) {
+	s := h.hot
+	undecided := s.replica.Undecided()
+	if decided || !undecided {
+		s.quiet = c.now
+	}
+	if confirmed || !s.replica.Reading() {
+		s.answered = c.now
+	}
+	if decided || confirmed && !undecided {
+		s.backoff = c.cfg.NudgeAfter
+	}
+	c.watch(h, decided || confirmed && s.replica.InFlight() == 0 && !s.waiters.writing())
 }
 
 // coolPerTick bounds how many hot nodes one tick looks at for idleness.

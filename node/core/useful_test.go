@@ -404,3 +404,61 @@ func TestRejoin(t *testing.T) {
 		})
 	}
 }
+
+// readSteadily lets a client read at s1, confirmed by the jury, more often than anything that was lost is repeated. It counts the
+// answers.
+func (c *colony) readSteadily(d time.Duration) (answers int) {
+	c.t.Helper()
+	for end := c.now + d; c.now < end; c.wait(20 * time.Millisecond) {
+		m := &wire.ReadRequest{Header: header("vol-1"), Confirm: true, Txn: cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "n"}}}}
+		if r, ok := c.replies[c.send(0, wire.MethodRead, m).ID]; ok && r.Err == nil {
+			answers++
+		}
+	}
+	return answers
+}
+
+// A cell that is read all the time repeats what was lost of a write like any other cell, and the other way round.
+func TestReadsDoNotKeepAWriteWaiting(t *testing.T) {
+	c := supportedColony(t)
+	c.lost = func(_, _ int, m *paxos.Message) bool { return m.Kind == paxos.MsgAccept }
+	write := c.send(0, wire.MethodTxn, &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(2), Txn: increment("n")})
+	c.lost = nil
+	if n := c.readSteadily(time.Second); n < 20 {
+		t.Fatalf("%d reads were answered, so this test shows nothing", n)
+	}
+	if r := c.answer(write); r.Err != nil {
+		t.Error(r.Err)
+	}
+	c.lost = func(_, _ int, m *paxos.Message) bool { return m.Kind == paxos.MsgConfirm }
+	get := cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "n"}}}
+	read := c.send(0, wire.MethodRead, &wire.ReadRequest{Header: header("vol-1"), Confirm: true, Txn: get})
+	c.lost = nil
+	for n := uint64(3); n < 23; n++ {
+		c.mustCount(0, "vol-1", n, int64(n))
+		c.wait(20 * time.Millisecond)
+	}
+	if r := c.answer(read); r.Err != nil {
+		t.Error(r.Err)
+	}
+}
+
+// Rule 13: a proposer that answers reads and gets no slot chosen is of no use to those who write.
+func TestReadsDoNotHideThatNothingIsWritten(t *testing.T) {
+	c := supportedColony(t)
+	c.lost = func(from, _ int, m *paxos.Message) bool { return from == 0 && m.Kind == paxos.MsgAccept }
+	write := c.send(0, wire.MethodTxn, &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(2), Txn: increment("n")})
+	if n := c.readSteadily(2 * time.Second); n < 20 {
+		t.Fatalf("%d reads were answered, so this test shows nothing", n)
+	}
+	if r, _ := c.servers[0].core.Inspect("vol-1"); r.Role() == paxos.Proposer {
+		t.Error("s1 leads still")
+	}
+	if r := c.answer(write); r.Err == nil || r.Err.Kind != cell.UnknownResult {
+		t.Errorf("the write, of which nobody heard, came to %+v, %v", r.Result, r.Err)
+	}
+	c.write(2, 3*time.Second, 1, 2, 3)
+	if led := c.leaders(); len(led) != 1 || led[0] == 0 {
+		t.Errorf("%v lead", led)
+	}
+}

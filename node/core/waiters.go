@@ -54,6 +54,9 @@ func (s *waiters) empty() bool {
 	return len(s.txns) == 0 && len(s.reads) == 0 && len(s.seals) == 0 && len(s.changes) == 0
 }
 
+// writing reports whether anybody waits for a slot.
+func (s *waiters) writing() bool { return len(s.txns) > 0 || len(s.seals) > 0 || len(s.changes) > 0 }
+
 // make makes a waiter under a fresh token. Tokens are shared by transactions and reads, so no two waiters of a node ever
 // had the same one.
 func (s *waiters) make(r *Request, now time.Duration) *waiter {

@@ -17,18 +17,21 @@ import (
 	"maps"
 	"net"
 	"sync"
+	"sync/atomic"
 
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
+	"physalia/internal/duty"
 	"physalia/internal/fleet"
+	"physalia/internal/roster"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
 	"physalia/lifecycle/etcdstore"
 )
 
-// Config says what a control process is. All fields but ListenOps, Advertise and Shared are required, and DataDir is not with
-// Shared.
+// Config says what a control process is. All fields but ListenOps, Advertise, Shared and the limits are required, and DataDir is
+// not with Shared.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
@@ -41,6 +44,11 @@ type Config struct {
 
 	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
 	Shared *etcdstore.Config
+
+	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
+	Limits             lifecycle.Limits    // zero fields: the defaults
+	MovesPerServer     int                 // replacements under way at one server; 0: the default
+	Repair             health.RepairConfig // of slow repair; zero: the default
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -64,9 +72,14 @@ type Control struct {
 	seat      *seat
 	discovery *discovery.Service
 	observer  *health.Observer
+	repairs   *health.RepairService
 	ops       *ops
 
-	cancel context.CancelFunc // of the observer
+	roster roster.Roster
+	table  atomic.Pointer[duty.Table] // of the roster as last seen
+
+	ctx    context.Context // of the goroutines below
+	cancel context.CancelFunc
 	wait   sync.WaitGroup
 }
 
@@ -77,7 +90,7 @@ func Start(c Config) (*Control, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, cancel: cancel}
+	p := &Control{cfg: c, ctx: ctx, cancel: cancel}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
@@ -92,9 +105,11 @@ func Start(c Config) (*Control, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
+	p.wait.Go(func() { p.repairs.Run(ctx) })
+	p.wait.Go(p.recall)
 	// Everything that a term needs exists now; until the first one this instance stands by.
 	if p.seat.member != nil {
-		p.wait.Go(func() { p.seat.member.Run(ctx, p.term) })
+		p.wait.Go(func() { p.seat.member.Run(ctx, p.seat.serve) })
 	}
 	return p, nil
 }
@@ -106,54 +121,57 @@ func (p *Control) assemble(ln net.Listener) error {
 	reach := &reach{control: p, served: served}
 	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
 	var err error
-	p.seat, err = newSeat(&p.cfg, p.advertised(ln.Addr().String()), lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed},
+	if p.seat, err = newSeat(&p.cfg, ln.Addr().String()); err != nil {
+		return err
+	}
+	p.roster = p.seat.roster
+	p.retable()
+	if err := p.watchServers(reach); err != nil {
+		return err
+	}
+	err = p.seat.start(&p.cfg, lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer},
 		Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger})
 	if err != nil {
 		return err
 	}
-	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach,
-		Events: func(v health.Verdict) { p.cfg.Logger.Info("verdict", "server", v.Server, "up", v.Up, "why", v.Why) }})
-	if err != nil {
-		return err
-	}
 	client := p.seat.clientHandlers()
-	client[wire.MethodListServers] = p.listServers
+	maps.Copy(client, p.healthHandlers())
+	maps.Copy(client, p.proposalHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Joined: p.joined, Left: p.left})
+		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
+		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond})
 	close(served)
+	p.wait.Go(p.watchRoster)
 	return p.listenOps()
 }
 
-// joined tells everybody that a server has registered.
-func (p *Control) joined(r wire.Registration) {
-	p.cfg.Logger.Info("server registered", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes)
-	if err := p.observer.ServerSeen(r); err != nil {
-		p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
+// duties tells everybody what this instance does for a server from now on, and what it did.
+func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
+	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
+	switch {
+	case has&wire.DutyLifecycle != 0:
+		p.seat.serverUp(r)
+	case had&wire.DutyLifecycle != 0:
+		p.seat.serverDown(r.Server)
 	}
-	p.discovery.Address(r)
-	p.seat.serverUp(r)
-}
-
-// left tells everybody that a server's session has ended.
-func (p *Control) left(id cell.ServerID) {
-	p.cfg.Logger.Info("server disconnected", "server", id)
-	p.seat.serverDown(id)
-}
-
-// advertised is where others reach a listener.
-func (p *Control) advertised(listening string) string {
-	if p.cfg.Advertise != "" {
-		return p.cfg.Advertise
+	if has&wire.DutyDiscovery != 0 {
+		p.discovery.Address(r)
 	}
-	return listening
+	p.watch(r, had, has)
 }
 
-// term serves one term of the shared store. Afterwards the servers are let go: they belong to the active instance.
-func (p *Control) term(t *etcdstore.Term) error {
-	err := p.seat.serve(t)
-	p.fleet.Release(&cell.Error{Op: "control.term", Kind: cell.NotProposer, Detail: "this control instance is not the active one any more"})
-	return err
+// watchRoster passes on that instances have come or gone.
+func (p *Control) watchRoster() {
+	for {
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.roster.Changed():
+			p.retable()
+			p.fleet.RosterChanged()
+		}
+	}
 }
 
 // listServers answers health.servers.
@@ -177,21 +195,22 @@ func (r *reach) Call(ctx context.Context, id cell.ServerID, method string, param
 	return r.control.fleet.Call(ctx, id, method, params, result)
 }
 
-// Sessions lists the connected servers.
+// Sessions lists the connected servers whose health is this instance's business.
 func (r *reach) Sessions() []cell.ServerID {
 	<-r.served
-	sessions := r.control.fleet.Sessions()
-	ids := make([]cell.ServerID, len(sessions))
-	for i := range sessions {
-		ids[i] = sessions[i].Registration.Server
-	}
-	return ids
+	return r.control.fleet.SessionsFor(wire.DutyHealth)
 }
 
 // Ping asks a server for a sign of life.
 func (r *reach) Ping(ctx context.Context, id cell.ServerID) (pong wire.Pong, err error) {
 	err = r.Call(ctx, id, wire.MethodPing, nil, &pong)
 	return pong, err
+}
+
+// Report asks a server what it hears of others.
+func (r *reach) Report(ctx context.Context, id cell.ServerID, req *wire.ReportRequest) (report wire.ServerReport, err error) {
+	err = r.Call(ctx, id, wire.MethodServerReport, req, &report)
+	return report, err
 }
 
 // Addr is where servers and clients reach the control plane; OpsAddr is where the metrics are, or empty.

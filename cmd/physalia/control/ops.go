@@ -79,6 +79,8 @@ func (p *Control) registry() *prometheus.Registry {
 	gauge("servers_connected", "Servers that are connected to this control process.", nil, func() float64 { return float64(len(p.fleet.Sessions())) })
 	gauge("active", "1 while the lifecycle manager works in this process, 0 while it stands by.", nil, func() float64 { return indicator(p.seat.active()) })
 	gauge("store_usable", "1 while the store of the lifecycle manager can be used, as far as this process knows.", nil, func() float64 { return indicator(p.seat.problem() == nil) })
+	p.fleetMetrics(r)
+	p.repairMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
 			func() float64 { return float64(p.seat.stats().Cells[state]) })
@@ -87,7 +89,27 @@ func (p *Control) registry() *prometheus.Registry {
 	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.seat.stats().Backlog) })
 	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.seat.stats().Requests) })
 	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.seat.stats().Batches) })
+	p.registerLimits(gauge)
 	return r
+}
+
+// registerLimits adds what holds the lifecycle manager back.
+func (p *Control) registerLimits(gauge func(name, help string, labels prometheus.Labels, value func() float64)) {
+	stats := p.seat.stats
+	for a := lifecycle.CreateCells; a <= lifecycle.RepairCells; a++ {
+		gauge("paused", "1 while an operator has paused the action.", prometheus.Labels{"action": a.String()}, func() float64 { return indicator(stats().Paused[a]) })
+	}
+	for i, work := range []string{"create", "move", "repair"} {
+		gauge("limit_tokens", "Tokens left in the bucket of the whole colony, by work.", prometheus.Labels{"work": work},
+			func() float64 { return float64(stats().Tokens[i]) })
+	}
+	for c := lifecycle.ByOperator; c <= lifecycle.ByBalance; c++ {
+		gauge("replacements", "Members being replaced now, by cause.", prometheus.Labels{"cause": c.String()},
+			func() float64 { return float64(stats().Replacements[c]) })
+	}
+	gauge("replacements_waiting", "Replacements that operators asked for and limits hold back.", nil, func() float64 { return float64(stats().Petitions) })
+	gauge("servers_draining", "Servers that are being emptied.", nil, func() float64 { return float64(stats().Draining) })
+	gauge("unconverged", "Incarnations of cells that are not as they should be yet.", nil, func() float64 { return float64(stats().Unsettled) })
 }
 
 // indicator is a truth as a metric.

@@ -33,24 +33,14 @@ type seat struct {
 	failure  error                               // how the last term ended, if not as wanted; nil while one lasts
 }
 
-// newSeat makes the seat of an instance that is reached at addr.
-func newSeat(c *Config, addr string, service lifecycle.ServiceConfig) (*seat, error) {
-	s := &seat{cfg: service, log: c.Logger, ended: make(chan struct{}), up: map[cell.ServerID]wire.Registration{}}
+// newSeat makes the empty seat of an instance that listens at addr. Who there is, is known from here on.
+func newSeat(c *Config, addr string) (*seat, error) {
+	if c.Advertise != "" {
+		addr = c.Advertise
+	}
+	s := &seat{log: c.Logger, ended: make(chan struct{}), up: map[cell.ServerID]wire.Registration{}}
 	if c.Shared == nil {
 		s.roster = roster.Alone(c.Name, addr)
-		store, err := lifecycle.OpenPebble(lifecycle.PebbleConfig{Dir: filepath.Join(c.DataDir, "lifecycle"), Log: c.Logger})
-		if err != nil {
-			return nil, err
-		}
-		manager, err := s.open(store)
-		if err != nil {
-			return nil, errors.Join(err, store.Close())
-		}
-		// Only here the end of the manager is the end of the process.
-		go func() {
-			defer close(s.ended)
-			<-manager.Done()
-		}()
 		return s, nil
 	}
 	// Nobody is active before the first term; Run, which the owner starts, talks to etcd.
@@ -62,6 +52,28 @@ func newSeat(c *Config, addr string, service lifecycle.ServiceConfig) (*seat, er
 	}
 	s.member, s.roster = member, member.Roster()
 	return s, nil
+}
+
+// start says what managers work with, and opens the one of an own store. It comes before everything below.
+func (s *seat) start(c *Config, service lifecycle.ServiceConfig) error {
+	s.cfg = service
+	if s.member != nil {
+		return nil
+	}
+	store, err := lifecycle.OpenPebble(lifecycle.PebbleConfig{Dir: filepath.Join(c.DataDir, "lifecycle"), Log: c.Logger})
+	if err != nil {
+		return err
+	}
+	manager, err := s.open(store)
+	if err != nil {
+		return errors.Join(err, store.Close())
+	}
+	// Only here the end of the manager is the end of the process.
+	go func() {
+		defer close(s.ended)
+		<-manager.Done()
+	}()
+	return nil
 }
 
 // open starts a manager from a store, and seats it. Restoring may take seconds, during which others are refused; the servers
@@ -161,14 +173,13 @@ func (s *seat) serverDown(id cell.ServerID) {
 	}
 }
 
-// admit judges a server that registers. One that comes to an instance that stands by is sent to the active one.
-// The refusal names it, and the server goes there.
+// admit judges a server that registers. Identities that are retired are known to the manager alone; an instance that stands by
+// gives no server a part in cells.
 func (s *seat) admit(r wire.Registration) *cell.Error {
-	manager, err := s.current(wire.MethodRegister)
-	if err != nil {
-		return err
+	if manager, err := s.current(wire.MethodRegister); err == nil {
+		return manager.Admit(r)
 	}
-	return manager.Admit(r)
+	return nil
 }
 
 // clientHandlers serves the manager's methods, whoever is active.

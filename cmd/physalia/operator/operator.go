@@ -60,6 +60,16 @@ func (o Operator) Replace(ctx context.Context, op string, id cell.ID, remove, ad
 	return err
 }
 
+// Locate tells where the users of a volume are, and waits until its cell's nodes are as near as they can be.
+func (o Operator) Locate(ctx context.Context, op string, request wire.LocateVolume) error {
+	request.Wait = waitFor(ctx)
+	outcomes, err := o.outcomes(ctx, op, wire.MethodLocate, &request, 1)
+	if err == nil && outcomes[0].Err != nil {
+		return outcomes[0].Err // as in Replace
+	}
+	return err
+}
+
 // outcomes asks for a batch and insists on one answer per element.
 func (o Operator) outcomes(ctx context.Context, op, method string, request wire.Message, n int) ([]wire.Outcome, error) {
 	var reply wire.Outcomes
@@ -136,27 +146,6 @@ func (o Operator) Members(ctx context.Context, op string, id cell.ID) ([]wire.Fo
 			Hint: "see `physalia cell show " + string(id) + "`, or name a server that hosts it with --server"}
 	}
 	return routes.Routes[0].Members, nil
-}
-
-// Servers lists all servers that have registered, in order of their identities.
-func (o Operator) Servers(ctx context.Context, op string) ([]wire.ServerState, error) {
-	conn, err := o.Control(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(nil)
-	var all []wire.ServerState
-	for request := (wire.ListServers{Limit: wire.ListLimitMax}); ; {
-		var page wire.ServerList
-		if err := conn.Call(ctx, wire.MethodListServers, &request, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Servers...)
-		if !page.More || len(page.Servers) == 0 {
-			return all, nil
-		}
-		request.After = page.Servers[len(page.Servers)-1].Registration.Server
-	}
 }
 
 // pollEvery is how often a condition is looked at. The control plane has no way to tell a command that something happened,

@@ -1,0 +1,172 @@
+package control
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"physalia/cell"
+	"physalia/health"
+	"physalia/internal/duty"
+	"physalia/internal/fleet"
+	"physalia/internal/wire"
+)
+
+// Slow repair: verdicts and routes go to the repairer, its proposals to the lifecycle manager.
+//
+//	observer --- verdicts, sizes ---> repairs <--- newer routes --- discovery
+//	                                     |
+//	                                     +--- proposals, withdrawals ---> lifecycle --- answers ---> repairs
+
+// recallAfter is when the servers that the store remembers, and that have not come back since this process started, begin to be
+// missed: a fleet that reconnects at the pace of registrations is not dead.
+const recallAfter = time.Minute
+
+// watchServers makes the observer and the repairer, and has discovery tell the latter of routes.
+func (p *Control) watchServers(reach *reach) (err error) {
+	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach, Report: reach.Report,
+		Load: func(id cell.ServerID, nodes, bytes uint64) { p.repairs.Load(id, nodes, bytes) }, Events: p.verdict})
+	if err != nil {
+		return err
+	}
+	rule := p.cfg.Repair
+	if rule.Patience == 0 {
+		rule = health.DefaultRepairConfig()
+	}
+	rule.Seed = p.cfg.Seed
+	p.repairs, err = health.NewRepairService(health.RepairServiceConfig{Rule: rule, Manager: manager{p}, Now: p.observer.Now,
+		Owns: p.watches, Log: p.cfg.Logger})
+	if err == nil {
+		p.discovery.OnNewer(p.repairs.Routes)
+	}
+	return err
+}
+
+// verdict passes on what the observer has decided.
+func (p *Control) verdict(v health.Verdict) {
+	p.cfg.Logger.Info("verdict", "server", v.Server, "up", v.Up, "why", v.Why)
+	p.repairs.Verdict(v)
+}
+
+// watches reports whether the health of a brick's servers is this instance's business.
+func (p *Control) watches(brick string) bool {
+	t := p.table.Load()
+	return t != nil && t.Mine(brick)&wire.DutyHealth != 0
+}
+
+// retable takes the roster as it is.
+func (p *Control) retable() {
+	t := duty.NewTable(p.roster.Self(), p.roster.Instances())
+	p.table.Store(&t)
+}
+
+// watch begins or ends to watch a server. One whose session has ended is watched all the more; one that another instance watches
+// now is forgotten.
+func (p *Control) watch(r wire.Registration, had, has wire.Duties) {
+	switch {
+	case has&wire.DutyHealth != 0:
+		if err := p.observer.ServerSeen(r); err != nil {
+			p.cfg.Logger.Error("health does not accept the server", "server", r.Server, "error", err)
+			return
+		}
+		p.repairs.Server(r)
+	case had&wire.DutyHealth != 0 && !p.watches(r.Brick):
+		p.observer.Forget(r.Server)
+		p.repairs.Forget(r.Server)
+	}
+}
+
+// recall has the observer miss whoever the store remembers and nobody has heard.
+func (p *Control) recall() {
+	timer := time.NewTimer(recallAfter)
+	defer timer.Stop()
+	select {
+	case <-p.ctx.Done():
+		return
+	case <-timer.C:
+	}
+	store, standing := p.seat.current("health.recall")
+	if standing != nil {
+		p.cfg.Logger.Info("servers that have not come back are not missed by an instance that stands by", "error", standing)
+		return
+	}
+	store.Known(func(servers []wire.Registration, err *cell.Error) {
+		if err != nil {
+			p.cfg.Logger.Warn("servers are not recalled", "error", err)
+			return
+		}
+		for _, r := range servers {
+			if !p.watches(r.Brick) {
+				continue
+			}
+			if err := p.observer.Recall(r); err != nil {
+				p.cfg.Logger.Warn("server is not recalled", "server", r.Server, "error", err)
+				continue
+			}
+			p.repairs.Server(r)
+		}
+	})
+}
+
+// manager is the lifecycle manager as the repairer sees it. It is made before the manager, since routes come as soon as that is
+// opened; nothing is proposed before everything runs. Its methods are in forward.go.
+type manager struct{ control *Control }
+
+// healthHandlers are the methods of health for operators.
+func (p *Control) healthHandlers() map[string]fleet.Handler {
+	return map[string]fleet.Handler{
+		wire.MethodListServers: p.listServers,
+		wire.MethodHealth: func(r fleet.Request) {
+			var req wire.ListHealth
+			if r.Decode(&req) {
+				report := p.repairs.Report(int(req.Limit))
+				report.Control = p.cfg.Name
+				report.Unreachable = p.observer.Unreachable()
+				report.Unreachable = report.Unreachable[:min(len(report.Unreachable), wire.ListLimitMax)]
+				r.Reply(&report, nil)
+			}
+		},
+		wire.MethodEndHold: func(r fleet.Request) {
+			var req wire.EndHold
+			if r.Decode(&req) {
+				r.Reply(nil, cell.AsError(wire.MethodEndHold, cell.Internal, p.repairs.EndHold(req.Domain)))
+			}
+		},
+	}
+}
+
+// repairMetrics collects what the repairer counts. Nothing is labelled by cell or server.
+func (p *Control) repairMetrics(r *prometheus.Registry) {
+	gauge := func(name, help string, labels prometheus.Labels, value func(health.RepairStats) int) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "health", Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(value(p.repairs.Stats())) }))
+	}
+	// The classes are those of `physalia health`; cells that a replacement is proposed for are in none of them.
+	for class := range (health.RepairStats{}).Queued {
+		if name := health.ClassName(class); name != "" {
+			gauge("cells", "Cells that are not as they should be, by class.", prometheus.Labels{"class": name}, func(s health.RepairStats) int { return s.Queued[class] })
+		}
+	}
+	gauge("cells_indexed", "Cells whose members are known.", nil, func(s health.RepairStats) int { return s.Cells })
+	gauge("repairs_in_flight", "Replacements that are proposed or under way.", nil, func(s health.RepairStats) int { return s.InFlight })
+	gauge("repairs_resting", "Cells that wait after a refusal.", nil, func(s health.RepairStats) int { return s.Resting })
+	gauge("servers_away", "Servers that are dead or not yet back for long enough.", nil, func(s health.RepairStats) int { return s.Troubled })
+	gauge("holds", "Correlated failures that hold repairs back now.", nil, func(s health.RepairStats) int { return s.HoldsOn })
+	counter := func(name, help string, labels prometheus.Labels, value func(health.RepairStats) uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Subsystem: "health", Name: name, Help: help, ConstLabels: labels},
+			func() float64 { return float64(value(p.repairs.Stats())) }))
+	}
+	const repairs = "Repairs, by what became of them."
+	for result, value := range map[string]func(health.RepairStats) uint64{
+		"proposed":  func(s health.RepairStats) uint64 { return s.Proposed },
+		"raised":    func(s health.RepairStats) uint64 { return s.Raised },
+		"begun":     func(s health.RepairStats) uint64 { return s.Begun },
+		"done":      func(s health.RepairStats) uint64 { return s.Done },
+		"refused":   func(s health.RepairStats) uint64 { return s.Refused },
+		"withdrawn": func(s health.RepairStats) uint64 { return s.Withdrawn },
+	} {
+		counter("repairs_total", repairs, prometheus.Labels{"result": result}, value)
+	}
+	counter("repair_bytes_total", "State that repairs were charged for, by the estimate.", nil, func(s health.RepairStats) uint64 { return s.BytesProposed })
+	counter("holds_total", "Holds begun.", nil, func(s health.RepairStats) uint64 { return s.Holds })
+}

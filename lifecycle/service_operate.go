@@ -1,0 +1,91 @@
+package lifecycle
+
+import (
+	"fmt"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/fleet"
+	"physalia/internal/wire"
+)
+
+// ParseDuty reads the name of a duty that an operator may order.
+func ParseDuty(name string) (Duty, *cell.Error) {
+	for d := Serving; d <= dutyMax; d++ {
+		if d.String() == name {
+			return d, nil
+		}
+	}
+	return 0, &cell.Error{Op: "server.duty", Kind: cell.Invalid, Detail: fmt.Sprintf("%q is no duty", name),
+		Hint: "the duties are serving, draining and decommissioning"}
+}
+
+// Pause stops actions; reply is called once, on another goroutine, when that is durable, and must not block. The same holds for
+// Resume and SetDuty.
+func (s *Service) Pause(list []Action, o Order, reply func(*cell.Error)) {
+	s.request("control.pause", func(r Reply) { reply(r.Err) }, func(now time.Duration, id RequestID) { s.m.Pause(now, id, list, o) })
+}
+
+// Resume ends the pauses of actions.
+func (s *Service) Resume(list []Action, reply func(*cell.Error)) {
+	s.request("control.resume", func(r Reply) { reply(r.Err) }, func(now time.Duration, id RequestID) { s.m.Resume(now, id, list) })
+}
+
+// SetDuty orders what a server is to be.
+func (s *Service) SetDuty(server cell.ServerID, duty Duty, o Order, reply func(*cell.Error)) {
+	s.request("server.duty", func(r Reply) { reply(r.Err) }, func(now time.Duration, id RequestID) { s.m.SetDuty(now, id, server, duty, o) })
+}
+
+// Status asks what the manager is held back by; reply as of Pause.
+func (s *Service) Status(req wire.StatusRequest, reply func(*wire.ControlStatus, *cell.Error)) {
+	s.request("control.status", func(r Reply) { reply(r.Status, r.Err) }, func(now time.Duration, id RequestID) { s.m.Status(now, id, req) })
+}
+
+// wall is the time of an order, for people.
+func (s *Service) wall() uint64 { return uint64(s.cfg.Wall().UnixMilli()) }
+
+// operating returns the methods by which operators hold the manager back and see what it does. Whoever orders something leaves a
+// trace in the log.
+func (s *Service) operating() map[string]fleet.Handler {
+	acted := func(r fleet.Request) func(*cell.Error) { return func(err *cell.Error) { r.Reply(nil, err) } }
+	actions := func(r fleet.Request, do func(list []Action, o Order)) {
+		var req wire.ActionOrder
+		if !r.Decode(&req) {
+			return
+		}
+		list, err := ParseActions(req.Actions)
+		if err != nil {
+			r.Reply(nil, err)
+			return
+		}
+		s.cfg.Log.Warn("operator's order", "method", r.Method, "actions", list, "by", req.By, "reason", req.Reason)
+		do(list, Order{By: req.By, Reason: req.Reason, At: s.wall()})
+	}
+	return map[string]fleet.Handler{
+		wire.MethodPause: func(r fleet.Request) {
+			actions(r, func(list []Action, o Order) { s.Pause(list, o, acted(r)) })
+		},
+		wire.MethodResume: func(r fleet.Request) {
+			actions(r, func(list []Action, _ Order) { s.Resume(list, acted(r)) })
+		},
+		wire.MethodDuty: func(r fleet.Request) {
+			var req wire.ServerDuty
+			if !r.Decode(&req) {
+				return
+			}
+			duty, err := ParseDuty(req.Duty)
+			if err != nil {
+				r.Reply(nil, err)
+				return
+			}
+			s.cfg.Log.Warn("operator's order", "method", r.Method, "server", req.Server, "duty", duty, "by", req.By, "reason", req.Reason)
+			s.SetDuty(req.Server, duty, Order{By: req.By, Reason: req.Reason, At: s.wall()}, acted(r))
+		},
+		wire.MethodStatus: func(r fleet.Request) {
+			var req wire.StatusRequest
+			if r.Decode(&req) {
+				s.Status(req, func(st *wire.ControlStatus, err *cell.Error) { answer(&r, st, err) })
+			}
+		},
+	}
+}
