@@ -1,5 +1,5 @@
-// Package health knows which servers are up, and from that the margin of each cell. It never repairs anything: whoever
-// does reads its verdicts as events.
+// Package health knows which servers are up, and from that the margin of each cell and what should be repaired. It repairs
+// nothing itself: it proposes, the lifecycle manager disposes.
 //
 // A verdict is about a server, never about a cell, and it is an opinion of the control plane: no verdict stops a server
 // from serving, and no safety rests on one. The deciding part, Tracker, is a step machine: inputs and time in, changes
@@ -35,8 +35,17 @@
 // A server that the control plane only remembers, Recall, has no verdict until it is heard, or until it has been missed
 // for as long as a disconnected one.
 //
+// # What peers say
+//
+// Whoever is missed is asked about: a few servers of its brick and color say when they last heard its heartbeats. While most of
+// them do, it is unreachable, not down, for UnreachableMax at most. Peers never make a server go down, nor bring it back.
+//
 // # Repair
 //
-// Verdicts are the seam: a repairer subscribes to Observer's events, asks Margin for the cells of a server that went
-// down, and waits as long as its own policy says.
+// The Repairer, a step machine too, turns verdicts and the members of cells into proposals to replace members, the most
+// urgent first and within budgets, and RepairService is its shell. docs/control.md tells operators what it does, and decision
+// 0023 why. In short: one dead member waits for the patience, two do not, the brink comes first, a lost majority is
+// reported and never touched; a correlated failure holds everything back but raises from the brink by one; a server that
+// returns and stays drops what waits. It knows for every server which cells have a member there (census), so nothing ever scans
+// all cells, and no cell has a timer or goroutine.
 package health

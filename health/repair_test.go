@@ -318,3 +318,90 @@ func TestRoutes(t *testing.T) {
 		t.Fatalf("%+v", st)
 	}
 }
+
+// A hold that begins late: what is only planned for its cells is given up, what is further goes on.
+func TestHoldWithdraws(t *testing.T) {
+	c := DefaultRepairConfig()
+	w := newRepairWorld(t, c, 11, 7, 6, 3, 2000)
+	w.takes = time.Hour
+	w.die("s041")
+	w.run(c.HoldWindow + time.Minute)
+	w.die("s000")
+	w.run(c.Settle + 10*time.Second)
+	planned := 0
+	for i, p := range w.proposals {
+		cell := w.cells[p.Cell]
+		if cell.planned = i%2 == 0; cell.planned {
+			planned++
+		}
+	}
+	if planned == 0 || planned == len(w.proposals) || len(w.r.holds) != 0 {
+		t.Fatalf("%d of %d planned, holds %v", planned, len(w.proposals), w.r.holds)
+	}
+	proposed := len(w.proposals)
+	for _, s := range w.rack("r0")[1:3] {
+		w.die(s)
+	}
+	brink := w.count()[3] + w.count()[4]
+	w.run(10 * time.Second)
+	logf(t, w, "%d proposed, %d of them planned, %d withdrawn", proposed, planned, w.withdrawn)
+	// Those that the two new deaths have brought to the brink are wanted all the more.
+	if w.withdrawn == 0 || w.withdrawn > planned || w.withdrawn < planned-brink {
+		t.Fatalf("%d withdrawn of %d planned, %d at the brink", w.withdrawn, planned, brink)
+	}
+	for _, p := range w.proposals[proposed:] {
+		if p.dead != 3 {
+			t.Fatalf("%v with %d dead", p.Repair, p.dead)
+		}
+	}
+	checkCensus(t, w.r)
+}
+
+// What operators are told: holds with the command that ends them, queues, budgets, cells in danger with all their members.
+func TestReport(t *testing.T) {
+	c := DefaultRepairConfig()
+	w := newRepairWorld(t, c, 12, 7, 6, 3, 400)
+	w.takes = time.Hour
+	lost := w.cells["vol-000007"].members[:4]
+	w.die(lost...)
+	for _, s := range w.cells["vol-000001"].members[:3] {
+		if !w.dead[s] {
+			w.die(s)
+		}
+	}
+	dead := len(w.where(func(g wire.Registration) bool { return w.dead[g.Server] }))
+	w.run(20 * time.Second)
+	w.comeBack(lost[3])
+	report := w.r.Report(w.now, 1)
+	if len(report.Cells) != 1 || !report.Cut || len(report.Dead) != dead || len(report.Budgets) != 2 {
+		t.Fatalf("%d dead, %+v", dead, report)
+	}
+	full := w.r.Report(w.now, 0)
+	states := map[string]int{}
+	classes := map[string]int{}
+	for _, cell := range full.Cells {
+		classes[cell.Class]++
+		if cell.Cell == "vol-000007" {
+			for _, m := range cell.Members {
+				states[m.State]++
+			}
+			// The index looks again only when the server has stayed, so it is still listed as it was.
+			if cell.Class != "lost" || !strings.Contains(cell.Doing, "physalia cell recover vol-000007") {
+				t.Errorf("%+v", cell)
+			}
+		}
+	}
+	if states["dead"] != 3 || states["returning"] != 1 || states["up"] != 3 || classes["brink"] == 0 {
+		t.Errorf("members %v, classes %v", states, classes)
+	}
+	var waiting uint64
+	for _, p := range full.Pools {
+		waiting += p.Waiting + p.Held
+	}
+	if classes["lost"] == 0 || full.Cut {
+		t.Errorf("classes %v, cut %v", classes, full.Cut)
+	}
+	if waiting == 0 || full.Budgets[0].Of != "colony" || full.Budgets[0].RepairsLeft > full.Budgets[0].Repairs {
+		t.Errorf("%+v %+v", full.Pools, full.Budgets)
+	}
+}

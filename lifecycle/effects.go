@@ -36,7 +36,8 @@ func (e *Effects) IsEmpty() bool {
 // Call is one request to a server: node.create with *wire.CreateNodes, node.recover with *wire.RecoverNodes or node.drop with
 // *wire.DropNodes, answered by wire.Outcomes; cell.seal with *wire.SealCell and node.learner with *wire.CreateLearner, answered
 // by nothing; cell.change with *wire.ChangeCell, answered by wire.Configured and reported with Manager.Configured; or
-// cell.export with *wire.ExportNode, answered by wire.NodeExport and reported with Manager.Exported.
+// cell.export with *wire.ExportNode, answered by wire.NodeExport and reported with Manager.Exported; or node.census and
+// node.graves with *wire.Census, answered by wire.CensusPage and wire.GravePage and reported with Manager.Heard.
 type Call struct {
 	ID      CallID
 	Server  cell.ServerID
@@ -45,12 +46,14 @@ type Call struct {
 	Timeout time.Duration // after this much the caller gives up and reports UnknownResult
 }
 
-// Reply answers a request with Outcomes, List, Plan, Status or Err; at most one is set, and none when an order or a proposal succeeded.
+// Reply answers a request with Outcomes, List, Plan, Rebuild, Status or Err; at most one is set, and none when an order or a proposal
+// succeeded.
 type Reply struct {
 	Request  RequestID
 	Outcomes *wire.Outcomes
 	List     *wire.CellList
 	Plan     *wire.RecoveryPlan
+	Rebuild  *wire.RebuildState
 	Status   *wire.ControlStatus
 	Err      *cell.Error
 }
@@ -86,6 +89,14 @@ type Config struct {
 	// before they are stored; default 32.
 	Surveys int
 
+	// ScanEvery is the least pause between the beginnings of two rounds in which all connected servers are asked what they
+	// host. Zero: they are asked only while the store is being rebuilt.
+	ScanEvery time.Duration
+	// ScanPace is how many pages are asked for per second, over all servers, whatever their number and however many connect
+	// at once; RebuildPace the same while the store is being rebuilt. Defaults 20 and 200. ScanPage is the nodes of a page,
+	// about 200 bytes each; default 512, at most wire.ListLimitMax. Scans bounds the pages in flight; default 8.
+	ScanPace, RebuildPace, ScanPage, Scans int
+
 	RetryMin, RetryMax time.Duration // first and longest pause before something is asked again; defaults 100 ms and 10 s
 	CallTimeout        time.Duration // of a batch; default 10 s
 	SealTimeout        time.Duration // that a member may take to have the seal chosen; default 3 s
@@ -98,7 +109,8 @@ func (c Config) withDefaults() Config {
 		field *int
 		value int
 	}{{&c.Jury, 7}, {&c.Batch, 256}, {&c.CallsPerServer, 4}, {&c.Calls, 256}, {&c.SealsPerServer, 32}, {&c.Seals, 512}, {&c.Moves, 64}, {&c.MovesPerServer, 16},
-		{&c.PlansPerTurn, 256}, {&c.Surveys, 32}, {&c.BacklogMax, 100_000}, {&c.RequestsMax, 10_000}} {
+		{&c.PlansPerTurn, 256}, {&c.Surveys, 32}, {&c.ScanPace, 20}, {&c.RebuildPace, 200}, {&c.ScanPage, 512}, {&c.Scans, 8},
+		{&c.BacklogMax, 100_000}, {&c.RequestsMax, 10_000}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -129,6 +141,8 @@ func (c Config) Check() error {
 		return invalidConfig("batch is %d, allowed are 1 to %d", c.Batch, wire.BatchMax)
 	case c.CallsPerServer < 1 || c.Calls < 1 || c.SealsPerServer < 1 || c.Seals < 1 || c.Moves < 1 || c.MovesPerServer < 1 || c.PlansPerTurn < 1 || c.Surveys < 1:
 		return invalidConfig("bounds of calls, seals, moves, plans and surveys must be at least 1")
+	case c.ScanPace < 1 || c.RebuildPace < 1 || c.Scans < 1 || c.ScanPage < 1 || c.ScanPage > wire.ListLimitMax || c.ScanEvery < 0:
+		return invalidConfig("scans: %d and %d pages per second of %d nodes, %d in flight, every %v", c.ScanPace, c.RebuildPace, c.ScanPage, c.Scans, c.ScanEvery)
 	case c.RetryMin <= 0 || c.RetryMax < c.RetryMin || c.CallTimeout <= 0 || c.SealTimeout < time.Millisecond:
 		return invalidConfig("pauses %v to %v, timeouts %v and %v", c.RetryMin, c.RetryMax, c.CallTimeout, c.SealTimeout)
 	}

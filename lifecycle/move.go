@@ -320,23 +320,31 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 	if c.Number <= in.Configuration || len(c.Members) == 0 {
 		return
 	}
-	if in.Founding == nil && in.Founded != in.all() {
+	if in.Founding == nil && in.Founded|in.Absent != in.all() {
 		in.Founding = in.Members
 	}
-	var founded, void memberSet
+	var founded, void, absent memberSet
 	members := make([]Member, len(c.Members))
 	for k, f := range c.Members {
 		members[k] = NewMember(uint32(f.Node), f.Server)
 		switch i := slices.IndexFunc(in.Members, func(m Member) bool { return m.Server() == f.Server }); {
-		case i < 0 || in.Founded.has(i): // who became a member by the log is there
+		case i < 0: // who became a member by the log is there
+			founded.add(k)
+		case in.Absent.has(i):
+			absent.add(k)
+			if in.Founded.has(i) {
+				founded.add(k)
+			}
+		case in.Founded.has(i):
 			founded.add(k)
 		case in.Void.has(i):
 			void.add(k)
 		}
 	}
 	m.planner.forget(&in.Record)
-	in.Configuration, in.Members, in.Founded, in.Void = c.Number, members, founded, void
-	if in.Founded == in.all() {
+	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
+	in.seen, in.unended, in.since = 0, 0, m.observer.round
+	if in.Founded|in.Absent == in.all() {
 		in.Founding = nil
 	}
 	if err := m.planner.keep(&in.Record); err != nil && in.work != nil {
@@ -361,6 +369,9 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 		return
 	}
 	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) {
+		if in.Founding == nil && in.Founded != in.all() {
+			in.Founding = in.Members // who is not told yet is told of the founding as it was
+		}
 		in.Founded.add(len(in.Members))
 		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Move.Node, in.Move.Add))
 	}

@@ -130,6 +130,7 @@ func (c *fakeCell) apply(w *world, k incKey, p *wire.ChangeCell) *cell.Error {
 			return &cell.Error{Kind: cell.Unavailable, RetryAfter: time.Millisecond}
 		}
 		delete(w.byID[c.conf.Members[i].Server].nodes, k)
+		w.byID[c.conf.Members[i].Server].leave(k)
 		c.conf.Members = append(slices.Delete(c.conf.Members, i, i+1), l)
 		c.conf.Learners = slices.Delete(c.conf.Learners, at, at+1)
 		c.conf.Number++

@@ -55,6 +55,9 @@ type Proposal struct {
 func (m *Manager) Propose(now time.Duration, p Proposal) *cell.Error {
 	m.now = now
 	in, err := m.movable(&p)
+	if err == nil && m.mode.rebuilding {
+		err = m.mode.refuse("lifecycle.propose")
+	}
 	if err == nil {
 		err = m.beginMove(in, &p)
 	}

@@ -110,6 +110,10 @@ type Record struct {
 	Retry         bool     // ended ByVoid, and the creation is still wanted: the next incarnation follows
 	Founding      []Member // who founded it, while a member is to be told of the founding although Members has changed
 	Move          Move     // the replacement under way; zero: none
+	// Absent are members that are known not to be there, or were never heard of: they count as dead, and are never founded. A
+	// member that confirmed once and is gone since is in Founded, too.
+	Absent  memberSet
+	Adopted bool // made from what servers reported, not planned by the manager of this store
 }
 
 // Move is one member that shall be replaced. Everything else about it is the cell's own log's to tell.
@@ -131,11 +135,13 @@ const (
 	formatServer  = 'V'
 	formatState   = 'Z'
 	formatUsers   = 'N'
+	formatMode    = 'M'
 	storedVersion = 1 // of every format but records
-	recordVersion = 2 // 2: with the cause of a replacement
-	recordFields  = 20
+	recordVersion = 3 // 2: with the cause of a replacement; 3: with absent members
+	recordFields  = 22
 	keyUsers      = 'n'
 	keyRecord     = 'r' // cells sort behind the servers that they name
+	keyMode       = '!' // before everything else
 	keyServer     = 'a'
 	keyRetired    = 'b'
 	keyPause      = 'c'
@@ -183,6 +189,7 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendString(b, string(r.Move.Add))
 	b = wire.AppendUint(b, uint64(r.Move.Node))
 	b = wire.AppendUint(b, uint64(r.Move.Cause))
+	b = wire.AppendBool(wire.AppendUint(b, uint64(r.Absent)), r.Adopted)
 	return appendSum(b, start)
 }
 
@@ -250,6 +257,8 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 	rec.Move.Add = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to add")))
 	rec.Move.Node = uint32(r.UintMax(math.MaxUint32, "node number"))
 	rec.Move.Cause = Cause(r.UintMax(uint64(causeMax), "cause"))
+	rec.Absent = memberSet(r.UintMax(1<<wire.MembersMax-1, "absent"))
+	rec.Adopted = r.Bool()
 	if err := r.Done(); err != nil {
 		return Record{}, damaged(err.Error())
 	}
@@ -269,7 +278,7 @@ func (r *Record) check() error {
 		return fmt.Errorf("incarnation %d, plan %d, %s", r.Incarnation, r.Plan, r.State)
 	case (r.State == Deleted) != (len(r.Members) == 0):
 		return fmt.Errorf("state %s with %d members", r.State, len(r.Members))
-	case (r.Founded|r.Void|r.Dropped)&^r.all() != 0 || r.Founded&r.Void != 0:
+	case (r.Founded|r.Void|r.Dropped|r.Absent)&^r.all() != 0 || r.Founded&r.Void != 0:
 		return fmt.Errorf("member sets %b, %b, %b of %d members", r.Founded, r.Void, r.Dropped, len(r.Members))
 	case (r.State == Wiping) != (r.Ending != NotEnded) && r.State != Deleted:
 		return fmt.Errorf("state %s with ending %d", r.State, r.Ending)

@@ -37,6 +37,8 @@ func drawRecord(t *rapid.T) Record {
 		r.Founded = memberSet(rapid.Uint16().Draw(t, "founded")) & r.all()
 		r.Void = memberSet(rapid.Uint16().Draw(t, "void")) & r.all() &^ r.Founded
 		r.Dropped = memberSet(rapid.Uint16().Draw(t, "dropped")) & r.all()
+		r.Absent = memberSet(rapid.Uint16().Draw(t, "absent")) & r.all()
+		r.Adopted = rapid.Bool().Draw(t, "adopted")
 	}
 	if r.State == Live {
 		r.Founded, r.Void = r.all(), 0
@@ -216,7 +218,7 @@ func TestListPages(t *testing.T) {
 }
 
 const (
-	goldenRecord = "4c02dc0014a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a00000d1528b96"
+	goldenRecord = "4c03dc0016a5766f6c2d31020203a26231a372656401939201a273319202a273329203a27333020407000000c290a0a0000000c2641b3a34"
 	goldenServer = "56019ca27331a16ea163a162a172a170a3726564a3683a31a3683a32a3683a3307cd03e8d55c1a12"
 )
 

@@ -30,7 +30,7 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 	n := len(in.Members)
 	switch in.State {
 	case Creating, Live:
-		if open = in.all() &^ in.Founded; open != 0 {
+		if open = in.all()&^in.Founded | in.Absent; open != 0 {
 			text = fmt.Sprintf("%d of %d nodes founded, a majority is %d", in.Founded.size(), n, in.majority())
 		}
 		if !in.Move.isZero() {
@@ -50,14 +50,14 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 	return text, open
 }
 
-// downMembers returns the members on servers that are not connected.
+// downMembers returns the members on servers that are not connected, or that do not host their nodes any more.
 func (m *Manager) downMembers(in *incarnation) (down memberSet) {
 	for i, mem := range in.Members {
 		if s := m.servers[mem.Server()]; s == nil || !s.up {
 			down.add(i)
 		}
 	}
-	return down
+	return down | in.Absent
 }
 
 // live counts the members on servers that are connected.
@@ -82,6 +82,8 @@ func (m *Manager) listed(in *incarnation, set memberSet) string {
 			b.WriteString(" (hosts it with another jury, which this store does not know)")
 		case m.retired[mem.Server()]:
 			b.WriteString(" (retired)")
+		case in.Absent.has(i) && m.server(mem.Server()).up:
+			b.WriteString(" (does not host it)")
 		case down.has(i):
 			b.WriteString(" (down)")
 		}

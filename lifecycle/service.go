@@ -30,6 +30,8 @@ type ServiceConfig struct {
 	// Routes is handed what the manager knows of cells: everything at the start, in pages, and every change. It runs on
 	// the loop and must not block. Nil: nobody is interested.
 	Routes func([]wire.Route)
+	// Objects opens the place of a backup; nil: there are none.
+	Objects func(url string) (Objects, error)
 	// Now is a monotonic clock; nil takes the real one.
 	Now func() time.Duration
 	// Wall tells when orders were given, for people; nil takes the real clock.
@@ -169,6 +171,8 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 		},
 		wire.MethodPlanRecovery: s.planRecovery,
 		wire.MethodRecoverCells: s.recoverCells,
+		wire.MethodRebuild:      s.rebuild,
+		wire.MethodBackup:       s.backup,
 	}
 	maps.Copy(handlers, s.operating())
 	return handlers
@@ -208,6 +212,19 @@ func (s *Service) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.stats
+}
+
+// KnownServers lists every server that the store remembers, ordered by identity; none once the service has stopped. It waits
+// for the loop, so it is for a start, not for handlers.
+func (s *Service) KnownServers() []wire.Registration {
+	known := make(chan []wire.Registration, 1)
+	s.post(func(time.Duration) { known <- s.m.KnownServers() })
+	select {
+	case list := <-known:
+		return list
+	case <-s.done:
+		return nil
+	}
 }
 
 // Done is closed when the service has stopped, by Close or because it failed; see Err.
@@ -379,6 +396,9 @@ func (s *Service) call(c Call) {
 		into = &configured
 	case wire.MethodExport:
 		into = &export
+	case wire.MethodCensus, wire.MethodGraves:
+		s.count(ctx, c)
+		return
 	}
 	err := s.cfg.Caller.Call(ctx, c.Server, c.Method, c.Params, into)
 	s.post(func(now time.Duration) {

@@ -42,6 +42,14 @@ func (h *hosts) Call(ctx context.Context, id cell.ServerID, method string, param
 	if s == nil || !s.up {
 		return &cell.Error{Op: method, Kind: cell.Unavailable, Detail: "not connected"}
 	}
+	if q, ok := params.(*wire.Census); ok {
+		if page, ok := result.(*wire.CensusPage); ok {
+			*page = *h.w.census(s, q)
+		} else {
+			*result.(*wire.GravePage) = *h.w.graves(s, q)
+		}
+		return nil
+	}
 	outcomes, err := h.w.serve(s, Call{Params: params})
 	if err != nil {
 		return err

@@ -20,6 +20,10 @@ type incarnation struct {
 	recovery *recovery // the state to found it with, until every member has it; nil for a cell that begins empty
 	held     bool      // ended ByLoss: its nodes are not dropped before its successor lives
 
+	seen    memberSet // members whose nodes were reported, or confirmed, in this round of the census
+	unended memberSet // of those, who did not report the seal
+	since   uint32    // round in which its members were set: who is not seen by the end of that round is not missed yet
+
 	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
 	work  *work        // nil once nothing is to be done and nobody waits
 }
@@ -27,6 +31,7 @@ type incarnation struct {
 // work is what the manager does about one incarnation now. None of it is stored.
 type work struct {
 	queued  memberSet              // members whose task is in a queue, in flight or parked until a time
+	heard   memberSet              // absent members whose server said, after the end, that it hosts nothing of the name
 	refused memberSet              // members that answered the founding with an error that is not about load
 	foreign memberSet              // members that host this incarnation with another jury, so they will never host this one
 	tries   [wire.MembersMax]uint8 // how often each member has declined
@@ -103,6 +108,13 @@ type Manager struct {
 	surveying  int                     // surveys under way
 	recovering map[cell.ID]*recovering // cells that a plan is being carried out for
 
+	observer observer
+	mode     mode
+	highest  cell.Incarnation   // of all that were ever heard of
+	claims   map[cell.ID]*claim // what servers say that no record explains
+	strays   strays
+	adopted  uint64 // incarnations adopted in this life of the process
+
 	dirty []*incarnation // to be stored with the next Effects
 	out   Effects        // gathered since the last
 }
@@ -115,14 +127,18 @@ func NewManager(c Config) *Manager {
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
 		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
-		open:  openList{of: map[*incarnation]*unsettled{}},
-		guard: guard{limits: c.Limits, bricks: map[string]*buckets{}},
+		open:   openList{of: map[*incarnation]*unsettled{}},
+		guard:  guard{limits: c.Limits, bricks: map[string]*buckets{}},
+		claims: map[cell.ID]*claim{}, strays: strays{nodes: map[stray]*server{}, names: map[cell.ID]int{}},
 	}
 }
 
 // Restore takes one stored pair, in the order of Store.Scan, before any input. An error means that the store must not
 // be used: acting on half of it would plan juries a second time.
 func (m *Manager) Restore(key, value []byte) error {
+	if len(key) > 0 && key[0] == keyMode {
+		return m.restoreMode(value)
+	}
 	if len(key) > 0 && key[0] == keyServer {
 		g, err := decodeServer(value, m.texts)
 		if err == nil {
@@ -178,6 +194,8 @@ func (m *Manager) insert(in *incarnation) error {
 	}
 	m.names[in.Cell] = in
 	m.counts[in.State]++
+	m.highest = max(m.highest, in.Incarnation)
+	in.since = m.observer.round
 	m.unlevel()
 	if in.State != Deleted && in.Ending != ByLoss {
 		if err := m.planner.keep(&in.Record); err != nil {
@@ -239,11 +257,11 @@ const (
 // is wrong about who hosts a cell can never have a node dropped that it does not know (rule 16). The members of a lost
 // incarnation were asked by the survey that ended it.
 func (in *incarnation) job(i int) job {
-	asked := in.settled().has(i) || in.work != nil && in.work.foreign.has(i)
+	asked := in.settled().has(i) || in.Absent.has(i) || in.work != nil && in.work.foreign.has(i)
 	switch {
 	case in.State == Wiping && (in.held || in.Dropped.has(i)), in.State == Deleted:
 		return nothing
-	case in.State == Wiping && (in.settled().has(i) || in.Ending == ByLoss):
+	case in.State == Wiping && (in.settled().has(i) || in.Ending == ByLoss || in.work != nil && in.work.heard.has(i)):
 		return drop
 	case asked, in.State == Sealing && in.Record.founded():
 		return nothing
@@ -373,6 +391,8 @@ func (m *Manager) ServerUp(now time.Duration, g wire.Registration) error {
 	m.planner.server(placeOf(&g), true)
 	m.unlevel()
 	m.wake(s)
+	m.scanServer(s)
+	m.doubtEmptiness(&g)
 	return nil
 }
 
@@ -385,6 +405,7 @@ func (m *Manager) ServerDown(now time.Duration, id cell.ServerID) {
 		return
 	}
 	s.up = false
+	m.leaveScan(s)
 	m.planner.server(placeOf(&s.reg), false)
 	m.blocked = stillBlocked(m.blocked)
 	for _, w := range m.blocked {

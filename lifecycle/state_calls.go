@@ -16,6 +16,12 @@ type server struct {
 	up     bool
 	listed bool // in Manager.active
 
+	scan    *scan  // under way
+	scanned uint32 // the last round in which everything that it hosts was heard
+	first   uint32 // the first such round since the rebuild began, or since the start; 0: none
+	graves  uint64 // how far its tombstones were read, of the boot below
+	buried  uint64
+
 	todo      []task // from head on; kept while the server is down
 	head      int
 	calls     int // batches in flight
@@ -40,6 +46,8 @@ type call struct {
 	tasks  []task
 	seal   *incarnation
 	export *survey
+	scan   *scan
+	stray  []stray
 
 	move    *moving // the replacement that it is a step of
 	creates uint32  // the learner that is asked for
@@ -159,7 +167,7 @@ func (m *Manager) call(c *call, method string, params wire.Message, timeout time
 	m.lastID++
 	m.calls[m.lastID] = c
 	switch {
-	case c.export != nil: // bounded by the surveys under way
+	case c.export != nil, c.scan != nil, c.stray != nil: // bounded elsewhere
 	case c.move != nil:
 		m.moving++
 	case c.seal != nil:
@@ -183,6 +191,12 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	switch {
 	case c.export != nil:
 		m.Exported(now, id, nil, err)
+		return
+	case c.scan != nil:
+		m.Heard(now, id, nil, nil, err)
+		return
+	case c.stray != nil:
+		m.straysDone(id, c)
 		return
 	case c.move != nil:
 		m.moveDone(id, c, err)
@@ -236,6 +250,7 @@ func (m *Manager) foundDone(t task, err *cell.Error) {
 	switch {
 	case err == nil:
 		in.Founded.add(i)
+		in.seen.add(i)
 		w.refused.remove(i)
 	case err.Kind == cell.Deleted:
 		in.Void.add(i)

@@ -50,6 +50,8 @@ func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 			return
 		}
 		wanted.waiters = append(wanted.waiters, w)
+	case m.claimed(name) != "":
+		w.resolve(exists(name, m.claimed(name)))
 	case in == nil || in.is(Wiping, Deleted):
 		if err := m.refusePaused(CreateCells); err != nil {
 			err.Op, err.Cell = w.req.op, name
@@ -172,6 +174,9 @@ func (m *Manager) free(name cell.ID) {
 // isFree reports whether the next incarnation may be planned: nothing can be chosen in the earlier ones any more, and
 // every server that could be placed on has confirmed that its nodes of them are gone.
 func (m *Manager) isFree(in *incarnation) bool {
+	if in != nil && m.strays.names[in.Cell] > 0 {
+		return false
+	}
 	for ; in != nil; in = in.older {
 		if !in.is(Wiping, Deleted) {
 			return false
@@ -254,6 +259,9 @@ func (m *Manager) planWish(w *wish) *cell.Error {
 	switch {
 	case w.gone || w.blocked:
 		return nil
+	case m.claimed(w.cell) != "":
+		m.giveUp(w, exists(w.cell, m.claimed(w.cell)))
+		return nil
 	case !m.isFree(m.names[w.cell]):
 		m.block(w)
 		return nil
@@ -299,10 +307,11 @@ func (m *Manager) planOne(w *wish) *cell.Error {
 		rec.Members[i] = NewMember(uint32(i)+1, s)
 	}
 	if last := m.names[w.cell]; last != nil {
-		rec.Incarnation, rec.Plan = last.Incarnation+1, last.Plan+1
+		rec.Plan = last.Plan + 1
 		last.Retry = false
 		m.save(last)
 	}
+	rec.Incarnation = m.nextIncarnation(w.cell)
 	m.drop(w)
 	in := &incarnation{Record: rec, work: &work{asked: -1, waiters: w.waiters}}
 	m.save(in)

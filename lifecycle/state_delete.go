@@ -33,6 +33,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(asError(err))
 		return
 	}
+	m.takeClaimed(d.Cell)
 	in := m.names[d.Cell]
 	last := cell.Incarnation(0)
 	if in != nil {
@@ -105,7 +106,7 @@ func (m *Manager) sealServer(in *incarnation) (s *server, busy bool) {
 		i := (first + k) % n
 		s := m.servers[in.Members[i].Server()]
 		switch {
-		case s == nil || !s.up || !in.Founded.has(i):
+		case s == nil || !s.up || !in.Founded.has(i) || in.Absent.has(i):
 		case s.seals >= m.config.SealsPerServer:
 			busy = true
 		default:
@@ -182,7 +183,9 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 		return
 	}
 	m.become(in, Deleted)
-	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Owner = nil, nil, 0, 0, 0, 0
+	in.since = m.observer.round
+	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Absent, in.Owner = nil, nil, 0, 0, 0, 0, 0
+	in.seen, in.unended = 0, 0
 	m.free(in.Cell)
 	m.pursue(in)
 }
@@ -191,6 +194,7 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 func (m *Manager) unlink(newest, in *incarnation) {
 	m.counts[in.State]--
 	m.forget(in)
+	newest.since = m.observer.round
 	for p := newest; p != nil; p = p.older {
 		if p.older == in {
 			p.older = in.older

@@ -199,6 +199,9 @@ func (m *Manager) PlanRecovery(now time.Duration, id RequestID, req wire.PlanRec
 	if n := len(req.Cells); err == nil && (n > wire.RecoveryPageMax || n == 0 && (req.Limit < 1 || req.Limit > wire.RecoveryPageMax)) {
 		err = &cell.Error{Op: op, Kind: cell.Invalid, Detail: fmt.Sprintf("%d cells, limit %d, allowed are 1 to %d", n, req.Limit, wire.RecoveryPageMax)}
 	}
+	if err == nil && m.mode.rebuilding {
+		err = m.mode.refuse(op)
+	}
 	if err != nil {
 		m.out.Replies = append(m.out.Replies, Reply{Request: id, Err: err})
 		return

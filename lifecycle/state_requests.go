@@ -67,6 +67,9 @@ func (m *Manager) begin(id RequestID, op string, n int, wait uint32) *request {
 		return nil
 	}
 	switch {
+	case m.mode.rebuilding:
+		m.out.Replies = append(m.out.Replies, Reply{Request: id, Err: m.mode.refuse(op)})
+		return nil
 	case n < 1 || n > wire.BatchMax:
 		return refuse(cell.Invalid, "%d cells, allowed are 1 to %d", n, wire.BatchMax)
 	case m.requests[id] != nil:
@@ -242,9 +245,14 @@ func (m *Manager) after(d time.Duration, do func()) {
 // Next tells when Effects should be called again if no input comes before, and whether there is such a time.
 func (m *Manager) Next() (at time.Duration, ok bool) {
 	switch {
-	case m.canPlan() || m.canMove() || len(m.late) > 0 || m.canApproach() || len(m.surveys) > 0 && m.surveying < m.config.Surveys || len(m.moves) > 0 && m.moving < m.config.Moves:
+	case m.observer.busy():
 		return m.now, true
-	case m.timers.Len() > 0:
+	case m.mode.rebuilding: // everything else waits for its end
+	case m.canDrop() || m.canPlan() || m.canMove() || len(m.late) > 0 || m.canApproach() || len(m.surveys) > 0 && m.surveying < m.config.Surveys ||
+		len(m.moves) > 0 && m.moving < m.config.Moves:
+		return m.now, true
+	}
+	if m.timers.Len() > 0 {
 		return m.timers.heap[0].at, true
 	}
 	return 0, false
@@ -257,20 +265,29 @@ func (m *Manager) Effects(now time.Duration) Effects {
 	for m.timers.Len() > 0 && m.timers.heap[0].at <= now {
 		heap.Pop(&m.timers).(timer).do()
 	}
-	m.plan()
-	m.hear()
-	m.empty()
-	m.survey()
-	m.tell()
-	m.seal()
-	m.approach()
-	m.balance()
-	m.move()
+	m.observe()
+	if !m.mode.rebuilding {
+		m.act()
+	}
 	m.answer()
 	m.store()
 	out := m.out
 	m.out = Effects{}
 	return out
+}
+
+// act does what is wanted and within the limits. None of it is done while the store is being rebuilt.
+func (m *Manager) act() {
+	m.plan()
+	m.hear()
+	m.empty()
+	m.survey()
+	m.tell()
+	m.dropStrays()
+	m.seal()
+	m.approach()
+	m.balance()
+	m.move()
 }
 
 // store writes down every record that changed, once per turn.

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -9,12 +10,13 @@ import (
 // Write is one change of the store. A nil Value removes the key.
 type Write struct{ Key, Value []byte }
 
-// Store keeps the desired state. A Store has one user; its methods block.
+// Store keeps the desired state. A Store has one user; its methods block. Put and Close are not called at the same time.
 type Store interface {
 	// Put makes all writes durable, as one atomic batch, in order. After an error nothing is known about the batch, and
 	// the process must stop and start again from Scan.
 	Put(batch []Write) error
-	// Scan visits everything stored in key order. The slices are valid only during the visit.
+	// Scan visits everything stored at one moment, in key order. The slices are valid only during the visit. It may run beside
+	// Put, on another goroutine: that is how backups are made.
 	Scan(visit func(key, value []byte) error) error
 	// Close releases the store.
 	Close() error
@@ -53,17 +55,10 @@ func (s *MemStore) Put(batch []Write) error {
 // Scan visits the pairs in key order.
 func (s *MemStore) Scan(visit func(key, value []byte) error) error {
 	s.mu.Lock()
-	keys := make([]string, 0, len(s.pairs))
-	for k := range s.pairs {
-		keys = append(keys, k)
-	}
+	pairs := maps.Clone(s.pairs)
 	s.mu.Unlock()
-	slices.Sort(keys)
-	for _, k := range keys {
-		s.mu.Lock()
-		v := s.pairs[k]
-		s.mu.Unlock()
-		if err := visit([]byte(k), v); err != nil {
+	for _, k := range slices.Sorted(maps.Keys(pairs)) {
+		if err := visit([]byte(k), pairs[k]); err != nil {
 			return err
 		}
 	}

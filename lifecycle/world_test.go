@@ -23,6 +23,9 @@ type fakeServer struct {
 	nodes  map[incKey]wire.Founding
 	tombs  map[cell.ID]cell.Incarnation
 	slots  map[incKey]uint64 // through which slot the nodes of recovered incarnations begin
+	left   map[incKey]bool   // its node moved away; it never comes back
+	stones []cell.ID         // names in tombs, in order
+	lags   map[incKey]bool   // its node has not applied the seal
 	lost   bool              // its disk is gone for good
 	refuse *cell.Error       // answers every founding with it
 	keep   *cell.Error       // answers every drop with it
@@ -65,7 +68,8 @@ func newWorld(fail func(string, ...any), c Config, servers int) *world {
 	w := &world{fail: fail, config: c, byID: map[cell.ServerID]*fakeServer{}, store: NewMemStore(),
 		cells: map[incKey]*fakeCell{}, open: map[RequestID]asked{}, replies: map[RequestID]Reply{}, juries: map[incKey]wire.Founding{}, stood: map[incKey]bool{}, sealed: map[incKey]bool{}, begun: map[incKey]string{}}
 	for i := range servers {
-		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}, slots: map[incKey]uint64{}}
+		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}, slots: map[incKey]uint64{},
+			left: map[incKey]bool{}, lags: map[incKey]bool{}}
 		w.servers = append(w.servers, s)
 		w.byID[s.reg.Server] = s
 	}
@@ -195,7 +199,7 @@ func (w *world) deliver(i int, arrives, answered bool) {
 		w.turn()
 		return
 	}
-	if w.deliverMove(s, c, answered) {
+	if w.deliverMove(s, c, answered) || w.deliverCensus(s, c, answered) {
 		return
 	}
 	outcomes, err := w.serve(s, c)
@@ -243,6 +247,8 @@ func (w *world) found(s *fakeServer, f wire.Founding) *cell.Error {
 		return nil
 	case s.tombs[f.Cell] >= f.Incarnation:
 		return &cell.Error{Kind: cell.Deleted}
+	case s.left[k]:
+		return nil
 	case s.refuse != nil:
 		return s.refuse
 	}

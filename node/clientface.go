@@ -66,6 +66,8 @@ func (s *Server) info(c *core.Core) *wire.ServerInfo {
 // checkClient refuses connections that are not a client's, or not of this colony.
 func (s *Server) checkClient(peer wire.Hello) *cell.Error {
 	switch {
+	case peer.Purpose == wire.ForDialBack && s.cfg.KnockKey.Set() && peer.Colony == s.identity.Colony:
+		return nil
 	case peer.Purpose != wire.ForClient:
 		return &cell.Error{Op: "server.hello", Kind: cell.Refused, Detail: "this address serves clients only", Hint: "peers use the peer address"}
 	case peer.Colony != "" && peer.Colony != s.identity.Colony:

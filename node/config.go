@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/knock"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
@@ -34,7 +35,10 @@ type Config struct {
 	Advertise string
 
 	Control []string // addresses of control processes, tried in turn; empty: the server keeps to itself
-	Join    []string // gossip addresses of other servers, beside those that the control plane names
+	// KnockKey lets the server knock at control processes by UDP, at the addresses of Control, instead of connecting: they
+	// call back when it suits them. A connection is opened only if nobody does. The zero key: always connect.
+	KnockKey knock.Key
+	Join     []string // gossip addresses of other servers, beside those that the control plane names
 	// GossipKey encrypts gossip and keeps strangers out of the pool: 16, 24 or 32 bytes, the same on every server of the
 	// brick and color. Empty: gossip is in the clear, and anybody who reaches the port can spread wrong addresses.
 	GossipKey []byte

@@ -28,6 +28,7 @@ type controlAgent struct {
 	routes  *outbox
 	timeout time.Duration // of one call; other patience is a multiple of it
 	events  chan linkEvent
+	knocks  *knocks
 
 	// The rest belongs to run.
 	seeker *duty.Seeker
@@ -50,7 +51,7 @@ const (
 
 func newControlAgent(s *Server) *controlAgent {
 	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout, events: make(chan linkEvent, 16),
-		links: make(map[string]*controlLink), pushed: make(chan struct{})}
+		knocks: &knocks{server: s}, links: make(map[string]*controlLink), pushed: make(chan struct{})}
 	close(a.pushed)
 	if a.timeout == 0 {
 		a.timeout = controlTimeout
@@ -70,7 +71,8 @@ func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
 func (a *controlAgent) run(ctx context.Context) {
 	began := time.Now()
 	a.seeker = duty.NewSeeker(duty.SeekerConfig{Control: a.server.cfg.Control, Least: controlBackoffMin, Most: controlBackoffMax,
-		Spread: a.server.cfg.controlSpread, Dice: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))})
+		Spread: a.server.cfg.controlSpread, Knocks: a.knocks.tries(), Stranger: a.server.boot == 1,
+		Dice: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for ctx.Err() == nil {
@@ -108,6 +110,8 @@ func (a *controlAgent) do(ctx context.Context, do duty.Action) {
 			a.running.Go(l.run)
 		}
 		l.asks <- do.Wants // there is room: an address is asked once at a time
+	case duty.Knock:
+		a.running.Go(func() { a.knocks.send(ctx, do.Addr) })
 	case duty.Close:
 		a.forget(l)
 	}
@@ -124,6 +128,12 @@ func (a *controlAgent) forget(l *controlLink) {
 // take hands an event of a link to the seeker.
 func (a *controlAgent) take(ctx context.Context, now time.Duration, e linkEvent) []duty.Action {
 	l := e.link
+	if e.opened {
+		a.forget(a.links[l.addr])
+		a.links[l.addr] = l
+		a.running.Go(func() { l.serve(); l.conn.Close(nil) })
+		return a.seeker.Opened(now, l.addr)
+	}
 	if a.links[l.addr] != l {
 		return nil // of a link that is given up
 	}
@@ -319,6 +329,14 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		if m := new(wire.ListNodes); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { c.Reply(to.ID, core.ListNodes(m), nil) })
 		}
+	case wire.MethodCensus:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Census(m) }) })
+		}
+	case wire.MethodGraves:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Graves(m) }) })
+		}
 	case wire.MethodPing:
 		s.askFor(c, q, func(core *core.Core) {
 			nodes, _, _ := core.Counts()
@@ -345,6 +363,16 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 	default:
 		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to the control plane"})
 	}
+}
+
+// answerCensus answers a page of a census, unless the server does not know yet what it hosts: half a list would say that the
+// other half is lost.
+func (s *Server) answerCensus(c *rpc.Conn, q rpc.Request, core *core.Core, page func() wire.Message) {
+	if !core.Ready() {
+		s.refuseRequest(c, q, &cell.Error{Op: q.Method, Kind: cell.Unavailable, Detail: "the server is starting", RetryAfter: controlBackoffMin})
+		return
+	}
+	c.Reply(q.ID, page(), nil)
 }
 
 // decode reads the parameters of a request; when it reports false, the request is answered already.

@@ -172,6 +172,11 @@ func TestWrongMethodsAreRefused(t *testing.T) {
 			t.Errorf("a client calls %s: %v", method, err)
 		}
 	}
+	var report wire.ServerReport
+	if err := c.session().Call(t.Context(), wire.MethodServerReport, &wire.ReportRequest{Peers: []cell.ServerID{s.Identity().Server, "s-stranger"}}, &report); err != nil ||
+		len(report.Peers) != 2 || !report.Peers[0].Gossip || report.Peers[1].Gossip || report.Peers[0].Lane {
+		t.Errorf("a report: %+v, %v", report, err)
+	}
 	for _, method := range []string{wire.MethodTxn, wire.MethodRead, wire.MethodLookup} {
 		if err := c.session().Call(t.Context(), method, nil, nil); cell.KindOf(err) != cell.Invalid {
 			t.Errorf("the control plane calls %s: %v", method, err)

@@ -25,9 +25,10 @@ type controlLink struct {
 	stopPush context.CancelFunc // the agent's
 }
 
-// linkEvent is one of: registered, moved, an error that ended a request to register, or (lost) one that ended the connection.
+// linkEvent is one of: opened by the control plane, registered, moved, an error that ended a request to register, or (lost) one that ended the connection.
 type linkEvent struct {
 	link       *controlLink
+	opened     bool
 	registered *wire.Registered
 	moved      *wire.DutiesMoved
 	err        error

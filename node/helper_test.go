@@ -73,6 +73,7 @@ type controlPlane struct {
 	attempts      int // pushes that arrived
 	onPush        func(c *rpc.Conn, q rpc.Request, push *wire.RoutePush)
 	mute          bool // answers no registration
+	answer        func(wants wire.Duties) *wire.Registered
 }
 
 func newControlPlane(t *testing.T) *controlPlane {
@@ -109,7 +110,11 @@ func (c *controlPlane) handle(conn *rpc.Conn, q rpc.Request) {
 			return
 		}
 		c.conn = conn
-		conn.Reply(q.ID, &wire.Registered{Control: "test", Takes: wire.AllDuties}, nil)
+		answer := &wire.Registered{Control: "test", Takes: wire.AllDuties}
+		if c.answer != nil {
+			answer = c.answer(r.Wants)
+		}
+		conn.Reply(q.ID, answer, nil)
 	case wire.MethodPush:
 		var push wire.RoutePush
 		if err := wire.Unmarshal(q.Params, &push); err != nil {

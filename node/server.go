@@ -183,7 +183,7 @@ func (s *Server) listenClients() error {
 	}
 	s.clientAddr = s.advertised(ln.Addr())
 	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s},
-		Check: s.checkClient, OnReject: s.rejected})
+		Check: s.checkClient, Switch: s.agent.knocks.answered, OnReject: s.rejected})
 	return nil
 }
 

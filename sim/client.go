@@ -292,6 +292,10 @@ func (c *client) take(o *op, x *exchange) {
 // finish ends the operation and plans the next. What begins in a healed world must be answered.
 func (c *client) finish(o *op, f fate, err *cell.Error) {
 	w, v := c.session.world, c.session.volume
+	if o.fate != pending {
+		w.fail("health", place{v: v}, "%s %v ended twice, as %v and as %v", o.kind, o.request, o.fate, f)
+		return
+	}
 	o.fate, o.returned, o.troubled = f, w.now, o.troubled || w.troubled()
 	c.current = nil
 	w.trace.add(uint64(w.now), uint64(f), uint64(o.result.Revision))

@@ -27,10 +27,10 @@ type session struct {
 	budget  route.Budget
 	finder  *route.Finder
 	jitter  route.Dice
-	looking bool        // a lookup is on its way
-	stale   bool        // how the read that is being sent is to be answered
-	waiting []*exchange // for the end of a lookup
-	expired bool        // the cell has forgotten too much since the newest revision that is known here
+	looking bool       // a lookup is on its way
+	stale   bool       // how the read that is being sent is to be answered
+	waiting []awaiting // for the end of a lookup
+	expired bool       // the cell has forgotten too much since the newest revision that is known here
 	paused  int
 	late    []func() // what happened while it stood still, in order
 }
@@ -113,6 +113,12 @@ type exchange struct {
 	lease       wire.LeaseReply // then
 }
 
+// awaiting is a call that waits for the end of a lookup, in one of its steps.
+type awaiting struct {
+	exchange *exchange
+	turn     uint64
+}
+
 // begin starts a call; done is told how it ended.
 func (s *session) begin(purpose route.Purpose, op string, inc cell.Incarnation, deadline time.Duration,
 	message func(wire.Header, cell.Revision) (string, []byte), done func(*exchange, *cell.Error)) {
@@ -187,7 +193,7 @@ func (x *exchange) next() {
 	x.turn++
 	step := x.call.Next(s.now(), s.place, &s.rules, &s.budget)
 	if step.Do == route.Await {
-		s.waiting = append(s.waiting, x)
+		s.waiting = append(s.waiting, awaiting{x, x.turn})
 	}
 	// Whoever waits for a lookup is on the list before the lookup begins, since it may end at once.
 	if step.Find {
@@ -336,8 +342,11 @@ func (s *session) found(ends []route.FindEnd) {
 		s.place.Found(s.now(), &s.rules, &s.jitter, e.Improved, e.Denied)
 		waiting := s.waiting
 		s.waiting = nil
-		for _, x := range waiting {
-			x.comeBack(s.now())
+		for _, w := range waiting {
+			// One that waited too long has gone on, and ended perhaps: a step too many would end it once more.
+			if w.exchange.turn == w.turn {
+				w.exchange.comeBack(s.now())
+			}
 		}
 	}
 }

@@ -16,6 +16,7 @@ func (a *app) controlCommand() *cobra.Command {
 	var c control.Config
 	var log logSettings
 	var store storeSettings
+	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "control",
 		Short: "Run the control plane: which cells exist, where they are, who is up",
@@ -27,6 +28,9 @@ func (a *app) controlCommand() *cobra.Command {
 			op := cmd.CommandPath()
 			logger, err := a.logger(op, log)
 			if err != nil {
+				return err
+			}
+			if c.KnockKey, err = knockKey(keyFile); err != nil {
 				return err
 			}
 			if c.Shared, err = store.shared(op, &c); err != nil {
@@ -59,11 +63,15 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
 	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
+	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
+	f.DurationVar(&c.ScanEvery, "scan-every", time.Minute, "least `time` between two rounds in which servers are asked what they host; 0 for none")
+	f.IntVar(&c.ScanPace, "scan-pace", 0, "`pages` per second asked for over the whole fleet; 0 for the default")
+	f.IntVar(&c.RebuildPace, "rebuild-pace", 0, "`pages` per second while the store is being rebuilt; 0 for the default")
 	limitFlags(f, &c.Limits, &c.MovesPerServer)
 	repairFlags(f, &c.Repair)
 	log.register(f)
 	store.register(f, &c)
-	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlInstances())
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlRestore(), a.controlInstances())
 	return cmd
 }
 

@@ -33,13 +33,23 @@ func (a *app) controlPause() *cobra.Command {
 // controlResume ends pauses.
 func (a *app) controlResume() *cobra.Command {
 	var reason, by string
+	var force bool
 	cmd := &cobra.Command{
 		Use:   "resume [ACTION...]",
 		Short: "Let the control plane go on with an action, or with all",
-		Long:  "End the pauses of the named actions, or of all; what they held back goes on where it was, within the limits.",
-		Args:  args("ACTION", 0, 4),
-		RunE:  a.order(&reason, &by, func(ctx context.Context, op string, o wire.ActionOrder) error { return a.operator().Resume(ctx, op, o) }),
+		Long: "End the pauses of the named actions, or of all; what they held back goes on where it was, within the limits. When none is\n" +
+			"named, a rebuild of the store ends, too.",
+		Args: args("ACTION", 0, 4),
+		RunE: a.order(&reason, &by, func(ctx context.Context, op string, o wire.ActionOrder) error {
+			if len(o.Actions) == 0 {
+				if err := a.endRebuild(ctx, op, force); err != nil {
+					return err
+				}
+			}
+			return a.operator().Resume(ctx, op, o)
+		}),
 	}
+	cmd.Flags().BoolVar(&force, "force", false, "end a rebuild although not every connected server was heard")
 	orderFlags(cmd, &reason, &by)
 	return cmd
 }

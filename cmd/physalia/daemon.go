@@ -9,6 +9,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"physalia/cell"
+	"physalia/internal/knock"
 	"physalia/internal/wire"
 )
 
@@ -71,4 +73,19 @@ func daemonArgs(cmd *cobra.Command, given []string) error {
 		return nil
 	}
 	return usage(cmd.CommandPath(), "everything is a flag; see `"+cmd.CommandPath()+" --help`", "unexpected arguments: %s", clip(strings.Join(given, " ")))
+}
+
+// knockKey reads the key file of --knock-key-file, if there is one. The file is read once, at the start: a new key needs a
+// restart of both sides, and in between servers connect instead, as they do when nobody hears their knocks. The key itself is
+// never a flag, since the arguments of a process are for everybody to see.
+func knockKey(path string) (knock.Key, error) {
+	if path == "" {
+		return knock.Key{}, nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return knock.Key{}, &cell.Error{Op: "knock.key", Kind: cell.Invalid, Detail: "--knock-key-file cannot be read", Err: err,
+			Hint: "write a key with `head -c 32 /dev/urandom | base64`, the same for all servers and control processes of the colony"}
+	}
+	return knock.NewKey(content)
 }

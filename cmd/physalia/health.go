@@ -45,6 +45,7 @@ func (a *app) healthCommand() *cobra.Command {
 			if len(all) == 0 {
 				return errors.Join(failures...)
 			}
+			// Asked one by one, and not the first that answers as elsewhere: what one process repairs, another knows nothing of.
 			// A process that is down watches nobody, and another has taken its bricks; all the same it is said.
 			for _, err := range failures {
 				a.note("%v", err)
@@ -94,6 +95,8 @@ func (a *app) controlHold() *cobra.Command {
 	return noun
 }
 
+// A hold that one process does not know may be known to the next; only when none knows it, there is none.
+//
 // endHold asks every control process: a domain that spans bricks may be held by several.
 func (a *app) endHold(ctx context.Context, op, domain string) error {
 	var failures []error
@@ -114,70 +117,80 @@ func (a *app) endHold(ctx context.Context, op, domain string) error {
 	return nil
 }
 
-// healthDocument is the report of one control process, under -o json.
+// What -o json prints. Times are seconds with fractions, so that programs need not know how Go writes durations, and lists are
+// never null. The names are an interface: they are added to, not changed.
+
+// healthDocument is the report of one control process.
 type healthDocument struct {
-	Control string            `json:"control"`
-	Holds   []holdDocument    `json:"holds"`
-	Pools   []poolDocument    `json:"pools"`
-	Budgets []budgetDocument  `json:"budgets"`
+	Control string            `json:"control"` // name of the process
+	Holds   []holdDocument    `json:"holds"`   // oldest first
+	Pools   []poolDocument    `json:"pools"`   // those of which there is something to say
+	Budgets []budgetDocument  `json:"budgets"` // the colony's, then those of bricks that were used
 	Servers []awayDocument    `json:"servers"` // dead, returning, or heard by their peers only
-	Cells   []dangerDocument  `json:"cells"`   // without a majority, or on the brink
-	Cut     bool              `json:"cut"`     // there are more such cells
+	Cells   []dangerDocument  `json:"cells"`   // without a majority first, then those on the brink
+	Cut     bool              `json:"cut"`     // there are more such cells than --limit
 	Counts  map[string]uint64 `json:"counts"`  // since the process started
 }
 
+// holdDocument is a correlated failure that keeps repairs back.
 type holdDocument struct {
-	Domain       string  `json:"domain"`
-	Died         uint64  `json:"died"`
-	Size         uint64  `json:"size"`
-	Away         uint64  `json:"away"`
-	SinceSeconds float64 `json:"since_seconds"`
-	LeftSeconds  float64 `json:"left_seconds"`
-	End          string  `json:"end"` // the command that ends it
+	Domain       string  `json:"domain"`        // rack:BRICK/NAME, power:BRICK/NAME, brick:NAME or color:NAME
+	Died         uint64  `json:"died"`          // servers dead when it began
+	Size         uint64  `json:"size"`          // of how many
+	Away         uint64  `json:"away"`          // of those and since, not back
+	SinceSeconds float64 `json:"since_seconds"` // how long it has lasted
+	LeftSeconds  float64 `json:"left_seconds"`  // how long it lasts at most from now on
+	End          string  `json:"end"`           // the command that ends it
 }
 
+// poolDocument counts the cells of one brick and color by class; those that are well, or being repaired, are in none.
 type poolDocument struct {
 	Brick   string `json:"brick"`
 	Color   string `json:"color"`
-	Owned   bool   `json:"owned"`
-	Lost    uint64 `json:"lost"`
-	Brink   uint64 `json:"brink"`
-	Urgent  uint64 `json:"urgent"`
-	Aged    uint64 `json:"aged"`
-	Held    uint64 `json:"held"`
-	Waiting uint64 `json:"waiting"`
-	Refused string `json:"refused,omitempty"`
+	Owned   bool   `json:"owned"`             // it is this process that repairs there
+	Lost    uint64 `json:"lost"`              // fewer than a majority alive: see cell recover
+	Brink   uint64 `json:"brink"`             // exactly a majority alive
+	Urgent  uint64 `json:"urgent"`            // two or more members dead
+	Aged    uint64 `json:"aged"`              // one member dead for longer than the patience
+	Held    uint64 `json:"held"`              // would be repaired but for a hold
+	Waiting uint64 `json:"waiting"`           // for the patience, or for the dust to settle
+	Refused string `json:"refused,omitempty"` // why the last proposal was not taken; empty when it was
 }
 
+// budgetDocument is one budget as it stands.
 type budgetDocument struct {
-	Of          string  `json:"of"`
-	Repairs     float64 `json:"repairs_per_second"`
+	Of          string  `json:"of"`                 // "colony", or "brick" and its name
+	Repairs     float64 `json:"repairs_per_second"` // what flows in
 	Bytes       uint64  `json:"bytes_per_second"`
-	RepairsLeft float64 `json:"repairs_left"`
+	RepairsLeft float64 `json:"repairs_left"` // what could be taken now
 	BytesLeft   uint64  `json:"bytes_left"`
 }
 
+// awayDocument is a server that is not simply up.
 type awayDocument struct {
-	Server     string  `json:"server"`
-	State      string  `json:"state"`
-	ForSeconds float64 `json:"for_seconds"`
+	Server     string  `json:"server"`      // identity, not the name
+	State      string  `json:"state"`       // dead, returning or unreachable
+	ForSeconds float64 `json:"for_seconds"` // since its death, or since this process last heard it
 }
 
+// dangerDocument is a cell that has lost its majority, or would with the next member.
 type dangerDocument struct {
 	Cell        string         `json:"cell"`
-	Incarnation uint64         `json:"incarnation"`
-	Class       string         `json:"class"`
-	Doing       string         `json:"doing"`
-	Members     []healthMember `json:"members"`
+	Incarnation uint64         `json:"incarnation"` // which life of the name
+	Class       string         `json:"class"`       // lost or brink
+	Doing       string         `json:"doing"`       // what is being done about it, in words
+	Members     []healthMember `json:"members"`     // its jury as last heard
 }
 
+// healthMember is what is known of one member's server.
 type healthMember struct {
 	Server     string  `json:"server"`
-	State      string  `json:"state"`
-	ForSeconds float64 `json:"for_seconds,omitempty"`
-	Held       bool    `json:"held,omitempty"`
+	State      string  `json:"state"`                 // up, dead, returning or unknown: not heard of since this process started
+	ForSeconds float64 `json:"for_seconds,omitempty"` // since its death
+	Held       bool    `json:"held,omitempty"`        // its death is under a hold
 }
 
+// seconds is a time, or a rate in thousandths, as it is shown.
 func seconds(millis uint64) float64 { return float64(millis) / 1000 }
 
 // describeHealth turns a report into what is shown.
@@ -211,12 +224,17 @@ func describeHealth(r *wire.HealthReport) healthDocument {
 	return d
 }
 
+// span is a time for people; fractions of a second tell them nothing here.
 func span(seconds float64) string {
 	return time.Duration(seconds * float64(time.Second)).Round(time.Second).String()
 }
 
+// Cells come last, since there may be many; what explains them, holds and servers, stands above. A member has a line of its own
+// below its cell, so that an operator sees at a glance who would have to return.
+//
 // print shows a report as tables; those without rows are left out.
 func (d *healthDocument) print(w io.Writer) error {
+	// All rows first: a table without rows gets no header either.
 	var holds, pools, budgets, servers, cells [][]string
 	for _, h := range d.Holds {
 		holds = append(holds, []string{h.Domain, fmt.Sprintf("%d of %d", h.Died, h.Size), fmt.Sprint(h.Away), span(h.SinceSeconds), span(h.LeftSeconds), h.End})
@@ -234,6 +252,7 @@ func (d *healthDocument) print(w io.Writer) error {
 	for _, c := range d.Cells {
 		cells = append(cells, []string{c.Cell, fmt.Sprint(c.Incarnation), c.Class, c.Doing, ""})
 		for _, m := range c.Members {
+			// Who is up, or never was heard of, has no time.
 			state := m.State
 			if m.State != "up" && m.State != "unknown" {
 				state += " for " + span(m.ForSeconds)
@@ -269,4 +288,5 @@ func (d *healthDocument) print(w io.Writer) error {
 	return nil
 }
 
+// count is one counter as text; one that the process does not know yet is zero.
 func (d *healthDocument) count(name string) string { return fmt.Sprint(d.Counts[name]) }

@@ -17,6 +17,7 @@ import (
 func (a *app) serverCommand() *cobra.Command {
 	var c node.Config
 	var log logSettings
+	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run a storage server",
@@ -26,6 +27,9 @@ func (a *app) serverCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			logger, err := a.logger(cmd.CommandPath(), log)
 			if err != nil {
+				return err
+			}
+			if c.KnockKey, err = knockKey(keyFile); err != nil {
 				return err
 			}
 			if err := checkDirectory(cmd.CommandPath(), c.DataDir); err != nil {
@@ -56,6 +60,7 @@ func (a *app) serverCommand() *cobra.Command {
 	f.IntVar(&c.Capacity, "capacity", 0, "`number` of nodes that it is willing to host; 0 for the default")
 	f.IntVar(&c.MemTableBytes, "memtable-bytes", 0, "size of the disk's write buffer in `bytes`; 0 for the default")
 	f.IntVar(&c.InboxMax, "inbox-max", 0, "`number` of messages and requests that may wait for the loop; 0 for the default")
+	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
 	log.register(f)
 	cmd.AddCommand(a.serverDuties()...)
 	return cmd

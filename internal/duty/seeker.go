@@ -17,7 +17,9 @@ type SeekerConfig struct {
 	Spread  time.Duration // after the end of a connection that was in use, the first attempt waits up to this; default 1 s
 	Steady  time.Duration // a duty held for so long was held well: earlier failures are forgotten; default 8 s
 	Knocks  int           // knocks without an answer before a connection is opened after all; 0: never knock
-	Dice    *rand.Rand
+	// Stranger says that no instance can know this server's address yet: it connects to each address before it knocks there.
+	Stranger bool
+	Dice     *rand.Rand
 }
 
 // Waits that are not worth a field.
@@ -96,7 +98,10 @@ func NewSeeker(c SeekerConfig) *Seeker {
 	}
 	s := &Seeker{cfg: c, cursor: c.Dice.IntN(len(c.Control))}
 	for _, addr := range c.Control {
-		s.place(addr).fixed = true
+		p := s.place(addr)
+		if p.fixed = true; c.Stranger {
+			p.knocks = c.Knocks
+		}
 	}
 	return s
 }
@@ -343,9 +348,20 @@ func (s *Seeker) decide(now time.Duration) (todo []Action) {
 		p.asked |= all[i]
 	}
 	for _, p := range chosen {
+		s.join(p)
 		todo = append(todo, s.approach(now, p))
 	}
 	return append(todo, s.tidy(now)...)
+}
+
+// join adds to a request what would be asked of the same address a moment later: one request costs as much as two duties in it.
+func (s *Seeker) join(p *place) {
+	for i := range s.seats {
+		if t := &s.seats[i]; t.at == nil && (t.pointer == "" || t.pointer == p.addr) {
+			t.at = p
+			p.asked |= all[i]
+		}
+	}
 }
 
 // approach knocks at an address that has no connection, if this server knocks, or asks.

@@ -77,7 +77,8 @@ func (f *Fleet) RosterChanged() {
 	}
 }
 
-// tellLosses tells one connection after the other.
+// tellLosses tells one connection after the other. Two instances may both believe to have a duty meanwhile, or neither. That
+// costs work and time, never safety: what must not be done twice is fenced where it is stored.
 func (f *Fleet) tellLosses() {
 	defer f.wg.Done()
 	pace := time.NewTicker(max(time.Duration(float64(time.Second)/f.cfg.RegistersPerSecond), time.Microsecond))
@@ -112,6 +113,7 @@ func (f *Fleet) tellOne() bool {
 	if m.conn == t.conn {
 		t.lost &^= m.has // it has come back meanwhile
 	}
+	// A connection that has ended needs no words; its server seeks already.
 	if t.lost == 0 || t.conn.Err() != nil {
 		return true
 	}

@@ -59,10 +59,37 @@ func (e *entry) admit(id cell.ServerID) *cell.Error {
 	return nil
 }
 
+// pass waits until the pace lets a server in whom this process calls itself; false when stop ends first. Calls are spread a
+// little around the pace.
+func (e *entry) pass(id cell.ServerID, stop <-chan struct{}) bool {
+	for {
+		e.mu.Lock()
+		now := time.Now()
+		wait := e.gate.Wait(now.Sub(e.began))
+		if len(e.entering) >= e.max {
+			wait = max(wait, enteringTime/50)
+		}
+		if wait == 0 {
+			e.gate.Admit(now.Sub(e.began)) // there is a token: Wait says so
+			e.admitted.Add(1)
+			e.entering[id] = now.Add(enteringTime)
+			e.mu.Unlock()
+			return true
+		}
+		e.mu.Unlock()
+		select {
+		case <-stop:
+			return false
+		case <-time.After(wait + rand.N(wait)):
+		}
+	}
+}
+
 // register lets a registration in: the first of a connection is paid for.
 func (e *entry) register(id cell.ServerID) *cell.Error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	// An identity enters once at a time; two connections of one identity at once share what the first has paid.
 	if _, paid := e.entering[id]; paid {
 		delete(e.entering, id)
 		return nil

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -68,7 +69,8 @@ type Config struct {
 
 	RegistersPerSecond float64 // registrations admitted; those beyond are refused early, with an appointment; default 500
 	RegistersAtOnce    int     // and how many of them in a burst after a pause; default a quarter of a second's
-	EnteringMax        int     // connections admitted and not registered yet; default 256
+	Knocks             *Knocks // servers may knock; nil: they may not
+	EnteringMax        int     // connections admitted and not registered yet; default RegistersAtOnce, at least 16
 
 	PingEvery  time.Duration // default 2 s
 	PingMisses int           // a session ends with so many pings in a row unanswered; default 3
@@ -85,25 +87,28 @@ func (c Config) withDefaults() Config {
 	if c.PingEvery <= 0 {
 		c.PingEvery = 2 * time.Second
 	}
-	for _, d := range []struct {
-		field *int
-		value int
-	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, 256}} {
-		if *d.field <= 0 {
-			*d.field = d.value
-		}
-	}
 	if c.RegistersPerSecond <= 0 {
 		c.RegistersPerSecond = 500
 	}
 	if c.RegistersAtOnce <= 0 {
 		c.RegistersAtOnce = int(c.RegistersPerSecond/4) + 1
 	}
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, max(c.RegistersAtOnce, enteringLeast)}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	return c
 }
+
+// enteringLeast is how many connections may be between Hello and registration at any pace.
+const enteringLeast = 16
 
 // Fleet serves one listener. All methods are safe for concurrent use.
 type Fleet struct {
@@ -115,6 +120,7 @@ type Fleet struct {
 	entry entry
 	tells chan struct{} // capacity 1: there is something in telling
 	stats stats
+	knock *knocker // nil: nobody knocks
 
 	mu      sync.RWMutex
 	members map[cell.ServerID]*member
@@ -157,7 +163,23 @@ func Serve(ln net.Listener, c Config) *Fleet {
 			}
 		},
 	})
+	if f.cfg.Knocks != nil {
+		f.listenKnocks()
+	}
 	return f
+}
+
+// Remember makes servers known that registered with an earlier process: they may not come back from another place, and may
+// knock. It is for the start; servers that have registered already are left alone.
+func (f *Fleet) Remember(servers []wire.Registration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, g := range servers {
+		if f.members[g.Server] == nil && len(f.members) < f.cfg.ServersMax {
+			g.Wants = 0
+			f.members[g.Server] = &member{reg: g, since: time.Now(), slot: pingSlot(g.Server)}
+		}
+	}
 }
 
 // Addr is the address on which the fleet listens.
@@ -168,6 +190,9 @@ func (f *Fleet) Addr() net.Addr { return f.rpc.Addr() }
 func (f *Fleet) Close() error {
 	f.once.Do(func() { close(f.stop) })
 	err := f.rpc.Close()
+	if f.knock != nil {
+		err = errors.Join(err, f.knock.close())
+	}
 	f.wg.Wait()
 	return err
 }

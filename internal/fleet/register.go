@@ -26,6 +26,7 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 	if g.Wants = 0; wants == 0 {
 		wants = wire.AllDuties
 	}
+	// The order is that of cost: pointers for those who are in, the pace, what the control plane has to say, the books.
 	if f.pointed(c, req, &g, wants) {
 		return
 	}
@@ -52,6 +53,7 @@ func (f *Fleet) register(c *rpc.Conn, req rpc.Request) {
 		c.Reply(req.ID, answer, nil)
 		return
 	}
+	// The answer leaves before Joined and Duty are called: whatever they ask of the server comes after it.
 	answer.Seeds = f.seeds(&g)
 	f.stats.registered.Add(1)
 	had, has := f.enlist(&g, c, answer.Takes)

@@ -40,6 +40,10 @@ type Config struct {
 	// Protocol versions have been compared before.
 	Check func(peer wire.Hello) *cell.Error
 
+	// Switch may give an accepted connection another FrameMax, Handler or OnClose, by what the other side said of itself
+	// and Check has let pass. It runs on the connection's reader goroutine, before the first frame.
+	Switch func(peer wire.Hello, cfg *Config)
+
 	// OnClose is called once per connection that got through its handshake, as the last thing that its goroutines do:
 	// every call has ended then.
 	OnClose func(c *Conn, err error)

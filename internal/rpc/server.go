@@ -115,6 +115,10 @@ func (s *Server) serve(nc net.Conn, full bool) {
 		return
 	}
 	nc.SetDeadline(time.Time{})
+	if cfg.Switch != nil {
+		cfg.Switch(stream.Peer, &cfg)
+		cfg = cfg.withDefaults() // a larger frame needs a longer queue
+	}
 	if c := newConn(cfg, stream); s.establish(nc, c) {
 		c.serve()
 	}

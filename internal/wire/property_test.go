@@ -267,6 +267,8 @@ func fill(t *rapid.T, v reflect.Value, path string) {
 		*p = cell.OpKind(rapid.Uint8Range(1, 5).Draw(t, path))
 	case *ChangeKind:
 		*p = ChangeKind(rapid.Uint8Range(0, uint8(HandOver)).Draw(t, path))
+	case *RebuildAction:
+		*p = RebuildAction(rapid.Uint8Range(0, uint8(RebuildEnd)).Draw(t, path))
 	case **cell.Pointer:
 		if *p = nil; rapid.Bool().Draw(t, path) {
 			*p = new(cell.Pointer)

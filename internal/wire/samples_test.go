@@ -169,8 +169,8 @@ func samples() []sample {
 		recoverySamples(),
 		dutySamples(),
 		operateSamples(),
-		healthSamples(),
-		instanceSamples(),
+		healthSamples(), instanceSamples(),
+		rebuildSamples(),
 	)
 }
 

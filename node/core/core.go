@@ -145,6 +145,7 @@ type Core struct {
 	order      []*hosted                    // by handle; dropped nodes leave nil until compacted
 	gaps       int                          // nils in order
 	tombstones map[cell.ID]cell.Incarnation // no incarnation up to this one is created here again (rule 15)
+	graves     []cell.ID                    // the names in tombstones, in the order in which this boot learnt of them
 	pointers   pointers                     // nodes that left
 	nextHandle Handle
 	ready      bool // the restart scan is done

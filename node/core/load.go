@@ -124,7 +124,7 @@ func (c *Core) boot(pairs []storage.Pair) error {
 			if err != nil {
 				return fmt.Errorf("tombstone %q: %w", pair.Key[1:], err)
 			}
-			c.tombstones[stone.Cell] = stone.Incarnation
+			c.dig(stone.Cell, stone.Incarnation)
 		case pair.Key[0] == keyMemory:
 			if err := c.restoreMemory(&pair); err != nil {
 				return err

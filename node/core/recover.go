@@ -208,7 +208,7 @@ func (c *Core) bury(id cell.ID, incarnation cell.Incarnation) {
 	if c.tombstones[id] >= incarnation {
 		return
 	}
-	c.tombstones[id] = incarnation
+	c.dig(id, incarnation)
 	c.value = peer.AppendTombstone(c.value[:0], &peer.Tombstone{Cell: id, Incarnation: incarnation})
 	c.key = tombstoneKey(c.key[:0], id)
 	c.write().Set(c.key, c.value)

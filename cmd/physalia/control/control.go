@@ -18,12 +18,15 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
+	"physalia/internal/knock"
+	"physalia/internal/objects"
 	"physalia/internal/roster"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
@@ -49,6 +52,12 @@ type Config struct {
 	Limits             lifecycle.Limits    // zero fields: the defaults
 	MovesPerServer     int                 // replacements under way at one server; 0: the default
 	Repair             health.RepairConfig // of slow repair; zero: the default
+
+	ScanEvery             time.Duration // between two rounds in which servers are asked what they host; 0: only in a rebuild
+	ScanPace, RebuildPace int           // pages per second over the whole fleet; 0: the defaults
+
+	// KnockKey lets servers knock by UDP, at the port of Listen; the zero key: they may not.
+	KnockKey knock.Key
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -129,8 +138,10 @@ func (p *Control) assemble(ln net.Listener) error {
 	if err := p.watchServers(reach); err != nil {
 		return err
 	}
-	err = p.seat.start(&p.cfg, lifecycle.ServiceConfig{Manager: lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer},
-		Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger})
+	manager := lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer, ScanEvery: p.cfg.ScanEvery,
+		ScanPace: p.cfg.ScanPace, RebuildPace: p.cfg.RebuildPace}
+	err = p.seat.start(&p.cfg, lifecycle.ServiceConfig{Manager: manager, Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger,
+		Objects: func(url string) (lifecycle.Objects, error) { return objects.Open(url) }})
 	if err != nil {
 		return err
 	}
@@ -138,15 +149,37 @@ func (p *Control) assemble(ln net.Listener) error {
 	maps.Copy(client, p.healthHandlers())
 	maps.Copy(client, p.proposalHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
+	knocks, err := p.listenKnocks(ln.Addr())
+	if err != nil {
+		return err
+	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
 		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
-		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond})
+		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks})
 	close(served)
+	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
+	p.seat.recall(p.fleet.Remember)
 	p.wait.Go(p.watchRoster)
 	return p.listenOps()
 }
 
-// duties tells everybody what this instance does for a server from now on, and what it did.
+// listenKnocks opens the port for knocks, if servers may knock.
+func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
+	if !p.cfg.KnockKey.Set() {
+		return nil, nil
+	}
+	// The same number as for connections: who is pointed to an instance knows where to knock, too.
+	packets, err := net.ListenPacket("udp", addr.String())
+	if err != nil {
+		return nil, &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: "knocks: " + err.Error(),
+			Hint: "the UDP port of --listen has to be free, too; choose another --listen, or drop --knock-key-file"}
+	}
+	return &fleet.Knocks{Packets: packets, Key: p.cfg.KnockKey}, nil
+}
+
+// duties tells everybody what this instance does for a server from now on, and what it did. Each part hears only of the
+// servers that are its business here: with several instances, a server may be one's for its health and another's for its
+// cells. Discovery and health forget nothing when a duty ends; their news of that server just come from elsewhere.
 func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
 	switch {
@@ -161,7 +194,8 @@ func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	p.watch(r, had, has)
 }
 
-// watchRoster passes on that instances have come or gone.
+// watchRoster passes on that instances have come or gone, or that another is active. It is the only reader of the roster's
+// changes in this process.
 func (p *Control) watchRoster() {
 	for {
 		select {

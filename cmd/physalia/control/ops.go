@@ -80,6 +80,9 @@ func (p *Control) registry() *prometheus.Registry {
 	gauge("active", "1 while the lifecycle manager works in this process, 0 while it stands by.", nil, func() float64 { return indicator(p.seat.active()) })
 	gauge("store_usable", "1 while the store of the lifecycle manager can be used, as far as this process knows.", nil, func() float64 { return indicator(p.seat.problem() == nil) })
 	p.fleetMetrics(r)
+	if p.cfg.KnockKey.Set() {
+		p.knockMetrics(r)
+	}
 	p.repairMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},

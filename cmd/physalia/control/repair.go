@@ -29,6 +29,7 @@ func (p *Control) watchServers(reach *reach) (err error) {
 	if err != nil {
 		return err
 	}
+	// Whoever makes a Config by hand, as tests do, need not know the policy.
 	rule := p.cfg.Repair
 	if rule.Patience == 0 {
 		rule = health.DefaultRepairConfig()
@@ -50,6 +51,7 @@ func (p *Control) verdict(v health.Verdict) {
 
 // watches reports whether the health of a brick's servers is this instance's business.
 func (p *Control) watches(brick string) bool {
+	// Called in every turn of the repairer, once per pool with work: an atomic load and a few hashes.
 	t := p.table.Load()
 	return t != nil && t.Mine(brick)&wire.DutyHealth != 0
 }
@@ -90,6 +92,8 @@ func (p *Control) recall() {
 		p.cfg.Logger.Info("servers that have not come back are not missed by an instance that stands by", "error", standing)
 		return
 	}
+	// What the store remembers and the observer knows already is left alone there; so a server that came in the very last
+	// moment is not counted twice.
 	store.Known(func(servers []wire.Registration, err *cell.Error) {
 		if err != nil {
 			p.cfg.Logger.Warn("servers are not recalled", "error", err)
@@ -119,6 +123,7 @@ func (p *Control) healthHandlers() map[string]fleet.Handler {
 		wire.MethodHealth: func(r fleet.Request) {
 			var req wire.ListHealth
 			if r.Decode(&req) {
+				// Repair and verdicts are told as of two moments, a few microseconds apart: nobody decides by this.
 				report := p.repairs.Report(int(req.Limit))
 				report.Control = p.cfg.Name
 				report.Unreachable = p.observer.Unreachable()
@@ -137,6 +142,7 @@ func (p *Control) healthHandlers() map[string]fleet.Handler {
 
 // repairMetrics collects what the repairer counts. Nothing is labelled by cell or server.
 func (p *Control) repairMetrics(r *prometheus.Registry) {
+	// Stats costs O(pools), and is asked anew for each series: a scrape is rare.
 	gauge := func(name, help string, labels prometheus.Labels, value func(health.RepairStats) int) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "health", Name: name, Help: help, ConstLabels: labels},
 			func() float64 { return float64(value(p.repairs.Stats())) }))
@@ -152,6 +158,7 @@ func (p *Control) repairMetrics(r *prometheus.Registry) {
 	gauge("repairs_resting", "Cells that wait after a refusal.", nil, func(s health.RepairStats) int { return s.Resting })
 	gauge("servers_away", "Servers that are dead or not yet back for long enough.", nil, func(s health.RepairStats) int { return s.Troubled })
 	gauge("holds", "Correlated failures that hold repairs back now.", nil, func(s health.RepairStats) int { return s.HoldsOn })
+	// Rates of these, against the budgets, show a storm: or rather that there is none.
 	counter := func(name, help string, labels prometheus.Labels, value func(health.RepairStats) uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Subsystem: "health", Name: name, Help: help, ConstLabels: labels},
 			func() float64 { return float64(value(p.repairs.Stats())) }))

@@ -26,6 +26,8 @@ type seat struct {
 	roster roster.Roster
 	ended  chan struct{} // closed when the manager of an own store has ended
 
+	remember func([]wire.Registration) // told the servers that a manager's store knows
+
 	mu       sync.Mutex
 	service  *lifecycle.Service // nil: standing by
 	handlers map[string]fleet.Handler
@@ -94,11 +96,20 @@ func (s *seat) open(store lifecycle.Store) (*lifecycle.Service, error) {
 	return manager, nil
 }
 
+// recall has the fleet told which servers the store of each manager knows: of this one now, and of those to come.
+func (s *seat) recall(remember func([]wire.Registration)) {
+	s.remember = remember
+	if manager, err := s.current("control.recall"); err == nil {
+		remember(manager.KnownServers())
+	}
+}
+
 // serve is one term: the manager starts from the shared store, and works until the term is over or it fails.
 func (s *seat) serve(t *etcdstore.Term) error {
 	began := time.Now()
 	manager, err := s.open(t.Store)
 	if err == nil {
+		s.remember(manager.KnownServers())
 		// From here on requests are taken; when the term ends they are refused again before the manager is closed.
 		s.log.Info("the lifecycle manager works", "term", t.Number, "restored in", time.Since(began).Round(time.Millisecond))
 		select {

@@ -6,6 +6,8 @@ import (
 	"physalia/internal/wire"
 )
 
+// Each brick is watched by one process, so whoever wants the whole picture asks all addresses, with an Operator for each.
+//
 // Health asks one control process how repair stands, with at most limit of the cells in danger; zero means as many as fit.
 func (o Operator) Health(ctx context.Context, op string, limit int) (*wire.HealthReport, error) {
 	var report wire.HealthReport

@@ -1,0 +1,330 @@
+package lifecycle
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+)
+
+// lost is a world of seven-node cells whose store is gone.
+func lost(t *testing.T, servers int, names ...cell.ID) *world {
+	t.Helper()
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, servers)
+	w.create(time.Minute, names...)
+	w.drain()
+	w.store = NewMemStore()
+	w.config.Seed = 99
+	return w
+}
+
+// findings shows what was found, one line each.
+func findings(s *wire.RebuildState) (list []string) {
+	for _, f := range s.Findings {
+		list = append(list, fmt.Sprintf("%s %s.%d: %s", f.Kind, f.Cell, f.Incarnation, f.Detail))
+	}
+	return list
+}
+
+// wantFinding insists on exactly one finding, with these words.
+func wantFinding(t *testing.T, s *wire.RebuildState, words ...string) {
+	t.Helper()
+	list := findings(s)
+	if len(list) != 1 || slices.ContainsFunc(words, func(x string) bool { return !strings.Contains(list[0], x) }) {
+		t.Fatalf("found %q, want one with %q", list, words)
+	}
+}
+
+// An empty store that meets servers with nodes begins a rebuild by itself: nothing is created before an operator has looked.
+func TestEmptyStoreDoubtsItself(t *testing.T) {
+	w := lost(t, 7, "a")
+	w.crash()
+	w.nextID++
+	w.m.Create(w.now, w.nextID, wire.CreateCells{Cells: []cell.ID{"a", "b"}})
+	w.turn()
+	wantError(t, w.replies[w.nextID].Err, cell.Unavailable, "knows no cell")
+	w.crash() // and it survives a restart, whoever is connected then
+	if s := w.listen(1); !s.Rebuilding || !s.Complete || s.Live != 1 || len(s.Findings) > 0 {
+		t.Fatalf("%+v", s)
+	}
+	w.wantCell(t, "a", 1, "live", "")
+	w.rebuild(wire.RebuildEnd)
+	w.create(time.Minute, "b")
+	w.drain()
+	w.wantCell(t, "b", 2, "live", "") // above all that was heard of: a server that kept silent may host b.1
+}
+
+// A rebuild does not end before every connected server was heard, unless it is forced.
+func TestRebuildEndsWhenAllWereHeard(t *testing.T) {
+	w := lost(t, 8, "a")
+	w.crash()
+	w.nextID++
+	w.m.Rebuild(w.now, w.nextID, wire.Rebuild{Action: wire.RebuildEnd})
+	w.turn()
+	wantError(t, w.replies[w.nextID].Err, cell.Refused, "not all heard")
+	w.nextID++
+	w.m.Rebuild(w.now, w.nextID, wire.Rebuild{Action: wire.RebuildEnd, Force: true})
+	w.turn()
+	if r := w.replies[w.nextID]; r.Rebuild == nil || r.Rebuild.Rebuilding {
+		t.Fatalf("forced: %+v", r)
+	}
+}
+
+// Without a majority a cell stays undecided: its name is taken, what is known of every member is told, and when the others come
+// it is adopted.
+func TestUndecidedUntilAMajorityIsSeen(t *testing.T) {
+	w := lost(t, 7, "a")
+	for _, s := range w.servers[3:] {
+		w.setUp(s, false)
+	}
+	w.crash()
+	s := w.listen(2)
+	wantFinding(t, s, "undecided a.1", "3 of 7 members", "not heard", "hosts it")
+	if len(w.list()) != 0 {
+		t.Fatalf("a cell was made of a minority: %+v", w.list())
+	}
+	w.rebuild(wire.RebuildEnd)
+	wantError(t, w.outcome(t, w.create(0, "a")), cell.Exists, "which this store does not know")
+	w.setUp(w.servers[3], true)
+	w.rounds(1)
+	c := w.wantCell(t, "a", 1, "live", "4 of 7 nodes founded")
+	if c.Live != 4 || c.Margin != 0 {
+		t.Errorf("live %d, margin %d", c.Live, c.Margin)
+	}
+	for _, s := range w.servers[4:] {
+		w.setUp(s, true)
+	}
+	w.rounds(1)
+	w.wantCell(t, "a", 1, "live", "")
+	if s := w.rebuild(wire.RebuildLook); s.Found != 0 {
+		t.Errorf("found %v", findings(s))
+	}
+}
+
+// A member that a server lost is reported and counts as dead. Its node is never created again under its number.
+func TestMissingMemberIsNotFoundedAgain(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 8)
+	w.create(time.Minute, "a")
+	w.drain()
+	w.rounds(1)
+	w.wantCell(t, "a", 1, "live", "")
+	gone := w.byID[w.wantCell(t, "a", 1, "live", "").Members[2].Server]
+	delete(gone.nodes, incKey{"a", 1})
+	w.rounds(1)
+	c := w.wantCell(t, "a", 1, "live", "does not host it")
+	if c.Live != 6 || c.Margin != 2 {
+		t.Errorf("live %d, margin %d", c.Live, c.Margin)
+	}
+	wantFinding(t, w.rebuild(wire.RebuildLook), "missing a.1", string(gone.reg.Server))
+	w.crash()
+	w.rounds(2)
+	if _, back := gone.nodes[incKey{"a", 1}]; back {
+		t.Error("the node was created again")
+	}
+	w.replace(time.Minute, "a", gone.reg.Server, "")
+	w.rounds(1)
+	w.wantCell(t, "a", 1, "live", "")
+}
+
+// Four nodes of a deleted cell, which were away while the others were wiped (hazard H15), make no living cell when the store is
+// lost, and no server drops them unproven: an operator who deletes the cell has its own log decide.
+func TestHalfDeletedStaysDeleted(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	w.create(time.Minute, "a")
+	w.drain()
+	k := incKey{"a", 1}
+	w.sealed[k] = true
+	for i, s := range w.servers {
+		if s.lags[k] = i >= 3; i < 3 {
+			delete(s.nodes, k)
+			s.tombs["a"] = 1
+		}
+	}
+	w.store = NewMemStore()
+	w.crash()
+	wantFinding(t, w.listen(2), "half-deleted a.1", "has a tombstone", "hosts it")
+	w.rebuild(wire.RebuildEnd)
+	wantError(t, w.outcome(t, w.create(0, "a")), cell.Exists, "half-deleted")
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.rounds(3)
+	w.wantCell(t, "a", 1, "deleted", "")
+	w.create(time.Minute, "a")
+	w.rounds(1)
+	w.wantCell(t, "a", 2, "live", "")
+}
+
+// With the store of the day before, which has the cell for alive, the tombstone at a server that had confirmed is proof enough to
+// go on with the deletion.
+func TestHalfDeletedInAnOldStore(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	w.create(time.Minute, "a")
+	w.drain()
+	w.rounds(1)
+	old := w.store.clone()
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.drain()
+	w.store = old
+	w.crash()
+	w.rebuild(wire.RebuildBegin)
+	w.listen(2)
+	w.rebuild(wire.RebuildEnd)
+	w.rounds(2)
+	w.wantCell(t, "a", 1, "deleted", "")
+}
+
+// A tombstone raises the number: a name that was deleted as its third life is created as the fourth, whatever the store forgot.
+func TestTombstonesRaiseIncarnations(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	w.servers[5].tombs["a"] = 3
+	w.rounds(1)
+	w.wantCell(t, "a", 3, "deleted", "")
+	w.create(time.Minute, "a")
+	w.drain()
+	w.wantCell(t, "a", 4, "live", "")
+}
+
+// A node that no record explains is adopted while the manager works, too, and never dropped.
+func TestUnknownCellIsAdopted(t *testing.T) {
+	w := lost(t, 7, "a")
+	w.store = NewMemStore()
+	w.config.ScanEvery = 0 // it trusts its store at first
+	w.crash()
+	w.create(time.Minute, "b")
+	w.drain()
+	w.config.ScanEvery = time.Minute
+	w.crash()
+	w.rounds(1)
+	w.wantCell(t, "a", 1, "live", "")
+	w.wantCell(t, "b", 1, "live", "")
+}
+
+// Two juries under one number are a contradiction: nothing is adopted, and nothing is dropped.
+func TestConflictingJuries(t *testing.T) {
+	w := lost(t, 9, "a")
+	k := incKey{"a", 1}
+	other := w.juries[k]
+	other.Owner = other.Owner%7 + 1
+	hosts := 0
+	for _, s := range w.servers {
+		if _, ok := s.nodes[k]; ok && hosts < 3 {
+			s.nodes[k] = other
+			hosts++
+		}
+	}
+	w.crash()
+	wantFinding(t, w.listen(1), "conflict a.1")
+	w.rebuild(wire.RebuildEnd)
+	w.rounds(2)
+	for _, s := range w.servers {
+		if _, ok := s.nodes[k]; ok {
+			hosts--
+		}
+	}
+	if hosts != -4 {
+		t.Errorf("nodes were dropped: %d", hosts)
+	}
+}
+
+// The pace is in pages per second, however many servers connect at once, and a round begins no sooner than it may.
+func TestPaceOfTheCensus(t *testing.T) {
+	const servers, pace = 200, 50
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, ScanPace: pace, Scans: 1000}, servers)
+	asked, at := 0, map[time.Duration]int{}
+	for begin := w.now; w.now-begin < 50*time.Second; {
+		w.turn()
+		for len(w.flight) > 0 {
+			asked++
+			at[w.now/time.Second]++
+			w.deliver(0, true, true)
+		}
+		next, ok := w.m.Next()
+		if !ok {
+			break
+		}
+		w.now = max(w.now, next)
+	}
+	for second, pages := range at {
+		if pages > pace+1 {
+			t.Errorf("%d pages in second %d", pages, second)
+		}
+	}
+	if asked != 2*servers || w.m.observer.round != 1 {
+		t.Errorf("%d pages in %d rounds, want %d in one", asked, w.m.observer.round, 2*servers)
+	}
+}
+
+// A server that is lost while it is asked, or whose answers are, is asked again; nobody is missed who was not heard to the end.
+func TestCensusSurvivesLosses(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, ScanPage: 1, RetryMin: time.Millisecond, RetryMax: time.Second}, 7)
+	w.create(time.Minute, cellNames(9)...)
+	w.drain()
+	for n := 0; w.m.observer.ended < 3; n++ {
+		w.turn()
+		switch {
+		case len(w.flight) > 0:
+			w.deliver(0, n%3 != 0, n%5 != 0)
+		default:
+			at, _ := w.m.Next()
+			w.now = max(w.now, at)
+		}
+		if n%17 == 0 {
+			s := w.servers[n%7]
+			w.setUp(s, !s.up)
+		}
+		for _, c := range w.m.names {
+			if c.Absent != 0 {
+				t.Fatalf("%v is missed at %b", c, c.Absent)
+			}
+		}
+	}
+}
+
+// TestStoreFromBefore is the promise of the issue in numbers: the store is from before 100 creations, 100 replacements and 100
+// deletions, or empty.
+func TestStoreFromBefore(t *testing.T) {
+	for _, empty := range []bool{false, true} {
+		c := Config{Seed: 5, ScanEvery: time.Minute, ScanPage: 64}
+		w := newWorld(t.Fatalf, c, 14)
+		w.create(time.Minute, cellNames(300)...)
+		w.rounds(1)
+		old := w.store.clone()
+		if empty {
+			old = NewMemStore()
+		}
+		var made []cell.ID
+		var drops []wire.Drop
+		for i, name := range cellNames(300) {
+			switch {
+			case i < 100:
+				w.replace(time.Minute, name, w.m.names[name].Members[i%7].Server(), "")
+			case i < 200:
+				drops = append(drops, wire.Drop{Cell: name})
+			}
+			if i < 100 {
+				made = append(made, cell.ID(fmt.Sprintf("later-%d", i)))
+			}
+		}
+		w.delete(time.Minute, drops...)
+		w.create(time.Minute, made...)
+		w.advance(5 * time.Minute)
+		want := w.alive()
+		if len(want) != 300 {
+			t.Fatalf("%d cells are alive, want 300", len(want))
+		}
+		w.store = old
+		w.config.Seed++
+		w.crash()
+		w.rebuild(wire.RebuildBegin)
+		if s := w.listen(2); !s.Complete || s.Live != 300 || s.Deleted != 100 || s.Found > 0 {
+			t.Fatalf("empty %v: %+v\n%s", empty, s, strings.Join(findings(s), "\n"))
+		}
+		w.checkRebuilt(want)
+		w.rebuild(wire.RebuildEnd)
+		w.advance(time.Minute)
+		w.checkRebuilt(want)
+	}
+}

@@ -1,0 +1,75 @@
+package core
+
+import (
+	"physalia/cell"
+	"physalia/internal/wire"
+)
+
+// The census is what a manager that lost its store, or fears to have, learns from: every node that is hosted, and every
+// tombstone. It is told from memory, a page at a time, and makes no node hot. A page may run ahead of the disk by one turn;
+// a manager that acts on it meets the truth when it asks.
+
+// Census pages through the hosted nodes in order of their handles. A node that is created meanwhile has a higher handle, so
+// it is not missed.
+func (c *Core) Census(m *wire.Census) *wire.CensusPage {
+	limit := pageLimit(m.Limit)
+	page := &wire.CensusPage{}
+	i, _ := c.position(Handle(m.After) + 1)
+	for ; i < len(c.order); i++ {
+		h := c.order[i]
+		if h == nil || h.creating { // what is not durable is not there
+			continue
+		}
+		if len(page.Nodes) == limit {
+			page.More = true
+			break
+		}
+		page.Nodes = append(page.Nodes, h.census())
+	}
+	return page
+}
+
+// census describes a node by its row.
+func (h *hosted) census() wire.CensusNode {
+	conf := h.configuration
+	n := wire.CensusNode{Handle: uint64(h.handle), Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node), Configuration: uint64(conf.Number),
+		Alpha: conf.Alpha, Learner: !h.isMember(), Sealed: h.sealed, Quarantined: h.quarantined, Members: make([]wire.CensusMember, len(conf.Members))}
+	if conf.Number == 1 {
+		n.Owner = uint64(conf.Owner)
+	}
+	for i, m := range conf.Members {
+		n.Members[i] = wire.CensusMember{Node: uint64(m.Node), Server: cell.ServerID(m.Server)}
+	}
+	return n
+}
+
+// Graves pages through the tombstones. One that is raised while they are read may be told with either number.
+func (c *Core) Graves(m *wire.Census) *wire.GravePage {
+	limit := pageLimit(m.Limit)
+	page := &wire.GravePage{Next: min(m.After, uint64(len(c.graves)))}
+	for _, id := range c.graves[page.Next:] {
+		if len(page.Graves) == limit {
+			page.More = true
+			break
+		}
+		page.Graves = append(page.Graves, wire.Grave{Cell: id, Incarnation: c.tombstones[id]})
+		page.Next++
+	}
+	return page
+}
+
+// pageLimit is how many entries a page may have.
+func pageLimit(asked uint32) int {
+	if asked == 0 || asked > wire.ListLimitMax {
+		return wire.ListLimitMax
+	}
+	return int(asked)
+}
+
+// dig notes a tombstone in memory.
+func (c *Core) dig(id cell.ID, incarnation cell.Incarnation) {
+	if _, known := c.tombstones[id]; !known {
+		c.graves = append(c.graves, id)
+	}
+	c.tombstones[id] = incarnation
+}

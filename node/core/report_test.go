@@ -1,0 +1,40 @@
+package core
+
+import (
+	"testing"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+)
+
+// A report says of every server that was asked about when it was last heard: lately while it lives, ever longer ago when it is cut
+// off, never when it refuses connections; and there is no lane to whom nothing is shared with.
+func TestReportOfPeers(t *testing.T) {
+	c := supportedColony(t)
+	ask := func() []wire.PeerHeard {
+		return c.servers[0].core.Report(&wire.ReportRequest{Peers: []cell.ServerID{serverID(1), serverID(2), "s-stranger", serverID(0)}}).Peers
+	}
+	got := ask()
+	if !got[0].Lane || got[0].Age > 1000 || !got[1].Lane || got[1].Age > 1000 || got[2].Lane || got[3].Lane {
+		t.Fatalf("all well: %+v", got)
+	}
+	c.apart(1)
+	c.wait(10 * time.Second)
+	if got = ask(); got[0].Age < 9000 || got[0].Age > 11000 || got[1].Age > 1000 {
+		t.Fatalf("one cut off for 10 s: %+v", got)
+	}
+	c.servers[0].core.Gone(serverID(1))
+	if got = ask(); !got[0].Lane || got[0].Age != neverHeard {
+		t.Fatalf("nothing listens there: %+v", got)
+	}
+}
+
+// A report weighs nodes that are in memory, as many as it may.
+func TestReportOfBytes(t *testing.T) {
+	c := supportedColony(t)
+	report := c.servers[0].core.Report(&wire.ReportRequest{})
+	if n, _, _ := c.servers[0].core.Counts(); n != 1 || report.Sampled != 1 || report.Bytes == 0 || len(report.Peers) != 0 {
+		t.Fatalf("%d nodes, %+v", n, report)
+	}
+}
