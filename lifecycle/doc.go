@@ -74,12 +74,35 @@
 // configuration, the log refuses. When the cell shows what was wanted, its members become the record's. One at a time per cell.
 // An operator asks with Replace; whoever watches cells asks with Propose, and may Withdraw while nothing but planning has happened.
 //
+// # What holds the manager back
+//
+// Creations and replacements begin within token buckets of the colony, of each brick and of each server (Limits); a proposal that may
+// not begin leaves nothing behind, while wishes for cells, operators' petitions and drains wait here, in order. A Pause of an
+// action is durable, and stops it at the last point at which no cell is left worse. A server with a Duty takes no new node, and
+// is emptied from placement's book of its cells. Status tells all of it, and what has not converged, oldest first.
+//
 // # Who asks for replacements
 //
 // Replacements are proposed, each with a Cause: by an operator, by whoever watches for dead members, by a server that shall be
 // empty (drain.go), by users who are elsewhere (near.go: a volume's users are told by Locate, stored beside the cell, and followed
 // until placement.Improve finds no better server), and by servers that are much fuller than others of their pool (balance.go).
 // Limits and pauses of their cause stand before all of them (limits.go, pause.go).
+//
+// # The store and the servers
+//
+// Two loops are closed here: what a member has not confirmed is asked again, and what servers host is compared with what is
+// wanted, in rounds, at a pace of its own (observe.go). A node that no record explains becomes a claim; enough agreeing claims become
+// a record (evidence.go, adopt.go). More invariants:
+//
+//   - A1 (nothing unknown is dropped). A node in no record is dropped only when its incarnation has ended by L2, shown by the
+//     servers' own words: a seal that a node applied, or tombstones at so many members that no majority is left.
+//   - A2 (a majority makes a cell). A record of a living cell is made of reports only when a majority of the members of the newest
+//     configuration that anybody reports runs exactly that one, no tombstone is known for it, and no second jury.
+//   - A3 (nobody is founded twice). A member of whom no confirmation is known, in a record made of reports, and one that is
+//     gone, is Absent: never told of the founding, replaced like a dead one.
+//   - A4 (numbers rise). No incarnation that was heard of, from a record, a node or a tombstone, is planned again.
+//   - A5 (a rebuild only listens). While the store is rebuilt no server is asked for anything but the census, in this life of
+//     the manager and in the next, until an operator ends it (rebuild.go).
 //
 // # What servers must hold to
 //
@@ -92,4 +115,6 @@
 // node.learner: success means that the node of that number is durable, or was before.
 // cell.change: the proposer's configuration, as chosen; Stale when the change was planned for another one.
 // cell.seal: success means that the seal is applied at the answering member.
+// node.census, node.graves: every node that is durable when the page is made, and every tombstone; refused while the server does not
+// know yet. A node that is created meanwhile may be told or not; one that is durable before the first page is never left out.
 package lifecycle

@@ -49,7 +49,7 @@ func DefaultLimits() Limits {
 	return Limits{
 		Create: LimitsOf{Colony: Limit{5000, 20000}, Brick: Limit{5000, 20000}, Server: Limit{2500, 20000}},
 		Move:   LimitsOf{Colony: Limit{50, 100}, Brick: Limit{20, 40}, Server: Limit{5, 10}},
-		Repair: LimitsOf{Colony: Limit{50, 100}, Brick: Limit{20, 40}, Server: Limit{10, 20}},
+		Repair: LimitsOf{Colony: Limit{200, 200}, Brick: Limit{50, 100}, Server: Limit{25, 50}},
 	}
 }
 

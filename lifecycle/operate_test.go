@@ -483,3 +483,31 @@ func TestCrashAtEveryEffectOfEveryWorkflow(t *testing.T) {
 		}
 	}
 }
+
+// A cell is deleted in the middle of a replacement, while one founder has not heard of the founding: he is told of it as it was, and
+// the learner is wiped with the members. The world checks what is founded.
+func TestDeleteTellsTheFoundingAsItWas(t *testing.T) {
+	w := newWorld(t.Fatalf, seven(), 9)
+	w.create(time.Minute, "a")
+	late := w.byID[w.flight[6].Server]
+	w.setUp(late, false)
+	w.drain()
+	first := w.m.names["a"].Members[0].Server()
+	if first == late.reg.Server {
+		first = w.m.names["a"].Members[1].Server()
+	}
+	w.replace(time.Minute, "a", first, "")
+	for w.m.names["a"].Move.Node == 0 {
+		w.someFlight()
+		w.deliver(0, true, true)
+	}
+	learner := w.byID[w.m.names["a"].Move.Add]
+	w.drain()
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.setUp(late, true)
+	w.settle()
+	w.wantCell(t, "a", 1, "deleted", "")
+	if _, left := learner.nodes[incKey{"a", 1}]; left {
+		t.Error("the learner is left")
+	}
+}

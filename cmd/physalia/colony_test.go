@@ -146,6 +146,20 @@ var commandSteps = []struct {
 	{"volume lookup vol-2 --stale", exitOK, "vol-2"},
 	{"cell explain vol-1", exitOK, "7 of 7 members answer"},
 	{"cell explain vol-1 -o json --server SERVER", exitOK, `"answered":7`},
+	{"control pause create delete --reason flood --by ann", exitOK, "flood"},
+	{"control status -o json", exitOK, `"action":"create","by":"ann"`},
+	{"cell create vol-3", exitRefused, "vol-3"},
+	{"control resume create -o json", exitOK, `"pauses":[{"action":"delete"`},
+	{"cell create vol-3", exitOK, "vol-3"},
+	{"control resume", exitOK, ""},
+	{"control pause everything", exitUsage, "the actions are create, delete, move and repair"},
+	{"control status", exitOK, "repair    colony"},
+	{"control status --limit -1", exitUsage, "--limit"},
+	{"server list", exitOK, "serving"},
+	{"server drain NAME --reason old", exitOK, "draining"},
+	{"control status", exitOK, "old"},
+	{"server undrain NAME -o json", exitOK, `"duty":"serving"`},
+	{"server decommission nobody", exitNotFound, "never registered"},
 	{"cell delete vol-1", exitOK, "vol-1  deleted"},
 	{"kv get vol-1 count", exitNotFound, "vol-1"},
 	{"kv get vol-9 count", exitNotFound, "vol-9"},
@@ -178,7 +192,7 @@ func TestCommands(t *testing.T) {
 	}
 	env := map[string]string{"PHYSALIA_CONTROL_PLANE": c.ControlAddr, "PHYSALIA_TIMEOUT": "20s"}
 	for _, step := range commandSteps {
-		line := strings.NewReplacer("TXN", txn, "SERVER", c.Servers[0].Client).Replace(step.line)
+		line := strings.NewReplacer("TXN", txn, "SERVER", c.Servers[0].Client, "NAME", c.Servers[1].Name).Replace(step.line)
 		r := runLine(t, env, "", strings.Fields(line))
 		told := r.stdout
 		if step.code != exitOK {

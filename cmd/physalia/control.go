@@ -36,7 +36,7 @@ func (a *app) controlCommand() *cobra.Command {
 			if c.Shared, err = store.shared(op, &c); err != nil {
 				return err
 			}
-			if c.Shared == nil || c.DataDir != "" {
+			if c.Shared == nil || c.Objects == "" || c.DataDir != "" {
 				if err := checkDirectory(op, c.DataDir); err != nil {
 					return err
 				}
@@ -61,6 +61,8 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.Name, "name", "control", "`name` of this process, for people")
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:7300", "`address` for servers and clients")
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
+	f.StringVar(&c.Objects, "objects", "", "`where` discovery keeps its snapshots: a directory, or s3://bucket/prefix?endpoint=URL; empty for data-dir/objects")
+	f.StringSliceVar(&c.Copies, "discovery-copies", nil, "`addresses` of the other control processes, whose copies of discovery exchange routes with this one")
 	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")
 	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")

@@ -15,6 +15,9 @@ import (
 	"physalia/internal/wire"
 )
 
+// Orders are durable when a command ends with 0. After exit 5 or 7 nobody knows, and repeating one is harmless: a pause that holds
+// stays as it is, with its first reason.
+
 // controlPause is the red button.
 func (a *app) controlPause() *cobra.Command {
 	var reason, by string
@@ -60,7 +63,7 @@ func orderFlags(cmd *cobra.Command, reason, by *string) {
 	cmd.Flags().StringVar(by, "by", "", "`name` of who orders it; the user and host when empty")
 }
 
-// orderer is who gives an order.
+// orderer is who gives an order. It is for people who look for whom to ask; nothing is allowed or refused by it.
 func orderer(by string) string {
 	if by == "" {
 		by = "unknown"
@@ -78,14 +81,17 @@ func orderer(by string) string {
 func (a *app) order(reason, by *string, do func(ctx context.Context, op string, o wire.ActionOrder) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, given []string) error {
 		op := cmd.CommandPath()
+		// A reason is stored and shown to whoever is refused, so it has to be short.
 		if len(*reason) > wire.StatusTextMax {
 			return usage(op, "shorten it", "--reason has %d bytes, allowed are %d", len(*reason), wire.StatusTextMax)
 		}
 		ctx, cancel := a.limited(cmd.Context())
 		defer cancel()
+		// The control plane knows which actions there are; a name that it does not know pauses nothing.
 		if err := do(ctx, op, wire.ActionOrder{Actions: given, By: orderer(*by), Reason: *reason}); err != nil {
 			return err
 		}
+		// What is shown is what holds now, not what was ordered: another operator may have been quicker.
 		s, err := a.operator().Status(ctx, op, 0)
 		if err != nil {
 			return err
@@ -111,6 +117,7 @@ func (a *app) controlStatus() *cobra.Command {
 		Annotations: readOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
+			// Pages are fetched until there are enough; the bound is for the memory of this command.
 			if limit < 0 || limit > 100_000 {
 				return usage(op, "for example --limit 50", "--limit is %d, allowed are 0 to 100000", limit)
 			}
@@ -131,60 +138,69 @@ func (a *app) controlStatus() *cobra.Command {
 	return cmd
 }
 
-// statusView is the status as -o json shows it.
+// The documents of -o json. Fields are only ever added.
+
+// statusView is the whole status. Lists are never null, so that a program need not tell "none" from "not said".
 type statusView struct {
-	UptimeSeconds float64     `json:"uptime_seconds"`
-	Pauses        []pauseView `json:"pauses"`
-	Limits        []limitView `json:"limits"`
-	Counts        []countView `json:"counts"`
-	Draining      []drainView `json:"draining"`
-	Unconverged   uint64      `json:"unconverged"`
-	Waiting       []stepView  `json:"waiting"`
-	More          bool        `json:"more"`
+	UptimeSeconds float64     `json:"uptime_seconds"` // of the lifecycle manager, not of the process: it may have taken over
+	Pauses        []pauseView `json:"pauses"`         // in the order create, delete, move, repair
+	Limits        []limitView `json:"limits"`         // by work: the colony's, the bricks'; then the servers' that are spent most
+	Counts        []countView `json:"counts"`         // zeros included
+	Draining      []drainView `json:"draining"`       // in order of identities; those that are retired last
+	Unconverged   uint64      `json:"unconverged"`    // all of them, also those that are not listed
+	Waiting       []stepView  `json:"waiting"`        // what has not begun first, then by age
+	More          bool        `json:"more"`           // the list was cut at --limit
 }
 
+// pauseView is one action that is paused.
 type pauseView struct {
-	Action string    `json:"action"`
-	By     string    `json:"by"`
-	At     time.Time `json:"at"`
-	Reason string    `json:"reason"`
+	Action string    `json:"action"` // create, delete, move or repair
+	By     string    `json:"by"`     // as --by said, or the user and host
+	At     time.Time `json:"at"`     // by the clock of the control process
+	Reason string    `json:"reason"` // as --reason said
 }
 
+// limitView is one token bucket.
 type limitView struct {
-	Work      string  `json:"work"`
-	Scope     string  `json:"scope"`
-	Name      string  `json:"name,omitempty"`
-	PerSecond float64 `json:"per_second"`
-	Burst     uint64  `json:"burst"`
-	Left      uint64  `json:"left"`
+	Work      string  `json:"work"`           // create, move or repair
+	Scope     string  `json:"scope"`          // colony, brick or server
+	Name      string  `json:"name,omitempty"` // of the brick, or the server's identity
+	PerSecond float64 `json:"per_second"`     // tokens that come
+	Burst     uint64  `json:"burst"`          // tokens that it holds
+	Left      uint64  `json:"left"`           // whole ones that are there now
 }
 
+// countView is how many workflows are in one state.
 type countView struct {
-	Workflow string `json:"workflow"`
-	State    string `json:"state"`
+	Workflow string `json:"workflow"` // create, delete or replace
+	State    string `json:"state"`    // of the incarnation; of a replacement, its cause
 	Count    uint64 `json:"count"`
 }
 
+// drainView is a server that is being emptied, or was retired.
 type drainView struct {
-	Server  string    `json:"server"`
-	Duty    string    `json:"duty"`
-	By      string    `json:"by"`
-	At      time.Time `json:"at"`
-	Reason  string    `json:"reason"`
-	Nodes   uint64    `json:"nodes"`
-	Moving  uint64    `json:"moving"`
-	Waiting string    `json:"waiting"`
+	Server  string    `json:"server"`  // identity
+	Duty    string    `json:"duty"`    // draining, decommissioning or retired
+	By      string    `json:"by"`      // as of a pause
+	At      time.Time `json:"at"`      // of the order; 1970 for who is retired
+	Reason  string    `json:"reason"`  // as of a pause
+	Nodes   uint64    `json:"nodes"`   // that the lifecycle manager has there still, those included that wait to be wiped
+	Moving  uint64    `json:"moving"`  // replacements under way from there, or to there
+	Waiting string    `json:"waiting"` // why nothing more begins, or which cell cannot be moved; empty while it goes on
 }
 
+// stepView is one workflow that has not converged.
 type stepView struct {
-	Workflow     string  `json:"workflow"`
-	Cell         string  `json:"cell"`
-	Incarnation  uint64  `json:"incarnation"`
-	State        string  `json:"state"`
-	SinceSeconds float64 `json:"since_seconds"`
-	Waiting      string  `json:"waiting"`
+	Workflow     string  `json:"workflow"`      // create, delete or replace
+	Cell         string  `json:"cell"`          // name
+	Incarnation  uint64  `json:"incarnation"`   // 0: none is planned yet
+	State        string  `json:"state"`         // of the incarnation, or "asked for"
+	SinceSeconds float64 `json:"since_seconds"` // that the lifecycle manager has seen it so
+	Waiting      string  `json:"waiting"`       // for people
 }
 
+// Numbers of the wire are turned into what people and programs count in: tokens per second, seconds, times.
+//
 // describeStatus turns the answer into what is shown.
 func describeStatus(s *wire.ControlStatus) statusView {
 	d := statusView{UptimeSeconds: float64(s.Uptime) / 1000, Unconverged: s.Open, More: s.More, Pauses: []pauseView{}, Limits: []limitView{},
@@ -216,6 +232,9 @@ func pauseRows(list []pauseView) (rows [][]string) {
 	return rows
 }
 
+// The tables stand in the order in which somebody looks who wonders why nothing happens: what is allowed, what is forbidden, how much
+// there is to do, what is being emptied, and where it sticks.
+//
 // print shows a status as tables with empty lines between them; a table without rows is left out, save that of the limits.
 func (d *statusView) print(w io.Writer) error {
 	number := func(n uint64) string { return strconv.FormatUint(n, 10) }
@@ -224,6 +243,7 @@ func (d *statusView) print(w io.Writer) error {
 		limits = append(limits, []string{l.Work, strings.TrimSpace(l.Scope + " " + l.Name), fmt.Sprintf("%g/s", l.PerSecond), number(l.Burst), number(l.Left)})
 	}
 	for _, c := range d.Counts {
+		// Zeros are for programs; a person reads what there is.
 		if c.Count > 0 {
 			counts = append(counts, []string{c.Workflow, c.State, number(c.Count)})
 		}
@@ -232,9 +252,11 @@ func (d *statusView) print(w io.Writer) error {
 		drains = append(drains, []string{x.Server, x.Duty, number(x.Nodes), number(x.Moving), x.By, x.Reason, x.Waiting})
 	}
 	for _, s := range d.Waiting {
+		// Ages are rounded: they are of when this manager first looked, not of when it began.
 		since := time.Duration(s.SinceSeconds * float64(time.Second)).Round(time.Second)
 		steps = append(steps, []string{s.Workflow, s.Cell, number(s.Incarnation), s.State, since.String(), s.Waiting})
 	}
+	// What has no rows says nothing, and a status should fit a screen.
 	for i, t := range []struct {
 		header []string
 		rows   [][]string
@@ -251,6 +273,7 @@ func (d *statusView) print(w io.Writer) error {
 			return err
 		}
 	}
+	// That the list was cut is part of the answer, so it stands where the list is, not on standard error.
 	if left := d.Unconverged - uint64(len(d.Waiting)); d.More {
 		_, err := fmt.Fprintf(w, "and %d more; see --limit\n", left)
 		return err

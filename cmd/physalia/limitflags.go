@@ -10,6 +10,8 @@ import (
 	"physalia/lifecycle"
 )
 
+// A rate and a burst belong together: who changes one without the other gets a limit that he did not mean. So they are one flag.
+//
 // limitValue is a flag of the form RATE:BURST.
 type limitValue struct{ limit *lifecycle.Limit }
 
@@ -38,6 +40,7 @@ func (v limitValue) Set(text string) error {
 	if err != nil {
 		return fmt.Errorf("burst %q is no whole number", burst)
 	}
+	// Zero of both would mean the default further down, which is the opposite of what was meant.
 	if r == 0 && b == 0 {
 		return fmt.Errorf("a limit of nothing: pause the action instead")
 	}
@@ -45,8 +48,11 @@ func (v limitValue) Set(text string) error {
 	return nil
 }
 
+// Three kinds of work in three scopes make nine flags of one form; what they mean is told in docs/control.md.
+//
 // limitFlags are the token buckets of the lifecycle manager as flags.
 func limitFlags(f *pflag.FlagSet, limits *lifecycle.Limits, perServer *int) {
+	// The defaults are the lifecycle manager's own, shown here so that --help tells them.
 	*limits = lifecycle.DefaultLimits()
 	for _, row := range []struct {
 		work  string

@@ -28,6 +28,8 @@ func (a *app) serverDuties() []*cobra.Command {
 	}
 }
 
+// Emptying takes as long as the limits make it, so a command only gives the order; whoever wants to wait looks at the list.
+//
 // serverDuty orders what a server is to be.
 func (a *app) serverDuty(use, duty, short, long string) *cobra.Command {
 	var reason, by string
@@ -47,6 +49,7 @@ func (a *app) serverDuty(use, duty, short, long string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Health and the lifecycle manager may know different servers; the latter decides whether the order makes sense.
 			if err := a.operator().SetDuty(ctx, op, wire.ServerDuty{Server: id, Duty: duty, By: orderer(by), Reason: reason}); err != nil {
 				return err
 			}
@@ -63,6 +66,7 @@ func (a *app) resolveServer(ctx context.Context, op, text string) (cell.ServerID
 	if err != nil {
 		return "", err
 	}
+	// An identity wins over a name: somebody may have named a server like another one's identity.
 	var named []string
 	for _, s := range servers {
 		switch {
@@ -99,21 +103,24 @@ func (a *app) serverList() *cobra.Command {
 
 // serverView is one server as -o json shows it.
 type serverView struct {
-	Server       string  `json:"server"`
-	Name         string  `json:"name"`
-	Brick        string  `json:"brick"`
-	Rack         string  `json:"rack"`
-	Power        string  `json:"power"`
-	Color        string  `json:"color"`
-	Up           bool    `json:"up"`
-	SinceSeconds float64 `json:"since_seconds"`
-	Nodes        uint64  `json:"nodes"`
-	Capacity     uint64  `json:"capacity"`
-	Duty         string  `json:"duty"`
-	NodesLeft    uint64  `json:"nodes_left"` // to be moved, of a server that is emptied
-	Waiting      string  `json:"waiting"`
+	Server       string  `json:"server"`        // identity, which the data directory keeps
+	Name         string  `json:"name"`          // for people; several may have one
+	Brick        string  `json:"brick"`         // where it stands, as it registered
+	Rack         string  `json:"rack"`          // inside the brick
+	Power        string  `json:"power"`         // domain that feeds it
+	Color        string  `json:"color"`         // of the software that it runs
+	Up           bool    `json:"up"`            // as health sees it
+	SinceSeconds float64 `json:"since_seconds"` // that it has been up, or down
+	Nodes        uint64  `json:"nodes"`         // that it hosts, by its own count
+	Capacity     uint64  `json:"capacity"`      // that it is willing to host
+	Duty         string  `json:"duty"`          // serving, draining, decommissioning or retired
+	NodesLeft    uint64  `json:"nodes_left"`    // to be moved, of a server that is emptied
+	Waiting      string  `json:"waiting"`       // why no more of them is moved now
 }
 
+// Two parts of the control plane know half of it each: health, who is up, and the lifecycle manager, what is ordered. The two
+// answers are not of one moment.
+//
 // emitServers shows all servers, or one.
 func (a *app) emitServers(ctx context.Context, op string, only cell.ServerID) error {
 	servers, err := a.operator().Servers(ctx, op)
@@ -124,6 +131,7 @@ func (a *app) emitServers(ctx context.Context, op string, only cell.ServerID) er
 	if err != nil {
 		return err
 	}
+	// A server without an entry serves: orders are the exception.
 	drains := map[cell.ServerID]*wire.DrainState{}
 	for i := range s.Drains {
 		drains[s.Drains[i].Server] = &s.Drains[i]
@@ -131,6 +139,7 @@ func (a *app) emitServers(ctx context.Context, op string, only cell.ServerID) er
 	views, rows := []serverView{}, [][]string{}
 	for _, x := range servers {
 		g := x.Registration
+		// After an order only the server in question is shown.
 		if only != "" && g.Server != only {
 			continue
 		}

@@ -159,6 +159,7 @@ var methods = func() map[string]string {
 	for _, name := range [...]string{
 		MethodTxn, MethodRead, MethodExplain, MethodServer,
 		MethodRegister, MethodPush, MethodCreateNodes, MethodDropNodes, MethodSeal, MethodListNodes, MethodPing,
+		MethodDigest, MethodPull, MethodChanges, MethodContacts,
 		MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
 		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells, MethodDutiesMoved, MethodDialBack,
 		MethodListInstances, MethodPropose, MethodWithdraw,

@@ -34,15 +34,17 @@ import (
 )
 
 // Config says what a control process is. All fields but ListenOps, Advertise, Shared and the limits are required, and DataDir is
-// not with Shared.
+// not with both Shared and Objects.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string // of this process, for people; unique among those that share a store
-	Listen    string // host:port for servers and clients
-	Advertise string // host:port at which others reach Listen; empty: as it listens
-	ListenOps string // host:port of /metrics, /livez and /readyz; empty: none
-	Seed      uint64 // of placement and of jitter
+	Name      string   // of this process, for people; unique among those that share a store
+	Listen    string   // host:port for servers and clients
+	Advertise string   // host:port at which others reach Listen; empty: as it listens
+	ListenOps string   // host:port of /metrics, /livez and /readyz; empty: none
+	Seed      uint64   // of placement and of jitter
+	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
+	Copies    []string // addresses of other copies of discovery: other control processes
 	Logger    *slog.Logger
 
 	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
@@ -68,8 +70,8 @@ func (c *Config) Check() error {
 				Hint: fmt.Sprintf("set --%s to 1 to %d letters, digits, '.', '_' and '-'", f.name, wire.NameBytesMax)}
 		}
 	}
-	if c.DataDir == "" && c.Shared == nil {
-		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir"}
+	if c.DataDir == "" && (c.Shared == nil || c.Objects == "") {
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir, or both --store and --objects"}
 	}
 	return nil
 }
@@ -114,6 +116,7 @@ func Start(c Config) (*Control, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	p.wait.Go(func() { p.observer.Run(ctx) })
+	p.wait.Go(func() { p.discovery.Run(ctx) })
 	p.wait.Go(func() { p.repairs.Run(ctx) })
 	p.wait.Go(p.recall)
 	// Everything that a term needs exists now; until the first one this instance stands by.
@@ -128,12 +131,14 @@ func Start(c Config) (*Control, error) {
 func (p *Control) assemble(ln net.Listener) error {
 	served := make(chan struct{})
 	reach := &reach{control: p, served: served}
-	p.discovery = discovery.NewService(discovery.Config{}, p.cfg.Logger)
 	var err error
 	if p.seat, err = newSeat(&p.cfg, ln.Addr().String()); err != nil {
 		return err
 	}
 	p.roster = p.seat.roster
+	if err := p.openDiscovery(reach); err != nil {
+		return err
+	}
 	p.retable()
 	if err := p.watchServers(reach); err != nil {
 		return err
@@ -182,14 +187,18 @@ func (p *Control) listenKnocks(addr net.Addr) (*fleet.Knocks, error) {
 // cells. Discovery and health forget nothing when a duty ends; their news of that server just come from elsewhere.
 func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	p.cfg.Logger.Info("duties", "server", r.Server, "brick", r.Brick, "color", r.Color, "boot", r.Boot, "nodes", r.Nodes, "had", had, "has", has)
+	// Registering again is news, too: addresses may have changed, and the boot number.
 	switch {
 	case has&wire.DutyLifecycle != 0:
 		p.seat.serverUp(r)
 	case had&wire.DutyLifecycle != 0:
 		p.seat.serverDown(r.Server)
 	}
-	if has&wire.DutyDiscovery != 0 {
-		p.discovery.Address(r)
+	switch {
+	case has&wire.DutyDiscovery != 0:
+		p.discovery.Joined(r)
+	case had&wire.DutyDiscovery != 0:
+		p.discovery.Left(r.Server)
 	}
 	p.watch(r, had, has)
 }

@@ -89,27 +89,39 @@ func (p *Control) registry() *prometheus.Registry {
 			func() float64 { return float64(p.seat.stats().Cells[state]) })
 	}
 	gauge("routes", "Cells that discovery knows, those included that it knows to be deleted.", nil, func() float64 { return float64(p.discovery.Stats().Cells) })
+	p.discoveryMetrics(r)
 	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.seat.stats().Backlog) })
 	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.seat.stats().Requests) })
 	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.seat.stats().Batches) })
+	gauge("adopted", "Incarnations of cells adopted from what servers host, since the start.", nil, func() float64 { return float64(p.seat.stats().Adopted) })
+	gauge("findings", "What servers host and does not fit, as of the last complete round; see physalia control rebuild --look.", nil,
+		func() float64 { return float64(p.seat.stats().Findings) })
 	p.registerLimits(gauge)
 	return r
 }
 
+// All of these are read from one copy of the manager's counters, which it makes after each turn: a scrape costs it nothing, and what
+// a scrape shows is of one moment.
+//
 // registerLimits adds what holds the lifecycle manager back.
 func (p *Control) registerLimits(gauge func(name, help string, labels prometheus.Labels, value func() float64)) {
-	stats := p.seat.stats
+	stats := p.seat.stats // as of the manager's last turn
+	gauge("rebuilding", "1 while the store is being rebuilt, and everything waits for an operator.", nil, func() float64 { return indicator(stats().Rebuilding) })
+	// An alert on a pause that was forgotten needs the action, not who gave the order: that is what the status is for.
 	for a := lifecycle.CreateCells; a <= lifecycle.RepairCells; a++ {
 		gauge("paused", "1 while an operator has paused the action.", prometheus.Labels{"action": a.String()}, func() float64 { return indicator(stats().Paused[a]) })
 	}
+	// The buckets of bricks and servers would be one series each; the colony's tells when work is held back at all.
 	for i, work := range []string{"create", "move", "repair"} {
 		gauge("limit_tokens", "Tokens left in the bucket of the whole colony, by work.", prometheus.Labels{"work": work},
 			func() float64 { return float64(stats().Tokens[i]) })
 	}
+	// By cause, so that a drain can be told from a storm of repairs.
 	for c := lifecycle.ByOperator; c <= lifecycle.ByBalance; c++ {
 		gauge("replacements", "Members being replaced now, by cause.", prometheus.Labels{"cause": c.String()},
 			func() float64 { return float64(stats().Replacements[c]) })
 	}
+	// What waits and what has not converged should fall; if it does not, the status says which cell it is.
 	gauge("replacements_waiting", "Replacements that operators asked for and limits hold back.", nil, func() float64 { return float64(stats().Petitions) })
 	gauge("servers_draining", "Servers that are being emptied.", nil, func() float64 { return float64(stats().Draining) })
 	gauge("unconverged", "Incarnations of cells that are not as they should be yet.", nil, func() float64 { return float64(stats().Unsettled) })
