@@ -70,7 +70,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c.rules = route.Rules{
-		Servers: cfg.Servers, Preference: uint32(c.seed), Discovery: len(cfg.Control) > 0, AttemptTimeout: cfg.AttemptTimeout,
+		Servers: cfg.Servers, Preference: uint32(c.seed), Discovery: len(cfg.Control) > 0 || cfg.Snapshots != nil, AttemptTimeout: cfg.AttemptTimeout,
 		BackoffMin: cfg.BackoffMin, BackoffMax: cfg.BackoffMax, FindTimeout: 2 * cfg.AttemptTimeout,
 	}
 	c.dial = rpc.Config{

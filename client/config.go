@@ -26,6 +26,10 @@ type Config struct {
 	// member of a cell can tell the others. With Control empty, it should list every server.
 	Servers []string
 
+	// Snapshots is where discovery keeps its snapshots, read when no discovery copy answers: old news, from which pointers
+	// lead on. Nil: none. Package client/snapshots opens it by URL.
+	Snapshots Files
+
 	// CallTimeout bounds a call whose ctx has no deadline; default 10 s.
 	CallTimeout time.Duration
 
@@ -62,6 +66,12 @@ type Config struct {
 
 	// Logger takes what operators may want to know: servers that are lost or found, lookups that fail. Default: nothing.
 	Logger *slog.Logger
+}
+
+// Files is an object store that can be read; its errors are *cell.Error, NotFound for a name without a value.
+type Files interface {
+	List(ctx context.Context, prefix string) ([]string, error) // names that begin with prefix, sorted
+	Get(ctx context.Context, name string) ([]byte, error)
 }
 
 // Clock is where a Client's time comes from.
@@ -102,8 +112,8 @@ const (
 
 // Validate reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid. New calls it.
 func (cfg *Config) Validate() error {
-	if len(cfg.Control) == 0 && len(cfg.Servers) == 0 {
-		return bad("no address is given", "set Control to the discovery copies, or Servers to the storage servers")
+	if len(cfg.Control) == 0 && len(cfg.Servers) == 0 && cfg.Snapshots == nil {
+		return bad("no address is given", "set Control to the discovery copies, or Servers to the storage servers, or Snapshots")
 	}
 	if len(cfg.Colony) > wire.NameBytesMax {
 		return bad(fmt.Sprintf("Colony has %d bytes, allowed are %d", len(cfg.Colony), wire.NameBytesMax), "use the colony's name")

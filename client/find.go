@@ -6,6 +6,7 @@ import (
 
 	"physalia/cell"
 	"physalia/client/route"
+	"physalia/internal/snapshot"
 	"physalia/internal/wire"
 )
 
@@ -15,14 +16,22 @@ type finder struct {
 	wanted []cell.ID     // since the goroutine last looked
 	wake   chan struct{} // capacity 1: wanted is not empty
 
-	decide *route.Finder // the goroutine's own
-	dice   route.Dice
+	// The goroutine's own.
+	decide    *route.Finder
+	dice      route.Dice
+	snapshots *snapshot.Lookup // nil: there are none
 }
 
 func (f *finder) init(c *Client) {
 	f.wake = make(chan struct{}, 1)
 	f.decide = route.NewFinder(c.cfg.Control, &c.rules, route.Dice(c.seed))
 	f.dice = route.Dice(^c.seed)
+	if c.cfg.Snapshots != nil {
+		f.decide.UseSnapshot()
+		f.snapshots = &snapshot.Lookup{From: c.cfg.Snapshots, Skipped: func(ref snapshot.Ref, err error) {
+			c.cfg.Logger.Error("physalia: a snapshot of discovery is damaged, the one before it is tried", "snapshot", ref, "err", err)
+		}}
+	}
 }
 
 // want asks for a lookup; its end is reported to the cell's Place.
@@ -49,7 +58,12 @@ func (c *Client) runFinder() {
 		step := f.decide.Next(c.now())
 		c.found(step.Ended)
 		if step.Ask {
-			routes := c.lookup(step.Addr, step.Cells)
+			var routes *wire.Routes
+			if step.Snapshot {
+				routes = c.consult(step.Cells)
+			} else {
+				routes = c.lookup(step.Addr, step.Cells)
+			}
 			c.found(f.decide.Answered(c.now(), routes, c.accept))
 			if c.ctx.Err() != nil {
 				return
@@ -71,10 +85,28 @@ func (c *Client) lookup(addr string, cells []cell.ID) *wire.Routes {
 		if c.ctx.Err() == nil {
 			c.cfg.Logger.Warn("physalia: lookup failed", "addr", addr, "cells", len(cells), "err", err)
 		}
+		c.finder.decide.Refused(asError(err).RetryAfter)
 		return nil
 	}
 	return routes
 }
+
+// consult looks cells up in the newest snapshot; nil means that there is none that helps.
+func (c *Client) consult(cells []cell.ID) *wire.Routes {
+	ctx, cancel := context.WithTimeout(c.ctx, snapshotPatience*c.cfg.AttemptTimeout)
+	defer cancel()
+	routes, err := c.finder.snapshots.Find(ctx, c.now(), cells)
+	if err != nil {
+		if c.ctx.Err() == nil {
+			c.cfg.Logger.Warn("physalia: no snapshot helps", "cells", len(cells), "err", err)
+		}
+		return nil
+	}
+	return routes
+}
+
+// snapshotPatience is how long to wait for the object store, in attempts: several objects are read.
+const snapshotPatience = 5
 
 // query is one request that belongs to no call.
 func (c *Client) query(addr, method string, params, result wire.Message) error {

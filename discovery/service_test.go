@@ -16,12 +16,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestOverSockets: a server pushes, a client looks up. A malformed route costs neither the others nor the connection.
 func TestOverSockets(t *testing.T) {
-	s := NewService(Config{}, nil)
+	s := NewService(ServiceConfig{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := fleet.Serve(ln, fleet.Config{Colony: "col", Server: s.ServerHandlers(), Client: s.ClientHandlers(), Joined: s.Address})
+	f := fleet.Serve(ln, fleet.Config{Colony: "col", Server: s.ServerHandlers(), Client: s.ClientHandlers(), Joined: s.Joined})
 	defer func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)

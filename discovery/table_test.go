@@ -73,7 +73,7 @@ func TestLookupAnswersInOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := c.Lookup(wire.LookupRequest{Cells: []cell.ID{"unknown", "b", "a", "a"}})
+	got, err := c.Lookup(0, wire.LookupRequest{Cells: []cell.ID{"unknown", "b", "a", "a"}})
 	want := []wire.Route{{Cell: "unknown"}, route("b", 2, 5), route("a", 1, 1, "s1"), route("a", 1, 1, "s1")}
 	if err != nil || !reflect.DeepEqual(got.Routes, want) {
 		t.Fatalf("got %+v, %v", got, err)
@@ -162,11 +162,11 @@ func TestLookupFitsAFrame(t *testing.T) {
 		}
 		req.Cells = append(req.Cells, r.Cell)
 	}
-	if _, err := c.Lookup(req); cell.KindOf(err) != cell.TooLarge {
+	if _, err := c.Lookup(0, req); cell.KindOf(err) != cell.TooLarge {
 		t.Fatalf("got %v, want too large", err)
 	}
 	req.Cells = req.Cells[:300]
-	routes, err := c.Lookup(req)
+	routes, err := c.Lookup(0, req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +178,7 @@ func TestLookupFitsAFrame(t *testing.T) {
 		t.Fatalf("the encoding has %d bytes, reckoned were %d", n, size)
 	}
 	for _, n := range []int{0, wire.BatchMax + 1} {
-		if _, err := c.Lookup(wire.LookupRequest{Cells: make([]cell.ID, n)}); cell.KindOf(err) != cell.Invalid {
+		if _, err := c.Lookup(0, wire.LookupRequest{Cells: make([]cell.ID, n)}); cell.KindOf(err) != cell.Invalid {
 			t.Errorf("%d cells: %v", n, err)
 		}
 	}

@@ -316,7 +316,27 @@ func (m *Manager) compare(in *incarnation) {
 		return
 	}
 	if gone := in.Absent & m.notHosting(in, seen); gone != 0 && in.is(Live, Sealing) {
+		m.replaceMissing(in, gone)
 		m.find("missing", in.Cell, in.Incarnation, fmt.Sprintf("%d of %d members are not there: %s", gone.size(), len(in.Members), m.listed(in, gone)))
+	}
+}
+
+// replaceMissing proposes that one of the members that are not there be replaced, as a repair: its server is well and says that it
+// hosts no such node, so there is nothing to be patient for. What a limit or a pause refuses now is proposed again after the
+// next round; the finding tells the operator either way.
+func (m *Manager) replaceMissing(in *incarnation, gone memberSet) {
+	if m.mode.rebuilding || in.State != Live || !in.Move.isZero() {
+		return
+	}
+	for i, mem := range in.Members {
+		if gone.has(i) {
+			err := m.Propose(m.now, Proposal{Cell: in.Cell, Incarnation: in.Incarnation, Remove: mem.Server(), Cause: ByRepair,
+				Why: "its server does not host it any more"})
+			if err != nil {
+				in.begin().note(mem.Server(), err)
+			}
+			return
+		}
 	}
 }
 

@@ -105,9 +105,12 @@ func TestUndecidedUntilAMajorityIsSeen(t *testing.T) {
 	}
 }
 
-// A member that a server lost is reported and counts as dead. Its node is never created again under its number.
+// A member that a server lost is reported and counts as dead. Its node is never created again under its number; as soon as there
+// is room it is replaced.
 func TestMissingMemberIsNotFoundedAgain(t *testing.T) {
 	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 8)
+	spare := w.servers[7]
+	w.setUp(spare, false)
 	w.create(time.Minute, "a")
 	w.drain()
 	w.rounds(1)
@@ -125,9 +128,11 @@ func TestMissingMemberIsNotFoundedAgain(t *testing.T) {
 	if _, back := gone.nodes[incKey{"a", 1}]; back {
 		t.Error("the node was created again")
 	}
-	w.replace(time.Minute, "a", gone.reg.Server, "")
-	w.rounds(1)
-	w.wantCell(t, "a", 1, "live", "")
+	w.setUp(spare, true)
+	w.rounds(2)
+	if c := w.wantCell(t, "a", 1, "live", ""); !slices.Contains(serversOf(c), spare.reg.Server) {
+		t.Errorf("it was not repaired: %v", serversOf(c))
+	}
 }
 
 // Four nodes of a deleted cell, which were away while the others were wiped (hazard H15), make no living cell when the store is

@@ -35,7 +35,7 @@
 //     that its node of the one before is gone. What is left on servers that are down is dropped when they return.
 //   - L5 (one beginning). A recovered incarnation begins with one state, which is durable here together with its jury and with
 //     the end of the lost one, and stays until every member has it. The nodes of the lost one are dropped only when a
-//     majority of the new jury hosts it (rule 17).
+//     majority of the new jury has confirmed that it hosts it (rule 17).
 //
 // # Lossy recovery
 //
@@ -88,6 +88,22 @@
 // until placement.Improve finds no better server), and by servers that are much fuller than others of their pool (balance.go).
 // Limits and pauses of their cause stand before all of them (limits.go, pause.go).
 //
+// # The store and the servers
+//
+// Two loops are closed here: what a member has not confirmed is asked again, and what servers host is compared with what is
+// wanted, in rounds, at a pace of its own (observe.go). A node that no record explains becomes a claim; enough agreeing claims become
+// a record (evidence.go, adopt.go). More invariants:
+//
+//   - A1 (nothing unknown is dropped). A node in no record is dropped only when its incarnation has ended by L2, shown by the
+//     servers' own words: a seal that a node applied, or tombstones at so many members that no majority is left.
+//   - A2 (a majority makes a cell). A record of a living cell is made of reports only when a majority of the members of the newest
+//     configuration that anybody reports runs exactly that one, no tombstone is known for it, and no second jury.
+//   - A3 (nobody is founded twice). A member of whom no confirmation is known, in a record made of reports, and one that is
+//     gone, is Absent: never told of the founding, replaced like a dead one.
+//   - A4 (numbers rise). No incarnation that was heard of, from a record, a node or a tombstone, is planned again.
+//   - A5 (a rebuild only listens). While the store is rebuilt no server is asked for anything but the census, in this life of
+//     the manager and in the next, until an operator ends it (rebuild.go).
+//
 // # What servers must hold to
 //
 // node.create: success means that the node of this jury is durable, or was before; Deleted means a durable tombstone of
@@ -99,4 +115,6 @@
 // node.learner: success means that the node of that number is durable, or was before.
 // cell.change: the proposer's configuration, as chosen; Stale when the change was planned for another one.
 // cell.seal: success means that the seal is applied at the answering member.
+// node.census, node.graves: every node that is durable when the page is made, and every tombstone; refused while the server does not
+// know yet. A node that is created meanwhile may be told or not; one that is durable before the first page is never left out.
 package lifecycle

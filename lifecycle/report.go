@@ -172,13 +172,17 @@ type Stats struct {
 	Paused       [actionMax + 1]bool // by Action
 	Draining     int                 // servers that are being emptied
 	Unsettled    int                 // incarnations that have not converged
-	Tokens       [classes]int        // of the colony's buckets: creations, moves, repairs
+	Rebuilding   bool
+	Findings     uint64       // of the last complete round of the census
+	Adopted      uint64       // incarnations adopted since the start
+	Tokens       [classes]int // of the colony's buckets: creations, moves, repairs
 }
 
 // Stats counts what the manager holds now.
 func (m *Manager) Stats() Stats {
 	s := Stats{Cells: m.counts, Backlog: len(m.wishes), Requests: len(m.requests), Batches: m.telling, Seals: m.sealing,
-		SealQueue: len(m.seals), Replacements: m.causes, Petitions: len(m.petitions), Draining: len(m.drains), Unsettled: len(m.open.of)}
+		SealQueue: len(m.seals), Replacements: m.causes, Petitions: len(m.petitions), Draining: len(m.drains), Unsettled: len(m.open.of),
+		Rebuilding: m.mode.rebuilding, Findings: m.observer.lastFound, Adopted: m.adopted}
 	for a, o := range m.pauses {
 		s.Paused[a] = o != nil
 	}

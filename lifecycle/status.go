@@ -77,6 +77,9 @@ func (m *Manager) Status(now time.Duration, id RequestID, req wire.StatusRequest
 	// the number of cells.
 	s := &wire.ControlStatus{Uptime: milliseconds(now - m.guard.born), Limits: m.limitStates(), Counts: m.statusCounts(), Drains: m.drainStates(),
 		Open: uint64(len(m.open.of) + len(m.wishes) + len(m.petitions))}
+	if m.mode.rebuilding {
+		s.Pauses = append(s.Pauses, wire.PauseState{Action: "everything", By: "rebuild", Reason: m.mode.why})
+	}
 	for a, o := range m.pauses {
 		if o != nil {
 			s.Pauses = append(s.Pauses, wire.PauseState{Action: Action(a).String(), By: o.By, Reason: o.Reason, At: o.At})

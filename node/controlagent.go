@@ -33,7 +33,6 @@ type controlAgent struct {
 	// The rest belongs to run.
 	seeker *duty.Seeker
 	links  map[string]*controlLink // by address
-	pushed chan struct{}           // closed when the last pusher has ended
 	fails  int                     // attempts in a row without any success
 
 	running sync.WaitGroup // links and pushers
@@ -51,20 +50,17 @@ const (
 
 func newControlAgent(s *Server) *controlAgent {
 	a := &controlAgent{server: s, routes: newOutbox(), timeout: s.cfg.controlTimeout, events: make(chan linkEvent, 16),
-		knocks: &knocks{server: s}, links: make(map[string]*controlLink), pushed: make(chan struct{})}
-	close(a.pushed)
+		knocks: &knocks{server: s}, links: make(map[string]*controlLink)}
 	if a.timeout == 0 {
 		a.timeout = controlTimeout
 	}
 	return a
 }
 
-// changed notes that a route has to be pushed; called by the core, on the loop.
+// changed notes that a route has to be told; called by the core, on the loop. Of a node that is gone only the sum of its
+// bucket is told: other members go on answering for the cell.
 func (a *controlAgent) changed(info wire.NodeInfo, gone bool) {
-	if gone {
-		return // the manager that ordered the wipe knows; other members go on answering for the cell
-	}
-	a.routes.note(info.Handle)
+	a.routes.note(&info, gone)
 }
 
 // run does what the seeker decides until ctx ends; every connection has ended when it returns.
@@ -87,7 +83,7 @@ func (a *controlAgent) run(ctx context.Context) {
 		for _, do := range todo {
 			a.do(ctx, do)
 		}
-		if at, ok := a.seeker.Next(time.Since(began)); ok {
+		if at, ok := a.seeker.Next(); ok {
 			timer.Reset(at - time.Since(began))
 		} else {
 			timer.Stop()
@@ -142,7 +138,7 @@ func (a *controlAgent) take(ctx context.Context, now time.Duration, e linkEvent)
 		a.fails = 0
 		todo := a.seeker.Answered(now, l.addr, e.registered)
 		if e.registered.Takes&wire.DutyDiscovery != 0 {
-			a.startPush(ctx, l)
+			a.startPush(ctx, l, e.since)
 		}
 		return todo
 	case e.moved != nil:
@@ -167,18 +163,14 @@ func (a *controlAgent) take(ctx context.Context, now time.Duration, e linkEvent)
 	return a.seeker.Failed(now, l.addr, again)
 }
 
-// startPush has a link push routes, from the beginning, as soon as the one before has stopped: what it took and did not
-// deliver would be missed.
-func (a *controlAgent) startPush(ctx context.Context, l *controlLink) {
+// startPush has a link push what has changed since it registered; what was there before, the other side asks for.
+func (a *controlAgent) startPush(ctx context.Context, l *controlLink, since uint64) {
 	l.stopPush()
 	ctx, l.stopPush = context.WithCancel(ctx)
-	before, ended := a.pushed, make(chan struct{})
-	a.pushed = ended
+	told := a.routes.open(since)
 	a.running.Go(func() {
-		defer close(ended)
-		<-before
-		a.routes.everything()
-		if err := a.push(ctx, l.conn); ctx.Err() == nil {
+		defer told.close()
+		if err := a.push(ctx, l.conn, told); ctx.Err() == nil {
 			l.conn.Close(err)
 		}
 	})
@@ -210,26 +202,25 @@ func (a *controlAgent) call(ctx context.Context, conn *rpc.Conn, method string, 
 	return conn.Call(ctx, method, params, result)
 }
 
-// push tells discovery what it has not been told, one page at a time, until the session is over; it returns why. A page
-// is kept until it is acknowledged.
-func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
-	var page []wire.NodeInfo // taken and not acknowledged
+// push tells discovery what changes, one page at a time, until the session is over; it returns why. What is not
+// acknowledged is told again, as it is then.
+func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn, told *teller) error {
+	acknowledged := uint64(0)
 	for failures, silent := 0, 0; ; {
-		var err error
-		if len(page) == 0 {
-			if page, err = a.next(ctx, conn); err != nil {
-				return err
-			}
+		page, err := a.next(ctx, conn, told, acknowledged)
+		if err != nil {
+			return err
 		}
-		err = a.call(ctx, conn, wire.MethodPush, a.server.routes(page), nil)
+		err = a.call(ctx, conn, wire.MethodPush, page, nil)
 		if conn.Err() != nil {
 			return conn.Err()
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		poke(told.wake) // there may be more, or the same again
 		if err == nil {
-			page, failures, silent = nil, 0, 0
+			acknowledged, failures, silent = page.To, 0, 0
 			continue
 		}
 		if failures++; isRound(failures) {
@@ -249,40 +240,42 @@ func (a *controlAgent) push(ctx context.Context, conn *rpc.Conn) error {
 	}
 }
 
-// next waits for routes to push, and takes a page of them.
-func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
+// next waits for changes to push, and takes a page of them.
+func (a *controlAgent) next(ctx context.Context, conn *rpc.Conn, told *teller, acknowledged uint64) (*wire.RoutePush, error) {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-conn.Done():
 			return nil, conn.Err()
-		case <-a.routes.wake:
-			page, err := a.page(ctx, conn)
-			if err != nil {
-				return nil, err
-			}
-			if len(page) > 0 {
-				poke(a.routes.wake) // there may be more
-				return page, nil
+		case <-told.wake:
+			page, err := inTurn(ctx, a.server, conn, wire.MethodPush, func(c *core.Core) *wire.RoutePush { return told.take(a.server, c, acknowledged) })
+			if err != nil || page != nil {
+				return page, err
 			}
 		}
 	}
 }
 
-// page has the loop take a page.
-func (a *controlAgent) page(ctx context.Context, conn *rpc.Conn) ([]wire.NodeInfo, error) {
-	pages := make(chan []wire.NodeInfo, 1) // the loop must not wait for us
-	if err := a.server.inbox.ask(wire.MethodPush, func(c *core.Core) { pages <- a.routes.take(c) }); err != nil {
-		return nil, err
+// position is how many changes of routes there were; asked before a registration, it is where the pushes after it begin, so
+// that no change falls between what is asked for and what is told.
+func (a *controlAgent) position(ctx context.Context, conn *rpc.Conn) (uint64, error) {
+	return inTurn(ctx, a.server, conn, wire.MethodRegister, func(*core.Core) uint64 { return a.routes.ledger.Position() })
+}
+
+// inTurn has the loop do something and waits for it, for as long as the connection lives.
+func inTurn[T any](ctx context.Context, s *Server, conn *rpc.Conn, method string, do func(*core.Core) T) (none T, err error) {
+	done := make(chan T, 1) // the loop must not wait for us
+	if err := s.inbox.ask(method, func(c *core.Core) { done <- do(c) }); err != nil {
+		return none, err
 	}
 	select {
-	case page := <-pages:
-		return page, nil
+	case result := <-done:
+		return result, nil
 	case <-conn.Done():
-		return nil, conn.Err()
+		return none, conn.Err()
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return none, ctx.Err()
 	}
 }
 
@@ -337,22 +330,15 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		if m := new(wire.Census); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Graves(m) }) })
 		}
+	case wire.MethodDigest, wire.MethodPull:
+		s.tellRoutes(c, q)
 	case wire.MethodPing:
 		s.askFor(c, q, func(core *core.Core) {
 			nodes, _, _ := core.Counts()
 			c.Reply(to.ID, &wire.Pong{Boot: s.boot, Nodes: uint64(nodes)}, nil)
 		})
 	case wire.MethodServerReport:
-		if m := new(wire.ReportRequest); s.decode(c, q, m) {
-			rumour := s.gossip.living(m.Peers)
-			s.askFor(c, q, func(core *core.Core) {
-				report := core.Report(m)
-				for i := range report.Peers {
-					report.Peers[i].Gossip = rumour[i]
-				}
-				c.Reply(to.ID, report, nil)
-			})
-		}
+		s.report(c, q)
 	case wire.MethodDutiesMoved:
 		if m := new(wire.DutiesMoved); s.decode(c, q, m) {
 			f.link.tell(linkEvent{moved: m})
@@ -363,6 +349,22 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 	default:
 		s.refuseRequest(c, q, &cell.Error{Op: "server", Kind: cell.Invalid, Detail: "a server does not answer this method to the control plane"})
 	}
+}
+
+// report answers what this server hears of others, gossip included.
+func (s *Server) report(c *rpc.Conn, q rpc.Request) {
+	m := new(wire.ReportRequest)
+	if !s.decode(c, q, m) {
+		return
+	}
+	rumour := s.gossip.living(m.Peers)
+	s.askFor(c, q, func(core *core.Core) {
+		report := core.Report(m)
+		for i := range report.Peers {
+			report.Peers[i].Gossip = rumour[i]
+		}
+		c.Reply(q.ID, report, nil)
+	})
 }
 
 // answerCensus answers a page of a census, unless the server does not know yet what it hosts: half a list would say that the

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -19,7 +20,9 @@ func TestAgentRegistersAndPushesPages(t *testing.T) {
 
 	c.locked(func() { clear(c.pushed); c.conn.Close(nil); c.conn = nil })
 	c.session()
-	eventually(t, "a new session begins with everything", func() bool { return c.routes() == len(ids) })
+	if pages, err := c.pull(); err != nil || pages < 3 || c.routes() != len(ids) {
+		t.Errorf("asked in a new session, it told %d routes in %d pages, want %d in several: %v", c.routes(), pages, len(ids), err)
+	}
 	c.locked(func() {
 		if c.largest > routePage {
 			t.Errorf("a push had %d routes, allowed are %d", c.largest, routePage)
@@ -91,26 +94,30 @@ func TestPushLostWithItsConnection(t *testing.T) {
 	create := &wire.CreateNodes{Foundings: []wire.Founding{founding(s, "vol-2")}}
 	c.session().Go(wire.MethodCreateNodes, create, func([]byte, error) {}) // its answer may be lost, too
 	<-lost
-	eventually(t, "the second route arrives with the next session", func() bool { return c.routes() == 2 && c.sessions() == 2 })
+	eventually(t, "the second route is told in the next session", func() bool { return c.holds(2) && c.sessions() == 2 })
 }
 
 // TestControlPlaneThatDoesNotAnswer: the agent leaves it for another, whatever it is that gets no answer.
 func TestControlPlaneThatDoesNotAnswer(t *testing.T) {
-	for name, change := range map[string]func(c *controlPlane){
-		"registration": func(c *controlPlane) { c.mute = true },
-		"pushes":       func(c *controlPlane) { c.onPush = func(*rpc.Conn, rpc.Request, *wire.RoutePush) {} },
-		"silent after a ping": func(c *controlPlane) {
-			c.onPush = func(conn *rpc.Conn, q rpc.Request, push *wire.RoutePush) {
-				c.accept(conn, q, push)
-				conn.Go(wire.MethodPing, nil, func([]byte, error) {})
+	for name, change := range map[string]func(c *controlPlane, s *Server){
+		"registration": func(c *controlPlane, _ *Server) { c.mute = true },
+		"pushes": func(c *controlPlane, s *Server) {
+			c.onPush = func(*rpc.Conn, rpc.Request, *wire.RoutePush) {}
+			c.onSession = func(conn *rpc.Conn) { // something changes in each
+				create := &wire.CreateNodes{Foundings: []wire.Founding{founding(s, cell.ID(fmt.Sprintf("vol-x%d", len(c.registrations))))}}
+				conn.Go(wire.MethodCreateNodes, create, func([]byte, error) {})
 			}
+		},
+		"silent after a ping": func(c *controlPlane, _ *Server) {
+			c.onSession = func(conn *rpc.Conn) { conn.Go(wire.MethodPing, nil, func([]byte, error) {}) }
+			c.conn.Go(wire.MethodPing, nil, func([]byte, error) {})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newControlPlane(t)
 			registers := name != "registration"
 			if !registers {
-				change(c)
+				change(c, nil)
 			}
 			s := startAlone(t, func(cfg *Config) {
 				cfg.Control = []string{c.addr()}
@@ -118,12 +125,12 @@ func TestControlPlaneThatDoesNotAnswer(t *testing.T) {
 			})
 			if registers {
 				c.create(s, "vol-1")
-				c.locked(func() { change(c) })
+				c.locked(func() { change(c, s) })
 				c.create(s, "vol-2")
 			}
 			eventually(t, "the agent gives it up and tries again", func() bool { return c.sessions() >= 3 })
-			c.locked(func() { c.onPush, c.mute = nil, false })
-			eventually(t, "and stays when it is well again", func() bool { return c.routes() == 2 || !registers })
+			c.locked(func() { c.onPush, c.onSession, c.mute = nil, nil, false })
+			eventually(t, "and stays when it is well again", func() bool { return !registers || c.holds(max(2, c.routes())) })
 			c.session()
 		})
 	}
@@ -197,29 +204,42 @@ func TestWrongMethodsAreRefused(t *testing.T) {
 	}
 }
 
-// TestOutboxIsBounded: with more changes than it keeps, it tells everything, and nothing is missed.
-func TestOutboxIsBounded(t *testing.T) {
+// TestSessionsAreIndependent: each is told what changed since it began, none of them what was there before.
+func TestSessionsAreIndependent(t *testing.T) {
 	o := newOutbox()
-	for h := range uint64(10) {
-		o.note(h + 1)
+	node := func(handle uint64, configuration uint64) *wire.NodeInfo {
+		return &wire.NodeInfo{Handle: handle, Cell: cell.ID(fmt.Sprintf("vol-%d", handle)), Incarnation: 1, Configuration: configuration}
 	}
-	if len(o.changed) != 0 {
-		t.Errorf("%d changes noted that the walk will see", len(o.changed))
-	}
-	o.walked = 5 // it has passed half of them
-	o.note(3)
-	o.note(8)
-	if _, ok := o.changed[3]; !ok || len(o.changed) != 1 {
-		t.Errorf("noted are %v, want only the one behind the walk", o.changed)
-	}
-	o.walking = false
-	for h := range uint64(changedMax + 1) {
-		o.note(h + 1)
-		if len(o.changed) > changedMax {
-			t.Fatalf("%d changes are kept", len(o.changed))
+	o.note(node(1, 1), false)
+	first := o.open(o.ledger.Position())
+	o.note(node(2, 1), false)
+	second := o.open(o.ledger.Position())
+	o.note(node(2, 1), false) // no news
+	o.note(node(1, 2), false)
+	o.note(node(2, 0), true)
+	read := func(handle uint64) (wire.Route, bool) { return wire.Route{Configuration: handle}, handle != 2 }
+	for name, c := range map[string]struct {
+		of      *teller
+		buckets int
+	}{"first": {first, 2}, "second": {second, 2}} {
+		push := o.ledger.Changes(c.of.told, routePage, read)
+		if push.From != c.of.told || push.To != 4 || push.Lost || len(push.Routes) != 1 || len(push.Buckets) != c.buckets || len(push.Sums) != c.buckets {
+			t.Errorf("%s session is told %+v", name, push)
 		}
+		select {
+		case <-c.of.wake:
+		default:
+			t.Errorf("%s session is not woken", name)
+		}
+		c.of.close()
 	}
-	if !o.walking || o.walked != 0 {
-		t.Error("changes were forgotten")
+	o.note(node(3, 1), false)
+	select {
+	case <-first.wake:
+		t.Error("a session that has ended is woken")
+	default:
+	}
+	if len(o.tellers) != 0 {
+		t.Errorf("%d sessions are left", len(o.tellers))
 	}
 }

@@ -30,6 +30,7 @@ type linkEvent struct {
 	link       *controlLink
 	opened     bool
 	registered *wire.Registered
+	since      uint64 // registered: the position of the changes before it asked
 	moved      *wire.DutiesMoved
 	err        error
 	lost       bool
@@ -110,6 +111,11 @@ func (l *controlLink) register(wants wire.Duties) {
 	s := l.agent.server
 	ask := s.registration()
 	ask.Wants = wants
+	since, err := l.agent.position(l.ctx, l.conn)
+	if err != nil {
+		l.tell(linkEvent{err: err})
+		return
+	}
 	registered := new(wire.Registered)
 	if err := l.agent.call(l.ctx, l.conn, wire.MethodRegister, ask, registered); err != nil {
 		l.tell(linkEvent{err: err})
@@ -118,5 +124,5 @@ func (l *controlLink) register(wants wire.Duties) {
 	s.cfg.Logger.Info("registered with the control plane", "addr", l.addr, "control", registered.Control, "wanted", wants,
 		"takes", registered.Takes, "elsewhere", registered.Elsewhere)
 	s.gossip.seeds(registered.Seeds)
-	l.tell(linkEvent{registered: registered})
+	l.tell(linkEvent{registered: registered, since: since})
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen; it is never how long something takes.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits until a condition holds; when it waited in vain, it tells what explain has to say about that.
 func eventually(t testing.TB, what string, holds func() bool, explain ...func() string) {
@@ -74,6 +74,7 @@ type controlPlane struct {
 	onPush        func(c *rpc.Conn, q rpc.Request, push *wire.RoutePush)
 	mute          bool // answers no registration
 	answer        func(wants wire.Duties) *wire.Registered
+	onSession     func(c *rpc.Conn)
 }
 
 func newControlPlane(t *testing.T) *controlPlane {
@@ -115,6 +116,9 @@ func (c *controlPlane) handle(conn *rpc.Conn, q rpc.Request) {
 			answer = c.answer(r.Wants)
 		}
 		conn.Reply(q.ID, answer, nil)
+		if c.onSession != nil {
+			c.onSession(conn)
+		}
 	case wire.MethodPush:
 		var push wire.RoutePush
 		if err := wire.Unmarshal(q.Params, &push); err != nil {
@@ -138,6 +142,53 @@ func (c *controlPlane) accept(conn *rpc.Conn, q rpc.Request, push *wire.RoutePus
 		c.pushed[r.Cell] = r
 	}
 	conn.Reply(q.ID, nil, nil)
+}
+
+// pull asks the server for all routes, as a discovery copy that knows none does, and counts the pages.
+func (c *controlPlane) pull() (pages int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn := c.session()
+	var digests wire.Digests
+	if err := conn.Call(ctx, wire.MethodDigest, &wire.DigestRequest{}, &digests); err != nil || len(digests.Sums) != wire.ShareBuckets {
+		return 0, fmt.Errorf("%d sums, %w", len(digests.Sums), err)
+	}
+	q := &wire.PullRequest{Limit: routePage}
+	for b, sum := range digests.Sums {
+		if sum != 0 {
+			q.Buckets = append(q.Buckets, uint32(b))
+		}
+	}
+	for len(q.Buckets) > 0 {
+		var p wire.Pulled
+		if err := conn.Call(ctx, wire.MethodPull, q, &p); err != nil {
+			return pages, err
+		}
+		pages++
+		c.locked(func() {
+			for _, r := range p.Routes {
+				c.pushed[r.Cell] = r
+			}
+			c.largest = max(c.largest, len(p.Routes))
+		})
+		done := len(p.Sums)
+		if q.Cursor = p.Cursor; q.Cursor != nil {
+			done--
+		}
+		q.Buckets = q.Buckets[done:]
+	}
+	var again wire.Digests
+	err = conn.Call(ctx, wire.MethodDigest, &wire.DigestRequest{Known: wire.TotalOf(digests.Sums)}, &again)
+	if err == nil && (!again.Same || again.Sums != nil) {
+		err = fmt.Errorf("nothing has changed, and it says %+v", again)
+	}
+	return pages, err
+}
+
+// holds asks the server and reports whether so many routes are known then.
+func (c *controlPlane) holds(n int) bool {
+	_, err := c.pull()
+	return err == nil && c.routes() == n
 }
 
 // sessions counts registrations.

@@ -3,96 +3,130 @@ package node
 import (
 	"sync"
 
+	"physalia/cell"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
+	"physalia/node/ledger"
 )
 
 // routePage is how many routes go into one push: with seven members each about 100 KB.
 const routePage = 256
 
-// changedMax bounds the nodes noted one by one; with more, telling everything again is cheaper than remembering them.
-const changedMax = 16 << 10
-
-// outbox knows which routes discovery has not been told of: all of them when a session begins, then those that change. It
-// holds handles, not routes, so that a control plane that is away for two weeks costs no memory, and each push tells the
-// newest state. What is taken is the taker's to deliver, or to call everything after losing it.
-//
-// It works without knowing what was acknowledged: everything is a walk in order of handles, and a change is noted on its
-// own only when the walk has passed its node already.
+// outbox has what discovery may ask about this server's nodes, and wakes the sessions that tell it of changes. A session
+// begins with nothing: what a copy does not know it asks for, at its own pace, by comparing sums (package ledger). A control
+// plane that is away for two weeks costs no memory.
 type outbox struct {
-	wake chan struct{} // capacity 1: there is something to take
+	ledger *ledger.Ledger // the loop's own
 
 	mu      sync.Mutex
-	walking bool
-	walked  uint64              // the walk has taken every node up to this handle
-	changed map[uint64]struct{} // nodes to take beside the walk, by handle
+	tellers map[*teller]struct{}
+}
+
+// teller is one session's place in the changes. After open, told is the loop's own.
+type teller struct {
+	box  *outbox
+	wake chan struct{} // capacity 1: there may be something to take
+	told uint64        // every change up to this one was acknowledged, or was there before the session began
 }
 
 func newOutbox() *outbox {
-	return &outbox{wake: make(chan struct{}, 1), walking: true, changed: make(map[uint64]struct{})}
+	return &outbox{ledger: ledger.New(), tellers: map[*teller]struct{}{}}
 }
 
-// note says that the route of a node changed. The loop calls it.
-func (o *outbox) note(handle uint64) {
-	o.mu.Lock()
-	switch {
-	case o.walking && handle > o.walked:
-		// the walk gets there
-	case len(o.changed) >= changedMax:
-		clear(o.changed)
-		o.walking, o.walked = true, 0
-	default:
-		o.changed[handle] = struct{}{}
+// note takes a change of a node's route; the core calls it, on the loop.
+func (o *outbox) note(info *wire.NodeInfo, gone bool) {
+	news := false
+	if gone {
+		news = o.ledger.Gone(info.Handle, info.Cell)
+	} else {
+		news = o.ledger.Changed(info)
 	}
-	o.mu.Unlock()
-	poke(o.wake)
-}
-
-// everything makes the walk begin anew.
-func (o *outbox) everything() {
-	o.mu.Lock()
-	clear(o.changed)
-	o.walking, o.walked = true, 0
-	o.mu.Unlock()
-	poke(o.wake)
-}
-
-// take removes up to a page of nodes; none means that nothing is left. It runs on the loop, so that no change can fall
-// between reading a node and noting that it was read.
-func (o *outbox) take(c *core.Core) []wire.NodeInfo {
+	if !news {
+		return
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.walking {
-		page := c.ListNodes(&wire.ListNodes{After: o.walked, Limit: routePage})
-		o.walking = page.More
-		if n := len(page.Nodes); n > 0 {
-			o.walked = page.Nodes[n-1].Handle
-			return page.Nodes
-		}
+	for t := range o.tellers {
+		poke(t.wake)
 	}
-	var nodes []wire.NodeInfo
-	for handle := range o.changed {
-		if len(nodes) == routePage {
-			break
-		}
-		delete(o.changed, handle)
-		page := c.ListNodes(&wire.ListNodes{After: handle - 1, Limit: 1})
-		if len(page.Nodes) == 1 && page.Nodes[0].Handle == handle { // else it was wiped meanwhile
-			nodes = append(nodes, page.Nodes[0])
-		}
-	}
-	return nodes
 }
 
-// routes turns nodes into what discovery is told, with the addresses that are known now.
-func (s *Server) routes(nodes []wire.NodeInfo) *wire.RoutePush {
-	push := &wire.RoutePush{Routes: make([]wire.Route, len(nodes))}
-	for i := range nodes {
-		n := &nodes[i]
-		push.Routes[i] = wire.Route{Cell: n.Cell, Incarnation: n.Incarnation, Configuration: n.Configuration, Members: n.Members, Deleted: n.Sealed}
-		for j := range n.Members {
-			n.Members[j].PeerAddr = s.addresses.peer(n.Members[j].Server)
-		}
+// open begins a session: what changes after a position is told.
+func (o *outbox) open(since uint64) *teller {
+	t := &teller{box: o, wake: make(chan struct{}, 1), told: since}
+	poke(t.wake) // something may have changed since
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.tellers[t] = struct{}{}
+	return t
+}
+
+// close ends it; anybody may call it.
+func (t *teller) close() {
+	t.box.mu.Lock()
+	defer t.box.mu.Unlock()
+	delete(t.box.tellers, t)
+}
+
+// take is what to push next, nil when there is nothing. It runs on the loop, so that a push is as of one moment. What is not
+// acknowledged is taken again, as it is then.
+func (t *teller) take(s *Server, c *core.Core, acknowledged uint64) *wire.RoutePush {
+	t.told = max(t.told, acknowledged)
+	if t.told == t.box.ledger.Position() {
+		return nil
 	}
-	return push
+	return t.box.ledger.Changes(t.told, routePage, s.routeOf(c))
+}
+
+// routeOf reads routes from the core, with the addresses that are known now.
+func (s *Server) routeOf(c *core.Core) ledger.Route {
+	return func(handle uint64) (wire.Route, bool) {
+		page := c.ListNodes(&wire.ListNodes{After: handle - 1, Limit: 1})
+		if len(page.Nodes) != 1 || page.Nodes[0].Handle != handle {
+			return wire.Route{}, false // it was wiped meanwhile
+		}
+		n := &page.Nodes[0]
+		for i := range n.Members {
+			n.Members[i].PeerAddr = s.addresses.peer(n.Members[i].Server)
+		}
+		return wire.Route{Cell: n.Cell, Incarnation: n.Incarnation, Configuration: n.Configuration, Members: n.Members, Deleted: n.Sealed}, true
+	}
+}
+
+// digest answers a discovery copy, on the loop. Before the restart scan is done the sums are those of a part, which would
+// make the copy ask for everything.
+func (s *Server) digest(c *core.Core, q *wire.DigestRequest) (wire.Message, error) {
+	if !c.Ready() {
+		return nil, &cell.Error{Op: wire.MethodDigest, Kind: cell.Unavailable, Detail: "the server is starting", RetryAfter: controlBackoffMin}
+	}
+	return s.agent.routes.ledger.Digests(q.Known), nil
+}
+
+// pull answers a discovery copy, on the loop.
+func (s *Server) pull(c *core.Core, q *wire.PullRequest) (wire.Message, error) {
+	p, err := s.agent.routes.ledger.Pull(q, s.routeOf(c))
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// tellRoutes answers what a discovery copy asks; the loop reads, since the ledger is its own.
+func (s *Server) tellRoutes(c *rpc.Conn, q rpc.Request) {
+	if q.Method == wire.MethodDigest {
+		if m := new(wire.DigestRequest); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) {
+				digests, err := s.digest(core, m)
+				c.Reply(q.ID, digests, cell.AsError(q.Method, cell.Internal, err))
+			})
+		}
+		return
+	}
+	if m := new(wire.PullRequest); s.decode(c, q, m) {
+		s.askFor(c, q, func(core *core.Core) {
+			page, err := s.pull(core, m)
+			c.Reply(q.ID, page, cell.AsError(q.Method, cell.Internal, err))
+		})
+	}
 }

@@ -27,6 +27,9 @@ func (c *Call) Answered(now time.Duration, addr string, a Answer, p *Place, rule
 			c.maybe = c.maybe || c.writes()
 		}
 		c.round.silent, c.owes = true, true
+		if !p.proven && hasAddr(p.members, addr) {
+			c.round.contradicted++
+		}
 		c.turnAway(addr, p)
 	}
 }
@@ -41,6 +44,7 @@ func (c *Call) succeeded(addr string, a Answer, p *Place) {
 		c.turnAway(addr, p)
 		return
 	}
+	p.proven = p.proven || hasAddr(p.members, addr)
 	if c.purpose != StaleRead {
 		p.proposer = addr
 	}
@@ -54,11 +58,17 @@ func (c *Call) refused(now time.Duration, addr string, err *cell.Error, p *Place
 	case cell.NotProposer:
 		c.redirected(addr, err, p)
 	case cell.Moved:
+		if p.contradicts(addr, err.Pointer) {
+			c.round.contradicted++
+		}
 		p.Follow(err.Pointer)
 		c.turnAway(addr, p)
 		c.owes = true
 	case cell.UnknownHere:
 		c.round.denied++
+		if hasAddr(p.members, addr) {
+			c.round.contradicted++
+		}
 		c.turnAway(addr, p)
 	case cell.Unavailable:
 		c.turnAway(addr, p)

@@ -105,18 +105,19 @@ type Call struct {
 // round is one pass over the addresses that may help; each is asked at most once in it (R2), save that a hint may lead
 // back to one that was asked before the last pause: an election needs a moment.
 type round struct {
-	tried    [roundAsksMax]string
-	asked    int
-	settled  int    // of tried, those asked before the last pause
-	hint     string // whom a NotProposer named
-	hints    int
-	probes   int         // of Rules.Servers
-	denied   int         // servers that said UnknownHere, or that the incarnation they know is over
-	heard    bool        // a server said anything else
-	behind   bool        // a member has not seen what this client has seen
-	silent   bool        // a server could not be reached or did not answer
-	awaited  bool        // a lookup was waited for
-	deletion *cell.Error // a Deleted of an incarnation that the request did not name
+	tried        [roundAsksMax]string
+	asked        int
+	settled      int    // of tried, those asked before the last pause
+	hint         string // whom a NotProposer named
+	hints        int
+	probes       int         // of Rules.Servers
+	denied       int         // servers that said UnknownHere, or that the incarnation they know is over
+	contradicted int         // members of the route that say that they are none
+	heard        bool        // a server said anything else
+	behind       bool        // a member has not seen what this client has seen
+	silent       bool        // a server could not be reached or did not answer
+	awaited      bool        // a lookup was waited for
+	deletion     *cell.Error // a Deleted of an incarnation that the request did not name
 }
 
 // fresh reports that the address was not asked in this round.
@@ -313,6 +314,9 @@ func (c *Call) endRound(now time.Duration, p *Place, rules *Rules) {
 			Hint:   "check the name with: physalia cell list; a cell that was just created may take a moment to be found"})
 		return
 	}
+	if n := len(p.members); n > 0 && r.contradicted >= n {
+		p.Doubt()
+	}
 	c.wantFind = p.find(now, rules) || c.wantFind // the route did not help, so it may be old
 	if !c.rested {
 		c.pause(now, 0, rules)
@@ -335,10 +339,10 @@ func (c *Call) freshen() {
 }
 
 // deniedByAll reports that in this round everybody answered, and nobody knew the cell: neither a server nor, lately,
-// discovery.
+// discovery: a copy that came up with another route is no denial.
 func (c *Call) deniedByAll(p *Place, rules *Rules) bool {
 	r := &c.round
-	lately := !rules.Discovery || !p.finding && (p.denied || p.finds > c.finds)
+	lately := !rules.Discovery || !p.finding && (p.denied || p.finds > c.finds && p.fruitless > 0)
 	return !r.heard && !r.silent && lately && (r.denied > 0 || p.denied)
 }
 

@@ -21,7 +21,9 @@
 //
 // Invariants, by name:
 //
-//   - R1 (routes only rise): a route replaces another only if its (incarnation, configuration) is higher (rule 11).
+//   - R1 (routes only rise): a route replaces another only if its (incarnation, configuration) is higher (rule 11), or if
+//     every member of the other one has contradicted it, or never confirmed it and is silent (Place.Doubt): a number that somebody made up must not keep the
+//     truth out. Between two doubts of one call there is a pause (R2), so even liars cannot lead a call in a hurry.
 //   - R2 (bounded haste): between two pauses each address is asked at most once, and at most roundAsksMax are; a pause
 //     is at least Rules.BackoffMin, and follows every round and every Overloaded and Unavailable.
 //   - R3 (honest ends): a Write ends as "not applied" only if no request of it can still take effect; else it ends as

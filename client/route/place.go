@@ -21,12 +21,14 @@ type Member struct {
 type Place struct {
 	id cell.ID
 
-	// The route. R1: (routeInc, routeConf) only rises.
+	// The route. R1: (routeInc, routeConf) only rises, until the route is doubted; zero: it is.
 	routeInc  cell.Incarnation
 	routeConf uint64
 	members   []Member
-	past      []Member // of former routes and no longer members; they may hold pointers
-	proposer  string   // address that last answered as proposer, or that a NotProposer named
+	past      []Member   // of former routes and no longer members; they may hold pointers
+	proven    bool       // a member of the route answered as one
+	doubted   wire.Route // the last route that none of its members confirmed
+	proposer  string     // address that last answered as proposer, or that a NotProposer named
 
 	// The session. inc and revision come from the cell's own replies only, never from a route.
 	inc      cell.Incarnation // highest that answered; zero: none yet
@@ -104,9 +106,9 @@ func (p *Place) Over(inc cell.Incarnation) {
 }
 
 // Accept takes a route from discovery, a snapshot or a member, and reports whether it replaced the known one (R1).
-// A route without a usable address, or of another cell, is ignored.
+// A route without a usable address, of another cell, or that was doubted before, is ignored.
 func (p *Place) Accept(r *wire.Route) bool {
-	if r.Cell != p.id || r.Incarnation == 0 {
+	if r.Cell != p.id || r.Incarnation == 0 || p.same(r) {
 		return false
 	}
 	if r.Incarnation < p.routeInc || r.Incarnation == p.routeInc && r.Configuration <= p.routeConf {
@@ -122,7 +124,7 @@ func (p *Place) Accept(r *wire.Route) bool {
 		return false
 	}
 	former := append(p.members, p.past...)
-	p.routeInc, p.routeConf, p.members, p.past = r.Incarnation, r.Configuration, members, nil
+	p.routeInc, p.routeConf, p.members, p.past, p.proven = r.Incarnation, r.Configuration, members, nil, false
 	for _, m := range former {
 		if len(p.past) < pastMax && !hasAddr(members, m.Addr) && !hasAddr(p.past, m.Addr) {
 			p.past = append(p.past, m)
@@ -142,6 +144,43 @@ func (p *Place) Follow(to *cell.Pointer) bool {
 		r.Members = append(r.Members, wire.Founder{Server: s.Server, ClientAddr: s.ClientAddr})
 	}
 	return p.Accept(&r)
+}
+
+// Doubt gives a route up that all of its members contradict: they know nothing of the cell, or know where it went from them
+// at an earlier configuration, or cannot be reached although none of them ever answered by this route. Its number then proves nothing, and must not keep the truth out, so the next route is taken
+// whatever its number is, only not the same again. Its members stay as a last resort. That a session never goes back to an
+// incarnation that is over does not rest on routes.
+func (p *Place) Doubt() {
+	if len(p.members) == 0 || p.routeInc == 0 {
+		return
+	}
+	p.doubted = wire.Route{Cell: p.id, Incarnation: p.routeInc, Configuration: p.routeConf}
+	for _, m := range p.members {
+		p.doubted.Members = append(p.doubted.Members, wire.Founder{Server: m.Server, ClientAddr: m.Addr})
+	}
+	p.routeInc, p.routeConf = 0, 0
+	p.findAfter = 0 // what was fruitless, or improved the route, is void
+}
+
+// same reports that a route is the one that was doubted last.
+func (p *Place) same(r *wire.Route) bool {
+	d := &p.doubted
+	if r.Incarnation != d.Incarnation || r.Configuration != d.Configuration || len(r.Members) != len(d.Members) {
+		return false
+	}
+	for i := range r.Members {
+		if r.Members[i].ClientAddr != d.Members[i].ClientAddr {
+			return false
+		}
+	}
+	return true
+}
+
+// contradicts reports that a pointer from a member of the route shows the route to be wrong: the cell left that member before
+// the configuration in which the route says that it is one.
+func (p *Place) contradicts(addr string, to *cell.Pointer) bool {
+	return to != nil && hasAddr(p.members, addr) &&
+		(to.Incarnation < p.routeInc || to.Incarnation == p.routeInc && to.Configuration < p.routeConf)
 }
 
 func hasAddr(ms []Member, addr string) bool { return indexOf(ms, addr) >= 0 }

@@ -17,7 +17,12 @@ import (
 	"physalia/lifecycle"
 )
 
-// The commands for the day on which the store is lost, and for the days before.
+// The commands for the day on which the store is lost, and for the days before. A rebuild and a backup are done by the control
+// process, since it has the store and the servers; the commands ask for them. A restoration has no process to ask: it writes
+// the store of one that is not started yet.
+//
+// None of them can lose anything. A rebuild that is begun needlessly costs the time until it is ended, and a restored store that is older
+// than the servers is brought up to date by the rebuild with which it starts.
 
 // rebuildDocument is how far a rebuild is, for programs.
 type rebuildDocument struct {
@@ -53,6 +58,9 @@ func describeRebuild(s *wire.RebuildState) rebuildDocument {
 	return d
 }
 
+// Silent servers and the sentence about the state go to standard error, so that standard output is the table of findings and nothing
+// else; under -o json everything is in the one document.
+//
 // emitRebuild shows how far a rebuild is, and what an operator has to look at.
 func (a *app) emitRebuild(s *wire.RebuildState) error {
 	d := describeRebuild(s)
@@ -93,9 +101,11 @@ func (a *app) controlRebuild() *cobra.Command {
 		Args: args("", 0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
+			// The rebuild belongs to the control process: a command that is interrupted leaves it running, and one that is given
+			// again joins it.
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
-			action := wire.RebuildBegin
+			action := wire.RebuildBegin // the one under way, if there is one: it is not begun a second time
 			if look {
 				action = wire.RebuildLook
 			}
@@ -128,10 +138,13 @@ func (a *app) endRebuild(ctx context.Context, op string, force bool) error {
 	if err != nil || !s.Rebuilding {
 		return err
 	}
+	// Between the two questions somebody else may have ended it; ending it again is harmless.
 	_, err = a.operator().Rebuild(ctx, op, wire.RebuildEnd, force)
 	return err
 }
 
+// The place is opened by the control process, with its rights and its credentials: what this command could reach does not matter.
+//
 // controlBackup writes the store to an object store.
 func (a *app) controlBackup() *cobra.Command {
 	var to string
@@ -163,6 +176,8 @@ func (a *app) emitBackup(done wire.BackupDone) error {
 		[][]string{{done.Name, fmt.Sprint(done.Pairs), fmt.Sprint(done.Bytes)}})
 }
 
+// A store that is not empty is refused: two histories in one store would be neither.
+//
 // controlRestore copies a backup into a new store; no control process is involved.
 func (a *app) controlRestore() *cobra.Command {
 	var from, dir, name string
@@ -204,6 +219,7 @@ func restoreStore(ctx context.Context, from, dir, name string) (done wire.Backup
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return done, &cell.Error{Op: "control.restore", Kind: cell.Refused, Detail: err.Error(), Hint: "choose another --data-dir"}
 	}
+	// The directory is that of a control process; opening it fails while one runs there.
 	store, err := lifecycle.OpenPebble(lifecycle.PebbleConfig{Dir: filepath.Join(dir, "lifecycle"), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return done, err

@@ -58,6 +58,7 @@ type Seeker struct {
 	seats  [len(all)]seat
 	places []*place // those of the configuration first
 	cursor int      // where the rotation goes on
+	now    time.Duration
 }
 
 // seat is one duty.
@@ -136,10 +137,11 @@ func (s *Seeker) Tick(now time.Duration) []Action {
 	return s.decide(now)
 }
 
-// Next is when Tick is due; false when only an input can change anything.
-func (s *Seeker) Next(now time.Duration) (at time.Duration, ok bool) {
+// Next is when Tick is due, by the time of the last input; false when only an input can change anything. It may have passed
+// already: what was not due at the last input and is now must not be forgotten.
+func (s *Seeker) Next() (at time.Duration, ok bool) {
 	soonest := func(t time.Duration) {
-		if t > now && (!ok || t < at) {
+		if t > s.now && (!ok || t < at) {
 			at, ok = t, true
 		}
 	}
@@ -329,6 +331,7 @@ func (s *Seeker) Moved(now time.Duration, addr string, m *wire.DutiesMoved) []Ac
 
 // decide asks for every duty that nobody has or is asked for, where and when that may be.
 func (s *Seeker) decide(now time.Duration) (todo []Action) {
+	s.now = now
 	var chosen []*place // in this round: they may be asked for several duties at once
 	var turn *place     // of the rotation in this round
 	for i := range s.seats {

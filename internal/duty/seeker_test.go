@@ -23,7 +23,7 @@ func same(t *testing.T, what string, got []Action, want ...Action) {
 // due is the next moment at which the seeker wants to be called.
 func due(t *testing.T, s *Seeker, now time.Duration) time.Duration {
 	t.Helper()
-	at, ok := s.Next(now)
+	at, ok := s.Next()
 	if !ok || at <= now {
 		t.Fatalf("nothing is due after %v: %v", now, at)
 	}
@@ -47,7 +47,7 @@ func TestSeekerFollowsPointers(t *testing.T) {
 	if s.Held() != wire.AllDuties || s.HeldAt("a") != wire.DutyLifecycle || s.HeldAt("b") != brickDuties {
 		t.Errorf("it holds %v: %v at a, %v at b", s.Held(), s.HeldAt("a"), s.HeldAt("b"))
 	}
-	if at, ok := s.Next(0); ok {
+	if at, ok := s.Next(); ok {
 		t.Errorf("with everything held, something is due at %v", at)
 	}
 	// The name says that A is meant, whatever its other address; b serves nothing any more.
@@ -143,5 +143,63 @@ func TestSeekerForgetsAddresses(t *testing.T) {
 	}
 	if len(s.places) > 20 {
 		t.Errorf("it remembers %d addresses", len(s.places))
+	}
+}
+
+// What becomes due between an input and the question when the next one is due is not forgotten, however late the question.
+func TestSeekerIsNotLostBetweenTwoMoments(t *testing.T) {
+	s := seeker(SeekerConfig{Control: []string{"a"}})
+	s.Tick(0)
+	s.Failed(0, "a", 0)
+	for range 3 { // a duty and its address may become due one after the other
+		at, ok := s.Next()
+		if !ok {
+			t.Fatal("a server without anybody waits for nothing")
+		}
+		if todo := s.Tick(max(at, time.Hour)); len(todo) > 0 {
+			return
+		}
+	}
+	t.Fatal("it does nothing")
+}
+
+// Whatever happens at moments that nobody chose, a server that lacks somebody waits for an answer or for a time.
+func TestSeekerAlwaysWaitsForSomething(t *testing.T) {
+	dice := dice(5)
+	for seed := range 200 {
+		s := seeker(SeekerConfig{Control: []string{"a", "b", "c"}, Knocks: seed % 3})
+		var asked []string // and not answered
+		now := time.Duration(0)
+		obey := func(todo []Action) {
+			for _, do := range todo {
+				if do.Do == Ask {
+					asked = append(asked, do.Addr)
+				}
+			}
+		}
+		obey(s.Tick(now))
+		for range 300 {
+			at, due := s.Next()
+			if !due && len(asked) == 0 && s.Held() != wire.AllDuties {
+				t.Fatalf("seed %d: after %v it waits for nothing and holds %v", seed, now, s.Held())
+			}
+			now += time.Duration(dice.Int64N(int64(time.Second)))
+			if due && now >= at {
+				obey(s.Tick(now))
+			}
+			if len(asked) == 0 || dice.IntN(2) == 0 {
+				continue
+			}
+			addr := asked[0]
+			asked = asked[1:]
+			switch dice.IntN(3) {
+			case 0:
+				obey(s.Failed(now, addr, time.Duration(dice.IntN(2))*time.Second))
+			case 1:
+				obey(s.Answered(now, addr, takes(addr, wire.Duties(dice.IntN(8)), wire.DutyHolder{Duties: brickDuties, Name: "c", Addr: "c"})))
+			case 2:
+				obey(s.Ended(now, addr))
+			}
+		}
 	}
 }

@@ -93,7 +93,7 @@ func (w *storm) obey(s *stormServer, todo []Action) {
 		}
 		w.after(trip, func() { w.arrive(s, c, do.Wants) })
 	}
-	if at, ok := s.seeker.Next(w.now); ok && (s.wake <= w.now || at < s.wake) {
+	if at, ok := s.seeker.Next(); ok && (s.wake <= w.now || at < s.wake) {
 		s.wake = at
 		w.after(at-w.now, func() { w.obey(s, s.seeker.Tick(w.now)) })
 	}

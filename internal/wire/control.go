@@ -138,14 +138,18 @@ type Route struct {
 	Deleted       bool // the incarnation is sealed
 }
 
-// RoutePush carries routes from a server to discovery.
-type RoutePush struct{ Routes []Route }
-
 // LookupRequest asks for the routes of some cells.
 type LookupRequest struct{ Cells []cell.ID }
 
 // Routes answers a lookup, in order; a route without members means that this copy does not know the cell.
-type Routes struct{ Routes []Route }
+type Routes struct {
+	Routes []Route
+	// Ages tells per route how long ago, in seconds, the copy last heard of any server that hosts a member of it: no news is
+	// older than that. AgeNever: never since the copy began. It is empty, or as long as Routes.
+	Ages []uint32
+	// Filling: the copy has not heard of everybody yet since it started, so a cell that it does not know may well exist.
+	Filling bool
+}
 
 // CreateCells asks for new cells; a name that exists with the same wishes succeeds (idempotent by name).
 type CreateCells struct {

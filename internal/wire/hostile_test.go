@@ -105,7 +105,7 @@ func TestDensestInputsStayProportional(t *testing.T) {
 	for _, m := range []Message{
 		&CellState{Remembered: remembered, Leases: leases}, &Leases{Leases: make([]cell.LeaseStatus, cell.LeasesMax)},
 		&TxnReply{Result: cell.TxnResult{Results: results()}},
-		&Routes{make([]Route, BatchMax)}, &CreateNodes{make([]Founding, BatchMax)}, &Registered{Seeds: make([]string, BatchMax)},
+		&Routes{Routes: make([]Route, BatchMax)}, &CreateNodes{make([]Founding, BatchMax)}, &Registered{Seeds: make([]string, BatchMax)},
 		&CellList{Cells: make([]CellInfo, ListLimitMax)}, &NodeList{Nodes: make([]NodeInfo, ListLimitMax)},
 		&ServerList{Servers: make([]ServerState, ListLimitMax)}, &Outcomes{make([]Outcome, BatchMax)},
 	} {
@@ -191,7 +191,7 @@ func TestBounds(t *testing.T) {
 		{"foundings", BatchMax, func(n int) Message { return &CreateNodes{make([]Founding, n)} }},
 		{"drops", BatchMax, func(n int) Message { return &DropNodes{Drops: make([]Drop, n)} }},
 		{"outcomes", BatchMax, func(n int) Message { return &Outcomes{make([]Outcome, n)} }},
-		{"routes", BatchMax, func(n int) Message { return &Routes{make([]Route, n)} }},
+		{"routes", BatchMax, func(n int) Message { return &Routes{Routes: make([]Route, n)} }},
 		{"looked up cells", BatchMax, func(n int) Message { return &LookupRequest{make([]cell.ID, n)} }},
 		{"seeds", BatchMax, func(n int) Message { return &Registered{Seeds: make([]string, n)} }},
 		{"listed nodes", ListLimitMax, func(n int) Message { return &NodeList{Nodes: make([]NodeInfo, n)} }},

@@ -26,15 +26,6 @@ func (m *Route) Decode(r *Reader) {
 // decodeRoutes reads a batch of routes.
 func decodeRoutes(r *Reader) []Route { return decodeList[Route](r, BatchMax, 6, "routes") }
 
-// Append adds [routes].
-func (m *RoutePush) Append(b []byte) []byte { return appendList(AppendArray(b, 1), m.Routes) }
-
-// Decode reads what Append wrote.
-func (m *RoutePush) Decode(r *Reader) {
-	r.Struct(1, "RoutePush")
-	m.Routes = decodeRoutes(r)
-}
-
 // Append adds [cells].
 func (m *LookupRequest) Append(b []byte) []byte { return appendStrings(AppendArray(b, 1), m.Cells) }
 
@@ -44,13 +35,15 @@ func (m *LookupRequest) Decode(r *Reader) {
 	m.Cells = decodeStrings[cell.ID](r, BatchMax, cell.IDBytesMax, "cells")
 }
 
-// Append adds [routes].
-func (m *Routes) Append(b []byte) []byte { return appendList(AppendArray(b, 1), m.Routes) }
+// Append adds [routes, ages, filling].
+func (m *Routes) Append(b []byte) []byte {
+	return AppendBool(appendNumbers(appendList(AppendArray(b, 3), m.Routes), m.Ages), m.Filling)
+}
 
 // Decode reads what Append wrote.
 func (m *Routes) Decode(r *Reader) {
-	r.Struct(1, "Routes")
-	m.Routes = decodeRoutes(r)
+	r.Struct(3, "Routes")
+	*m = Routes{Routes: decodeRoutes(r), Ages: decodeNumbers[uint32](r, BatchMax, AgeNever, "ages"), Filling: r.Bool()}
 }
 
 // Append adds [cells, brick, color, wait].

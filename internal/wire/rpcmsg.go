@@ -159,8 +159,10 @@ var methods = func() map[string]string {
 	for _, name := range [...]string{
 		MethodTxn, MethodRead, MethodExplain, MethodServer,
 		MethodRegister, MethodPush, MethodCreateNodes, MethodDropNodes, MethodSeal, MethodListNodes, MethodPing,
+		MethodDigest, MethodPull, MethodChanges, MethodContacts,
 		MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
 		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells, MethodDutiesMoved, MethodDialBack,
+		MethodListInstances, MethodPropose, MethodWithdraw,
 	} {
 		m[name] = name
 	}

@@ -147,9 +147,8 @@ func samples() []sample {
 		of(NodeList{Nodes: []NodeInfo{sampleNode}, More: true}),
 		of(Pong{Boot: 4, Nodes: 1000}),
 		of(sampleRoute),
-		of(RoutePush{Routes: []Route{sampleRoute}}),
 		of(LookupRequest{Cells: []cell.ID{"vol-17", "vol-18"}}),
-		of(Routes{Routes: []Route{sampleRoute, {Cell: "vol-18"}}}),
+		of(Routes{Routes: []Route{sampleRoute, {Cell: "vol-18"}}, Ages: []uint32{70000, AgeNever}, Filling: true}),
 		of(CreateCells{Cells: []cell.ID{"vol-17", "vol-18"}, Brick: "b1", Color: "red", Wait: 10000}),
 		of(DeleteCells{Drops: sampleDrops, Wait: 10000}),
 		of(ListCells{After: "vol-17", Prefix: "vol-", Limit: 1000}),
@@ -169,8 +168,9 @@ func samples() []sample {
 		recoverySamples(),
 		dutySamples(),
 		operateSamples(),
-		healthSamples(),
+		healthSamples(), instanceSamples(),
 		rebuildSamples(),
+		discoverySamples(),
 	)
 }
 

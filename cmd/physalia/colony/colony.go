@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,6 +30,10 @@ type Spec struct {
 	// Capacity is how many nodes each server is willing to host, and MemTableBytes the size of its disk's write buffer; zero
 	// takes the server's default.
 	Capacity, MemTableBytes int
+	// Instances is how many control processes there are, which share the store that the URL Store names; zero: one, with a store
+	// of its own.
+	Instances int
+	Store     string
 	// Host says where the process of a name runs; nil: all of them on loopback.
 	Host func(name string) Host
 }
@@ -73,12 +78,22 @@ const Name = "local"
 
 const loopback = "127.0.0.1"
 
+// storeTTL is short, so that a trial sees an instance take over within seconds.
+const storeTTL = 3 * time.Second
+
 // Colony is a running colony.
 type Colony struct {
 	Control     *Process
 	ControlAddr string
 	ControlOps  string
+	Instances   []*Instance // all control processes, that one first
 	Servers     []*Server
+}
+
+// Instance is one control process and where it is.
+type Instance struct {
+	*Process
+	Addr, Ops string
 }
 
 // colors are the names that colors get, in order.
@@ -107,7 +122,8 @@ func Start(s Spec) (*Colony, error) {
 // directory named after it, and a log beside it.
 func plan(s Spec) (*Colony, error) {
 	count := s.Bricks * s.Colors * s.Servers
-	ports, err := freePorts(2 + 4*count)
+	instances := max(1, s.Instances)
+	ports, err := freePorts(2*instances + 4*count)
 	if err != nil {
 		return nil, err
 	}
@@ -116,8 +132,20 @@ func plan(s Spec) (*Colony, error) {
 		ports = ports[1:]
 		return addr
 	}
-	c := &Colony{ControlAddr: next("control"), ControlOps: next("control")}
-	c.Control = s.process("control", "control", "--listen", c.ControlAddr, "--listen-ops", c.ControlOps)
+	c := &Colony{}
+	for i := range instances {
+		name := "control"
+		if i > 0 {
+			name = fmt.Sprintf("control%d", i+1)
+		}
+		v := &Instance{Addr: next(name), Ops: next(name)}
+		v.Process = s.process(name, "control", "--name", name, "--listen", v.Addr, "--listen-ops", v.Ops)
+		if s.Store != "" {
+			v.Args = append(v.Args, "--store", s.Store, "--store-ttl", storeTTL.String())
+		}
+		c.Instances = append(c.Instances, v)
+	}
+	c.Control, c.ControlAddr, c.ControlOps = c.Instances[0].Process, c.Instances[0].Addr, c.Instances[0].Ops
 	for i := range count {
 		pool, place, name := i/s.Servers, i%s.Servers, fmt.Sprintf("s%d", i+1)
 		v := &Server{
@@ -128,7 +156,7 @@ func plan(s Spec) (*Colony, error) {
 		v.Process = s.process(name, "server", "--name", name,
 			"--brick", v.Brick, "--color", v.Color, "--rack", v.Rack, "--power", v.Power,
 			"--listen-peer", v.Peer, "--listen-client", v.Client, "--listen-gossip", v.Gossip, "--listen-ops", v.Ops,
-			"--control-plane", c.ControlAddr, "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
+			"--control-plane", strings.Join(c.ControlAddresses(), ","), "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
 		c.Servers = append(c.Servers, v)
 	}
 	for _, p := range c.processes() {
@@ -154,9 +182,20 @@ func (s Spec) environment() []string {
 	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/(s.Bricks*s.Colors*s.Servers)))}
 }
 
+// ControlAddresses are where the control plane is reached.
+func (c *Colony) ControlAddresses() (all []string) {
+	for _, i := range c.Instances {
+		all = append(all, i.Addr)
+	}
+	return all
+}
+
 // processes lists all children, the control plane first.
 func (c *Colony) processes() []*Process {
-	all := []*Process{c.Control}
+	var all []*Process
+	for _, i := range c.Instances {
+		all = append(all, i.Process)
+	}
 	for _, s := range c.Servers {
 		all = append(all, s.Process)
 	}

@@ -15,6 +15,7 @@ func (o Operator) Rebuild(ctx context.Context, op string, action wire.RebuildAct
 	}
 	defer conn.Close(nil)
 	var all wire.RebuildState
+	// Only the first request acts; the others read on. What they tell besides findings is newer, and replaces what came before.
 	for request := (wire.Rebuild{Action: action, Force: force, Limit: wire.ListLimitMax}); ; {
 		var page wire.RebuildState
 		if err := conn.Call(ctx, wire.MethodRebuild, &request, &page); err != nil {
@@ -30,6 +31,8 @@ func (o Operator) Rebuild(ctx context.Context, op string, action wire.RebuildAct
 	}
 }
 
+// It is not idempotent, but harmless: asked for twice there are two backups, each complete.
+//
 // Backup has the control process write its store to the place that a URL names, which it must be able to reach.
 func (o Operator) Backup(ctx context.Context, op, to string) (done wire.BackupDone, err error) {
 	err = o.Ask(ctx, op, wire.MethodBackup, &wire.Backup{To: to}, &done)

@@ -58,7 +58,7 @@ func (s *servant) run(ctx context.Context) {
 		for _, do := range todo {
 			s.do(ctx, do)
 		}
-		if at, ok := s.seeker.Next(time.Since(began)); ok {
+		if at, ok := s.seeker.Next(); ok {
 			timer.Reset(at - time.Since(began))
 		}
 		if now := s.seeker.Held() == wire.AllDuties; now != whole {
