@@ -136,29 +136,139 @@ func TestMissingMemberIsNotFoundedAgain(t *testing.T) {
 }
 
 // Four nodes of a deleted cell, which were away while the others were wiped (hazard H15), make no living cell when the store is
-// lost, and no server drops them unproven: an operator who deletes the cell has its own log decide.
+// lost, whoever is heard first, and no server drops them unproven: an operator who deletes the cell has its own log decide.
 func TestHalfDeletedStaysDeleted(t *testing.T) {
-	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	for _, first := range []int{0, 4} { // of the three that have wiped theirs
+		w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+		w.create(time.Minute, "a")
+		w.drain()
+		k := incKey{"a", 1}
+		w.sealed[k] = true
+		for i, s := range w.servers {
+			if s.lags[k] = i < first || i >= first+3; !s.lags[k] {
+				delete(s.nodes, k)
+				s.tombs["a"] = 1
+			}
+		}
+		w.store = NewMemStore()
+		w.crash()
+		wantFinding(t, w.listen(1), "half-deleted a.1", "has a tombstone", "hosts it")
+		w.rebuild(wire.RebuildEnd)
+		wantError(t, w.outcome(t, w.create(0, "a")), cell.Exists, "half-deleted")
+		w.delete(time.Minute, wire.Drop{Cell: "a"})
+		w.rounds(3)
+		w.wantCell(t, "a", 1, "deleted", "")
+		w.create(time.Minute, "a")
+		w.rounds(1)
+		w.wantCell(t, "a", 2, "live", "")
+	}
+}
+
+// Who does not host his node when a cell is adopted is never told of its founding: what he once promised there is not known (A3).
+func TestAbsentMemberOfAnAdoptedCell(t *testing.T) {
+	w := lost(t, 7, "a")
+	gone := w.servers[4]
+	delete(gone.nodes, incKey{"a", 1})
+	w.crash()
+	wantFinding(t, w.listen(2), "missing a.1", string(gone.reg.Server))
+	w.rebuild(wire.RebuildEnd)
+	w.rounds(2)
+	w.crash()
+	w.rounds(2)
+	if _, back := gone.nodes[incKey{"a", 1}]; back {
+		t.Error("the node was created again")
+	}
+	w.wantCell(t, "a", 1, "live", "does not host it")
+}
+
+// A later life beside a living one is a contradiction that nobody but an operator resolves: the record stays, no node is dropped.
+func TestLaterLifeBesideALivingOne(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 14)
 	w.create(time.Minute, "a")
 	w.drain()
-	k := incKey{"a", 1}
-	w.sealed[k] = true
-	for i, s := range w.servers {
-		if s.lags[k] = i >= 3; i < 3 {
-			delete(s.nodes, k)
-			s.tombs["a"] = 1
+	first, second := incKey{"a", 1}, incKey{"a", 2}
+	f := wire.Founding{Cell: "a", Incarnation: 2, Owner: 1, Alpha: 4}
+	for _, s := range w.servers {
+		if _, hosts := s.nodes[first]; !hosts {
+			f.Members = append(f.Members, wire.Founder{Node: uint64(len(f.Members)) + 1, Server: s.reg.Server})
 		}
 	}
-	w.store = NewMemStore()
-	w.crash()
-	wantFinding(t, w.listen(2), "half-deleted a.1", "has a tombstone", "hosts it")
-	w.rebuild(wire.RebuildEnd)
-	wantError(t, w.outcome(t, w.create(0, "a")), cell.Exists, "half-deleted")
+	w.juries[second] = f
+	for _, mem := range f.Members {
+		w.byID[mem.Server].nodes[second] = f
+	}
+	before := w.hostedNow()
+	w.rounds(3)
+	wantFinding(t, w.rebuild(wire.RebuildLook), "conflict a.2", "a.1 live is here, too")
+	w.wantCell(t, "a", 1, "live", "")
+	if after := w.hostedNow(); after != before {
+		t.Errorf("hosted was\n%s, is\n%s", before, after)
+	}
+}
+
+// Nodes of another jury under the number of a living record confirm nothing, and are not dropped with it (L3).
+func TestStrangersInTheCensus(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 11)
+	k := incKey{"a", 1}
+	stranger := wire.Founding{Cell: "a", Incarnation: 1, Alpha: 9, Owner: 1}
+	for i, s := range w.servers {
+		if i < 3 || i >= 7 {
+			stranger.Members = append(stranger.Members, wire.Founder{Node: uint64(len(stranger.Members)) + 1, Server: s.reg.Server})
+		}
+		w.setUp(s, i < 7)
+	}
+	for _, s := range w.servers[:3] {
+		s.nodes[k] = stranger
+	}
+	w.create(time.Minute, "a")
+	w.drain()
+	for _, s := range w.servers {
+		w.setUp(s, true)
+	}
+	w.rounds(2)
+	if n := w.m.names["a"].Founded.size(); n != 4 {
+		t.Errorf("%d members are taken for founded", n)
+	}
+	if s := w.rebuild(wire.RebuildLook); len(s.Findings) == 0 || !strings.Contains(findings(s)[0], "a.1") {
+		t.Errorf("found %v", findings(s))
+	}
+	w.crash() // what the founding told of the strangers is forgotten
 	w.delete(time.Minute, wire.Drop{Cell: "a"})
 	w.rounds(3)
-	w.wantCell(t, "a", 1, "deleted", "")
+	for i, s := range w.servers {
+		if _, hosts := s.nodes[k]; hosts != (i < 3) {
+			t.Errorf("%s hosts a node: %v", s.reg.Server, hosts)
+		}
+	}
+	wantFinding(t, w.rebuild(wire.RebuildLook), "half-deleted a.1", "hosts it")
+}
+
+// A page that was read before a deletion and arrives after it does not make the name taken.
+func TestPageOfThePast(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, RebuildPace: 1e6, ScanPace: 1e6}, 7)
 	w.create(time.Minute, "a")
-	w.rounds(1)
+	w.advance(time.Second) // the first round is over
+	w.now += time.Minute
+	w.turn()
+	for len(w.flight) == 0 || w.flight[0].Method != wire.MethodCensus {
+		if len(w.flight) > 0 {
+			w.deliver(0, true, true)
+		}
+		w.now += time.Millisecond
+		w.turn()
+	}
+	late := w.flight[0]
+	page := w.census(w.byID[late.Server], late.Params.(*wire.Census))
+	w.flight = w.flight[1:]
+	if len(page.Nodes) != 1 {
+		t.Fatalf("the page has %d nodes", len(page.Nodes))
+	}
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.drain()
+	w.wantCell(t, "a", 1, "deleted", "")
+	w.m.Heard(w.now, late.ID, page, nil, nil)
+	w.create(time.Minute, "a")
+	w.drain()
 	w.wantCell(t, "a", 2, "live", "")
 }
 
@@ -188,6 +298,16 @@ func TestTombstonesRaiseIncarnations(t *testing.T) {
 	w.rounds(1)
 	w.wantCell(t, "a", 3, "deleted", "")
 	w.create(time.Minute, "a")
+	w.drain()
+	w.wantCell(t, "a", 4, "live", "")
+
+	w = newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, ScanPace: 1e6}, 7)
+	w.servers[5].tombs["a"] = 3
+	for w.turn(); w.m.claims["a"] == nil; w.turn() {
+		w.drain()
+		w.now += time.Millisecond
+	}
+	w.create(time.Minute, "a") // while the round is not over
 	w.drain()
 	w.wantCell(t, "a", 4, "live", "")
 }

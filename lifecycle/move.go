@@ -344,7 +344,7 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 	}
 	m.planner.forget(&in.Record)
 	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
-	in.seen, in.unended, in.since = 0, 0, m.observer.round
+	in.seen, in.unended, in.hosting, in.since = 0, 0, 0, m.observer.round
 	if in.Founded|in.Absent == in.all() {
 		in.Founding = nil
 	}
