@@ -139,7 +139,7 @@ func TestMissingMemberIsNotFoundedAgain(t *testing.T) {
 // lost, whoever is heard first, and no server drops them unproven: an operator who deletes the cell has its own log decide.
 func TestHalfDeletedStaysDeleted(t *testing.T) {
 	for _, first := range []int{0, 4} { // of the three that have wiped theirs
-		w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+		w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, Scans: 2, ScanPage: 1}, 7)
 		w.create(time.Minute, "a")
 		w.drain()
 		k := incKey{"a", 1}
@@ -148,6 +148,7 @@ func TestHalfDeletedStaysDeleted(t *testing.T) {
 			if s.lags[k] = i < first || i >= first+3; !s.lags[k] {
 				delete(s.nodes, k)
 				s.tombs["a"] = 1
+				s.tombs["0"], s.tombs["1"], s.tombs["2"] = 1, 1, 1 // they are told before it, a page each
 			}
 		}
 		w.store = NewMemStore()
@@ -272,6 +273,28 @@ func TestPageOfThePast(t *testing.T) {
 	w.wantCell(t, "a", 2, "live", "")
 }
 
+// The only tombstone that says that a cell was deleted is the last of many, and the four nodes that are left are a majority: it
+// is read before them all the same.
+func TestLateTombstone(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, Scans: 2, ScanPage: 1, RebuildPace: 2e9}, 7)
+	w.create(time.Minute, "a")
+	w.drain()
+	k := incKey{"a", 1}
+	w.sealed[k] = true
+	for i, s := range w.servers {
+		s.lags[k] = true
+		w.setUp(s, i == 0 || i >= 3)
+	}
+	delete(w.servers[0].nodes, k)
+	w.servers[0].tombs = map[cell.ID]cell.Incarnation{"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1, "a": 1}
+	w.store = NewMemStore()
+	w.crash()
+	w.listen(1)
+	if c := w.m.names["a"]; c != nil {
+		t.Errorf("made of what is left of a deleted cell: %v", c)
+	}
+}
+
 // With the store of the day before, which has the cell for alive, the tombstone at a server that had confirmed is proof enough to
 // go on with the deletion.
 func TestHalfDeletedInAnOldStore(t *testing.T) {
@@ -365,6 +388,12 @@ func TestPaceOfTheCensus(t *testing.T) {
 			asked++
 			at[w.now/time.Second]++
 			w.deliver(0, true, true)
+			for i, s := range w.servers { // who was heard and connects again is not asked again
+				if asked == servers+servers/2 && w.m.server(s.reg.Server).scanned == 1 && i%2 == 0 {
+					w.setUp(s, false)
+					w.setUp(s, true)
+				}
+			}
 		}
 		next, ok := w.m.Next()
 		if !ok {
@@ -405,6 +434,26 @@ func TestCensusSurvivesLosses(t *testing.T) {
 				t.Fatalf("%v is missed at %b", c, c.Absent)
 			}
 		}
+	}
+}
+
+// A server that does not answer the census to the end is left out of the round after some tries, and nobody is missed on it.
+func TestSilentServerIsNotMissed(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	w.create(time.Minute, "a")
+	w.drain()
+	for mute := w.servers[3].reg.Server; w.m.observer.ended < 2; {
+		w.turn()
+		if len(w.flight) > 0 {
+			w.deliver(0, true, w.flight[0].Server != mute || w.flight[0].Method != wire.MethodCensus)
+			continue
+		}
+		at, _ := w.m.Next()
+		w.now = max(w.now, at)
+	}
+	w.wantCell(t, "a", 1, "live", "")
+	if s := w.rebuild(wire.RebuildLook); s.Found != 0 || s.Complete {
+		t.Errorf("complete %v, found %v", s.Complete, findings(s))
 	}
 }
 
