@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -29,6 +30,8 @@ type Spec struct {
 	// Capacity is how many nodes each server is willing to host, and MemTableBytes the size of its disk's write buffer; zero
 	// takes the server's default.
 	Capacity, MemTableBytes int
+	// ControlArgs is added to the command line of the control plane, for trials that need other limits than users do.
+	ControlArgs []string
 	// Host says where the process of a name runs; nil: all of them on loopback.
 	Host func(name string) Host
 }
@@ -117,7 +120,7 @@ func plan(s Spec) (*Colony, error) {
 		return addr
 	}
 	c := &Colony{ControlAddr: next("control"), ControlOps: next("control")}
-	c.Control = s.process("control", "control", "--listen", c.ControlAddr, "--listen-ops", c.ControlOps)
+	c.Control = s.process("control", "control", slices.Concat([]string{"--listen", c.ControlAddr, "--listen-ops", c.ControlOps}, s.ControlArgs)...)
 	for i := range count {
 		pool, place, name := i/s.Servers, i%s.Servers, fmt.Sprintf("s%d", i+1)
 		v := &Server{

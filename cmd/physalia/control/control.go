@@ -37,12 +37,13 @@ import (
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string   // of this process, for people
-	Listen    string   // host:port for servers and clients
-	ListenOps string   // host:port of /metrics, /livez and /readyz; empty: none
-	Seed      uint64   // of placement and of jitter
-	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
-	Copies    []string // addresses of other copies of discovery: other control processes
+	Name      string        // of this process, for people
+	Listen    string        // host:port for servers and clients
+	ListenOps string        // host:port of /metrics, /livez and /readyz; empty: none
+	Seed      uint64        // of placement and of jitter
+	Objects   string        // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
+	Copies    []string      // addresses of other copies of discovery: other control processes
+	Snapshot  time.Duration // between two snapshots of discovery; 0: discovery's default
 	Logger    *slog.Logger
 
 	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
