@@ -180,7 +180,7 @@ func (c *chaos) insist(ctx context.Context, ask func(context.Context) error) err
 		}
 		c.retries[cell.KindOf(err)].Add(1)
 		if waitErr := c.wait(ctx, pollEvery); waitErr != nil {
-			return errors.Join(waitErr, err)
+			return fmt.Errorf("%w; the last request ended with: %w", waitErr, err)
 		}
 	}
 }
