@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type Spec struct {
 	// of its own.
 	Instances int
 	Store     string
+	// ControlArgs is added to the command line of the control plane, for trials that need other limits than users do.
+	ControlArgs []string
 	// Host says where the process of a name runs; nil: all of them on loopback.
 	Host func(name string) Host
 }
@@ -139,7 +142,7 @@ func plan(s Spec) (*Colony, error) {
 			name = fmt.Sprintf("control%d", i+1)
 		}
 		v := &Instance{Addr: next(name), Ops: next(name)}
-		v.Process = s.process(name, "control", "--name", name, "--listen", v.Addr, "--listen-ops", v.Ops)
+		v.Process = s.process(name, "control", slices.Concat([]string{"--name", name, "--listen", v.Addr, "--listen-ops", v.Ops}, s.ControlArgs)...)
 		if s.Store != "" {
 			v.Args = append(v.Args, "--store", s.Store, "--store-ttl", storeTTL.String())
 		}

@@ -38,13 +38,14 @@ import (
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string   // of this process, for people; unique among those that share a store
-	Listen    string   // host:port for servers and clients
-	Advertise string   // host:port at which others reach Listen; empty: as it listens
-	ListenOps string   // host:port of /metrics, /livez and /readyz; empty: none
-	Seed      uint64   // of placement and of jitter
-	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
-	Copies    []string // addresses of other copies of discovery: other control processes
+	Name      string        // of this process, for people; unique among those that share a store
+	Listen    string        // host:port for servers and clients
+	Advertise string        // host:port at which others reach Listen; empty: as it listens
+	ListenOps string        // host:port of /metrics, /livez and /readyz; empty: none
+	Seed      uint64        // of placement and of jitter
+	Objects   string        // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
+	Copies    []string      // addresses of other copies of discovery: other control processes
+	Snapshot  time.Duration // between two snapshots of discovery; 0: discovery's default
 	Logger    *slog.Logger
 
 	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
