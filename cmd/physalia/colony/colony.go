@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,9 @@ type Spec struct {
 	Capacity, MemTableBytes int
 	// ControlArgs is added to the command line of the control plane, for trials that need other limits than users do.
 	ControlArgs []string
+	// Copies is how many control processes there are beside the one that servers know: copies of discovery and nothing else, which
+	// learn what they know from each other.
+	Copies int
 	// Host says where the process of a name runs; nil: all of them on loopback.
 	Host func(name string) Host
 }
@@ -56,7 +60,7 @@ func (s Spec) Check() error {
 		name  string
 		value int
 		most  int
-	}{{"bricks", s.Bricks, 16}, {"colors", s.Colors, 8}, {"servers", s.Servers, 64}, {"racks", s.Racks, 64}, {"powers", s.Powers, 64}} {
+	}{{"bricks", s.Bricks, 16}, {"colors", s.Colors, 8}, {"servers", s.Servers, 64}, {"racks", s.Racks, 64}, {"powers", s.Powers, 64}, {"copies", 1 + s.Copies, 16}} {
 		if n.value < 1 || n.value > n.most {
 			return &cell.Error{Op: "colony", Kind: cell.Invalid, Detail: fmt.Sprintf("%s is %d", n.name, n.value), Hint: fmt.Sprintf("use 1 to %d", n.most)}
 		}
@@ -81,7 +85,14 @@ type Colony struct {
 	Control     *Process
 	ControlAddr string
 	ControlOps  string
+	Copies      []*Copy
 	Servers     []*Server
+}
+
+// Copy is one further copy of discovery and where it is.
+type Copy struct {
+	*Process
+	Addr, Ops string
 }
 
 // colors are the names that colors get, in order.
@@ -110,7 +121,7 @@ func Start(s Spec) (*Colony, error) {
 // directory named after it, and a log beside it.
 func plan(s Spec) (*Colony, error) {
 	count := s.Bricks * s.Colors * s.Servers
-	ports, err := freePorts(2 + 4*count)
+	ports, err := freePorts(2 + 2*s.Copies + 4*count)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +131,14 @@ func plan(s Spec) (*Colony, error) {
 		return addr
 	}
 	c := &Colony{ControlAddr: next("control"), ControlOps: next("control")}
-	c.Control = s.process("control", "control", slices.Concat([]string{"--listen", c.ControlAddr, "--listen-ops", c.ControlOps}, s.ControlArgs)...)
+	for i := range s.Copies {
+		name := fmt.Sprintf("copy%d", i+1)
+		c.Copies = append(c.Copies, &Copy{Addr: next(name), Ops: next(name), Process: &Process{Name: name}})
+	}
+	c.Control = s.control("control", c.ControlAddr, c.ControlOps, c.DiscoveryAddrs())
+	for _, v := range c.Copies {
+		v.Process = s.control(v.Name, v.Addr, v.Ops, c.DiscoveryAddrs())
+	}
 	for i := range count {
 		pool, place, name := i/s.Servers, i%s.Servers, fmt.Sprintf("s%d", i+1)
 		v := &Server{
@@ -142,6 +160,24 @@ func plan(s Spec) (*Colony, error) {
 	return c, nil
 }
 
+// control makes a control process, which is told of all copies of discovery but itself.
+func (s Spec) control(name, addr, ops string, all []string) *Process {
+	args := []string{"--name", name, "--listen", addr, "--listen-ops", ops}
+	if others := slices.DeleteFunc(all, func(a string) bool { return a == addr }); len(others) > 0 {
+		args = append(args, "--discovery-copies", strings.Join(others, ","))
+	}
+	return s.process(name, "control", append(args, s.ControlArgs...)...)
+}
+
+// DiscoveryAddrs are where clients may look cells up: every control process, the one that servers know first.
+func (c *Colony) DiscoveryAddrs() []string {
+	all := []string{c.ControlAddr}
+	for _, v := range c.Copies {
+		all = append(all, v.Addr)
+	}
+	return all
+}
+
 // process makes a child with its own directory and log.
 func (s Spec) process(name, command string, args ...string) *Process {
 	line := append([]string{command, "--data-dir", filepath.Join(s.Dir, name), "--colony", Name}, args...)
@@ -160,6 +196,9 @@ func (s Spec) environment() []string {
 // processes lists all children, the control plane first.
 func (c *Colony) processes() []*Process {
 	all := []*Process{c.Control}
+	for _, v := range c.Copies {
+		all = append(all, v.Process)
+	}
 	for _, s := range c.Servers {
 		all = append(all, s.Process)
 	}

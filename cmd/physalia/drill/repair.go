@@ -16,7 +16,7 @@ import (
 var repairDrill = Drill{
 	Name:   "repair",
 	Proves: "slow repair waits for one dead server, hurries for two within its budget, and makes no storm of a dead rack",
-	cells:  40, patience: 15 * time.Second,
+	cells:  40, patience: 12 * time.Second,
 	spec: shape(12, 4, 3, "--repair-settle", "1s", "--repair-return", "2s", "--repairs-per-second-brick", fmt.Sprint(repairRate),
 		"--limit-move", "1000:1000", "--limit-move-brick", "1000:1000", "--limit-move-server", "500:500"),
 	run: runRepair,
@@ -217,7 +217,7 @@ func (r *repair) within(what string, before, after map[string]uint64, took time.
 
 // returned brings the dead back, waits until the patience would have been over, and sees that nothing more was moved.
 func (r *repair) returned(ctx context.Context, before patients, who string) error {
-	r.cfg.Say("%s return", who)
+	r.cfg.Say("back again: %s", who)
 	dead := slices.Clone(r.killed)
 	if err := r.revive(ctx); err != nil {
 		return err
