@@ -64,7 +64,7 @@ func shape(servers, racks, powers int, control ...string) colony.Spec {
 
 // All lists the drills, in the order in which they are run.
 func All() []Drill {
-	return []Drill{chaosDrill, staticDrill, amnesiaDrill}
+	return []Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill}
 }
 
 // Find finds drills by their names; none named means all.

@@ -10,11 +10,16 @@ import (
 	"time"
 )
 
-// metrics reads what the control process shows of itself: values by name, labels included as they are written there.
+// metrics reads what the control process shows of itself.
 func (s *site) metrics(ctx context.Context) (map[string]float64, error) {
+	return metricsOf(ctx, s.ControlOps)
+}
+
+// metricsOf reads what the process with that address for operators shows: values by name, labels included as they are written there.
+func metricsOf(ctx context.Context, addr string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.ControlOps+"/metrics", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
