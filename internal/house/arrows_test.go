@@ -16,6 +16,7 @@ var mayImport = map[string]string{
 	"cell/machine":       "cell internal/wire",
 	"internal/must":      "",
 	"internal/deps":      "",
+	"internal/rapidseed": "",
 	"internal/house":     "",
 	"internal/topology":  "cell",
 	"internal/wire":      "cell",
