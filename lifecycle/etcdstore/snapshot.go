@@ -39,11 +39,16 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key, value []byte) erro
 	}
 }
 
+// A journal that is not committed yet does not disturb: its parts stand beside the data and are read by nobody. One that is committed
+// stays so until the transaction that carries out its last part, so the absence of commit at a revision says that every batch
+// up to it is there as a whole.
+//
 // moment is a revision at which no batch is half carried out.
 func (s *Store) moment(ctx context.Context) (int64, error) {
 	ticker := time.NewTicker(snapshotPoll)
 	defer ticker.Stop()
 	for {
+		// A linearizable read: its revision is not older than anything that was acknowledged before the snapshot was asked for.
 		resp, err := s.kv.Get(ctx, s.prefix+"/commit", clientv3.WithCountOnly())
 		if err != nil {
 			return 0, unread(err)
@@ -59,6 +64,7 @@ func (s *Store) moment(ctx context.Context) (int64, error) {
 	}
 }
 
+// unread says that a picture could not be taken; whatever was visited of it is to be thrown away.
 func unread(err error) error {
 	return &cell.Error{Op: "lifecycle.snapshot", Kind: cell.Unavailable, Detail: "etcd was not read to the end", Err: err, Hint: "try again"}
 }
