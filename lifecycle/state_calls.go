@@ -74,6 +74,9 @@ func (m *Manager) wake(s *server) {
 // queue adds a task to its server's queue. The queue outlives the server's absence, so nothing has to be searched for when
 // it returns; a task that has become needless by then is dropped when it comes up.
 func (m *Manager) queue(t task) {
+	if m.isMoot(t) {
+		return
+	}
 	s := m.server(t.in.Members[t.member].Server())
 	if s.head > 64 && s.head > len(s.todo)/2 {
 		s.todo = append(s.todo[:0], s.todo[s.head:]...)
@@ -221,6 +224,9 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	}
 	c.server.failures = 0
 	for i, t := range c.tasks {
+		if m.isMoot(t) {
+			continue
+		}
 		t.in.begin().queued.remove(int(t.member))
 		if c.job == found {
 			m.foundDone(t, outcomes[i].Err)
@@ -239,9 +245,26 @@ func (m *Manager) batchFailed(c *call, err *cell.Error) {
 	s.notBefore = m.now + pause
 	m.after(pause, func() { m.wake(s) })
 	for _, t := range c.tasks {
-		t.in.begin().note(s.id, err)
-		m.queue(t)
+		if !m.isMoot(t) {
+			t.in.begin().note(s.id, err)
+			m.queue(t)
+		}
 	}
+}
+
+// While a call is under way, a census may tell what it was to bring about: tombstones of all members end a deletion, and whoever is
+// to be dropped is forgotten. The answer is late then, and its member is none any more.
+//
+// isMoot reports whether there is nothing left to be asked of anybody in a task's incarnation, and lets go of the task.
+func (m *Manager) isMoot(t task) bool {
+	if !t.in.forgotten && t.in.State != Deleted {
+		return false
+	}
+	if w := t.in.work; w != nil {
+		w.queued.remove(int(t.member))
+		m.pursue(t.in)
+	}
+	return true
 }
 
 // foundDone takes a server's answer to a founding.

@@ -153,7 +153,7 @@ func (a *amnesia) lose(ctx context.Context, how string, then func(dir string) er
 	a.cfg.Say("the store is %s", how)
 	began := time.Now()
 	dir := filepath.Join(a.spec.Dir, "control")
-	if err := errors.Join(a.Control.Kill(), os.RemoveAll(filepath.Join(dir, "lifecycle")), then(dir), a.restartControl(ctx)); err != nil {
+	if err := errors.Join(a.killControl(), os.RemoveAll(filepath.Join(dir, "lifecycle")), then(dir), a.restartControl(ctx)); err != nil {
 		return err
 	}
 	state, err := a.op.Rebuild(ctx, "drill.rebuild", wire.RebuildBegin, false)

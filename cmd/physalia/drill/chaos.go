@@ -97,11 +97,11 @@ func (c *chaos) dieAgain(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if err := c.Control.Kill(); err != nil {
+		if err := c.killControl(); err != nil {
 			return err
 		}
 		c.kills.Add(1)
-		if err := c.Control.Start(); err != nil {
+		if err := c.startControl(); err != nil {
 			return err
 		}
 	}

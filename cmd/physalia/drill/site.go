@@ -65,9 +65,18 @@ func (s *site) awaitServers(ctx context.Context) error {
 	return s.op.AwaitServers(ctx, len(s.Servers), s.Failed)
 }
 
+// The two functions below are the only places that kill and start the control plane as a whole: where it has several instances,
+// "the control plane" is all of them.
+//
+// killControl kills the control plane with SIGKILL, which leaves it no time to finish anything.
+func (s *site) killControl() error { return s.Control.Kill() }
+
+// startControl starts the control plane again; it does not wait for anything.
+func (s *site) startControl() error { return s.Control.Start() }
+
 // restartControl starts the control plane again and waits until every server has come back to it.
 func (s *site) restartControl(ctx context.Context) error {
-	if err := s.Control.Start(); err != nil {
+	if err := s.startControl(); err != nil {
 		return err
 	}
 	return s.awaitServers(ctx)

@@ -66,7 +66,7 @@ func runStatic(ctx context.Context, s *site) error {
 	from[1] = s.now()
 	if err == nil {
 		s.cfg.Say("killing the control plane for the rest of the drill; the same accidents again")
-		err = errors.Join(s.Control.Kill(), t.phase(ctx, 1))
+		err = errors.Join(s.killControl(), t.phase(ctx, 1))
 	}
 	from[2] = s.now()
 	if err == nil {

@@ -32,7 +32,7 @@ type hosted struct {
 
 // witness asks every server what it hosts, without the control plane, which it kills and then starts again.
 func (s *site) witness(ctx context.Context) (*hosted, error) {
-	if err := s.Control.Kill(); err != nil {
+	if err := s.killControl(); err != nil {
 		return nil, err
 	}
 	h, err := s.listen(ctx)
