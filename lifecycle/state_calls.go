@@ -36,7 +36,8 @@ type server struct {
 // task asks one member of one incarnation whatever its job is when the task comes up.
 type task struct {
 	in     *incarnation
-	member uint8
+	member uint8  // its position
+	jury   uint64 // in the configuration of this number
 }
 
 // call is a request in flight: a batch of one kind of job, a seal, or a question to a survivor.
@@ -119,6 +120,9 @@ func (m *Manager) tellServer(s *server) {
 		t := s.todo[s.head]
 		s.todo[s.head] = task{}
 		s.head++
+		if m.isMoot(t) {
+			continue
+		}
 		switch j := t.in.job(int(t.member)); {
 		case j == found && t.in.recovery != nil:
 			recovering = append(recovering, t)
@@ -253,14 +257,16 @@ func (m *Manager) batchFailed(c *call, err *cell.Error) {
 }
 
 // While a call is under way, a census may tell what it was to bring about: tombstones of all members end a deletion, and whoever is
-// to be dropped is forgotten. The answer is late then, and its member is none any more.
+// to be dropped is forgotten. The answer is late then, and its member is none any more. Or a newer configuration is adopted, in
+// which the same position is another member's; adopt has whoever is still to be asked asked again.
 //
-// isMoot reports whether there is nothing left to be asked of anybody in a task's incarnation, and lets go of the task.
+// isMoot reports whether a task's member is not to be asked any more, and lets go of the task.
 func (m *Manager) isMoot(t task) bool {
-	if !t.in.forgotten && t.in.State != Deleted {
+	over := t.in.forgotten || t.in.State == Deleted
+	if !over && t.jury == t.in.Configuration {
 		return false
 	}
-	if w := t.in.work; w != nil {
+	if w := t.in.work; w != nil && over {
 		w.queued.remove(int(t.member))
 		m.pursue(t.in)
 	}
