@@ -202,6 +202,9 @@ func (in *incarnation) related(v *view) bool {
 func (m *Manager) adoptFounded(in *incarnation, c *claim, j *judgement) {
 	m.planner.forget(&in.Record)
 	v := j.view
+	if in.work != nil {
+		in.work.renumber(in.Members, v.members)
+	}
 	in.Configuration, in.Members, in.Founding = v.configuration, v.members, nil
 	in.Founded, in.Void, in.Absent = j.hosts|j.others, 0, allMembers(len(v.members))&^(j.hosts|j.others)
 	in.seen, in.unended, in.hosting, in.since = j.hosts|j.others, j.hosts, j.hosts, m.observer.round

@@ -502,3 +502,48 @@ func TestStoreFromBefore(t *testing.T) {
 		w.checkRebuilt(want)
 	}
 }
+
+// Members are told to drop their nodes, and do; before they answer, a census tells of their tombstones, which ends the deletion. Their
+// answers then are late, whether they say that it is done or that the call failed, and whether the name has a next life or not.
+func TestDropsAreAnsweredAfterTheCensus(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		for _, reborn := range []bool{false, true} {
+			w := newWorld(t.Fatalf, seven(), 7)
+			w.create(time.Minute, "a")
+			w.drain()
+			w.delete(time.Minute, wire.Drop{Cell: "a"})
+			for w.m.names["a"].State == Sealing {
+				w.deliver(0, true, true)
+			}
+			drops := w.flight
+			if len(drops) != 7 {
+				t.Fatalf("%d drops are under way", len(drops))
+			}
+			if w.flight = nil; reborn {
+				w.m.wishAgain(w.m.names["a"])
+			}
+			for _, c := range drops {
+				s := w.byID[c.Server]
+				w.serve(s, c)
+				w.m.grave(w.m.server(s.reg.Server), &wire.Grave{Cell: "a", Incarnation: 1})
+			}
+			w.turn()
+			for _, c := range drops {
+				if failed {
+					w.m.Done(w.now, c.ID, nil, &cell.Error{Op: c.Method, Kind: cell.UnknownResult, Detail: "lost"})
+				} else {
+					w.m.Done(w.now, c.ID, make([]wire.Outcome, 1), nil)
+				}
+				w.turn()
+			}
+			w.settle()
+			w.create(time.Minute, "a")
+			w.settle()
+			w.wantCell(t, "a", 2, "live", "")
+			w.checkSettled()
+			if err := w.store.Scan(func(key, value []byte) error { return NewManager(w.config).Restore(key, value) }); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}

@@ -342,6 +342,9 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 			void.add(k)
 		}
 	}
+	if in.work != nil {
+		in.work.renumber(in.Members, members)
+	}
 	m.planner.forget(&in.Record)
 	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
 	in.seen, in.unended, in.hosting, in.since = 0, 0, 0, m.observer.round
@@ -354,6 +357,29 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 	in.Plan++
 	m.save(in)
 	m.route(in)
+	m.pursue(in) // tasks of the configuration before are moot
+}
+
+// renumber follows a change of the members, by whose positions work is noted. Nobody of them is queued any more.
+func (w *work) renumber(from, to []Member) {
+	old := *w
+	w.queued, w.heard, w.refused, w.foreign, w.asked = 0, 0, 0, 0, -1
+	clear(w.tries[:])
+	for k, mem := range to {
+		i := slices.IndexFunc(from, func(m Member) bool { return m.Server() == mem.Server() })
+		if i < 0 {
+			continue
+		}
+		w.tries[k] = old.tries[i]
+		for _, set := range []struct {
+			was memberSet
+			is  *memberSet
+		}{{old.heard, &w.heard}, {old.refused, &w.refused}, {old.foreign, &w.foreign}} {
+			if set.was.has(i) {
+				set.is.add(k)
+			}
+		}
+	}
 }
 
 // moved ends a replacement that has come about.

@@ -284,6 +284,46 @@ func TestFoundingIsToldAsItWas(t *testing.T) {
 	w.wantCell(t, "a", 1, "live", "")
 }
 
+// A founder is told of the founding, and while it is, another member is replaced: the founder has another position in the jury then,
+// and its answer must be taken for nobody else's, whatever it is.
+func TestFoundingIsAnsweredAfterAReplacement(t *testing.T) {
+	for _, answer := range []*cell.Error{nil, {Kind: cell.Deleted}, {Kind: cell.Exists}, {Kind: cell.Refused}, {Kind: cell.UnknownResult}} {
+		w := newWorld(t.Fatalf, seven(), 8)
+		w.create(time.Minute, "a")
+		in := w.m.names["a"]
+		late := w.byID[in.Members[6].Server()]
+		held := slices.IndexFunc(w.flight, func(c Call) bool { return c.Server == late.reg.Server })
+		asked := w.flight[held]
+		w.flight = slices.Delete(w.flight, held, held+1)
+		w.drain()
+		w.replace(time.Minute, "a", in.Members[0].Server(), "")
+		for i := 0; in.Configuration == 1; i++ {
+			if i > 1000 {
+				t.Fatal("no member is replaced")
+			}
+			w.someFlight()
+			w.deliver(0, true, true)
+		}
+		if at := slices.IndexFunc(in.Members, func(m Member) bool { return m.Server() == late.reg.Server }); at == 6 {
+			t.Fatalf("the late founder is still at position %d", at)
+		}
+		if answer != nil && answer.Kind == cell.UnknownResult { // the call as a whole
+			w.m.Done(w.now, asked.ID, nil, answer)
+		} else {
+			w.m.Done(w.now, asked.ID, []wire.Outcome{{Err: answer}}, nil)
+		}
+		w.turn()
+		if err := in.Record.check(); err != nil || in.Void != 0 || !in.Founded.has(6) || in.work != nil && in.work.foreign|in.work.refused != 0 {
+			t.Errorf("after %v: %v, %+v", answer, err, in.Record)
+		}
+		w.settle()
+		if _, ok := late.nodes[incKey{"a", 1}]; !ok {
+			t.Errorf("after %v: the late founder hosts nothing", answer)
+		}
+		w.wantCell(t, "a", 1, "live", "")
+	}
+}
+
 // A cell that is deleted while a member is being replaced leaves nothing on either server.
 func TestDeleteWhileReplacing(t *testing.T) {
 	for calls := range 8 {

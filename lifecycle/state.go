@@ -288,7 +288,7 @@ func (m *Manager) pursue(in *incarnation) {
 		busy = true
 		if w := in.begin(); !w.queued.has(i) {
 			w.queued.add(i)
-			m.queue(task{in, uint8(i)})
+			m.queue(task{in, uint8(i), in.Configuration})
 		}
 	}
 	if in.State == Sealing && in.Record.founded() {

@@ -36,7 +36,8 @@ type server struct {
 // task asks one member of one incarnation whatever its job is when the task comes up.
 type task struct {
 	in     *incarnation
-	member uint8
+	member uint8  // its position
+	jury   uint64 // in the configuration of this number
 }
 
 // call is a request in flight: a batch of one kind of job, a seal, or a question to a survivor.
@@ -74,6 +75,9 @@ func (m *Manager) wake(s *server) {
 // queue adds a task to its server's queue. The queue outlives the server's absence, so nothing has to be searched for when
 // it returns; a task that has become needless by then is dropped when it comes up.
 func (m *Manager) queue(t task) {
+	if m.isMoot(t) {
+		return
+	}
 	s := m.server(t.in.Members[t.member].Server())
 	if s.head > 64 && s.head > len(s.todo)/2 {
 		s.todo = append(s.todo[:0], s.todo[s.head:]...)
@@ -116,6 +120,9 @@ func (m *Manager) tellServer(s *server) {
 		t := s.todo[s.head]
 		s.todo[s.head] = task{}
 		s.head++
+		if m.isMoot(t) {
+			continue
+		}
 		switch j := t.in.job(int(t.member)); {
 		case j == found && t.in.recovery != nil:
 			recovering = append(recovering, t)
@@ -221,6 +228,9 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	}
 	c.server.failures = 0
 	for i, t := range c.tasks {
+		if m.isMoot(t) {
+			continue
+		}
 		t.in.begin().queued.remove(int(t.member))
 		if c.job == found {
 			m.foundDone(t, outcomes[i].Err)
@@ -239,9 +249,28 @@ func (m *Manager) batchFailed(c *call, err *cell.Error) {
 	s.notBefore = m.now + pause
 	m.after(pause, func() { m.wake(s) })
 	for _, t := range c.tasks {
-		t.in.begin().note(s.id, err)
-		m.queue(t)
+		if !m.isMoot(t) {
+			t.in.begin().note(s.id, err)
+			m.queue(t)
+		}
 	}
+}
+
+// While a call is under way, a census may tell what it was to bring about: tombstones of all members end a deletion, and whoever is
+// to be dropped is forgotten. The answer is late then, and its member is none any more. Or a newer configuration is adopted, in
+// which the same position is another member's; adopt has whoever is still to be asked asked again.
+//
+// isMoot reports whether a task's member is not to be asked any more, and lets go of the task.
+func (m *Manager) isMoot(t task) bool {
+	over := t.in.forgotten || t.in.State == Deleted
+	if !over && t.jury == t.in.Configuration {
+		return false
+	}
+	if w := t.in.work; w != nil && over {
+		w.queued.remove(int(t.member))
+		m.pursue(t.in)
+	}
+	return true
 }
 
 // foundDone takes a server's answer to a founding.

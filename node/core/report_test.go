@@ -43,7 +43,7 @@ func TestReportOfBytes(t *testing.T) {
 func TestReportWithoutWhatIsGone(t *testing.T) {
 	for name, lose := range map[string]func(c *colony, core *Core){
 		"quarantined": func(_ *colony, core *Core) { core.quarantine(core.index["vol-1"], "test") },
-		"wiped":       func(c *colony, _ *Core) {
+		"wiped": func(c *colony, _ *Core) {
 			if err := c.dropAt(0, "vol-1", 1, true); err != nil {
 				t.Fatal(err)
 			}

@@ -59,6 +59,9 @@ func runAmnesia(ctx context.Context, s *site) error {
 	return nil
 }
 
+// Everything between the backup and the first loss is what the restored store does not know: cells that it never heard of,
+// members that it believes elsewhere, and cells that it believes alive.
+//
 // story is what happens to the control plane.
 func (a *amnesia) story(ctx context.Context) error {
 	if _, err := a.op.Backup(ctx, "drill.backup", a.place); err != nil {
@@ -86,6 +89,8 @@ func (a *amnesia) story(ctx context.Context) error {
 	})
 }
 
+// Moves go ten at a time; each waits until its cell does without the old member.
+//
 // change creates, moves and deletes.
 func (a *amnesia) change(ctx context.Context) error {
 	a.cfg.Say("%d creations, moves and deletions behind the backup", a.cfg.Cells)
@@ -148,12 +153,15 @@ func (a *amnesia) list(ctx context.Context) (map[cell.ID]string, error) {
 	return all, err
 }
 
+// The control process finds out by itself that its store is not to be trusted, and begins a rebuild; asking for one joins it.
+// Resuming is refused until every connected server was heard, so a drill cannot resume too early.
+//
 // lose deletes the store, lets something happen in its place, and rebuilds.
 func (a *amnesia) lose(ctx context.Context, how string, then func(dir string) error) error {
 	a.cfg.Say("the store is %s", how)
 	began := time.Now()
 	dir := filepath.Join(a.spec.Dir, "control")
-	if err := errors.Join(a.Control.Kill(), os.RemoveAll(filepath.Join(dir, "lifecycle")), then(dir), a.restartControl(ctx)); err != nil {
+	if err := errors.Join(a.killControl(), os.RemoveAll(filepath.Join(dir, "lifecycle")), then(dir), a.restartControl(ctx)); err != nil {
 		return err
 	}
 	state, err := a.op.Rebuild(ctx, "drill.rebuild", wire.RebuildBegin, false)
@@ -180,6 +188,8 @@ func (a *amnesia) lose(ctx context.Context, how string, then func(dir string) er
 	return a.check(ctx, how)
 }
 
+// The text of a live cell has node numbers and servers, so a member that was exchanged or renumbered would show.
+//
 // check compares what is known after a rebuild with what was before, and with what the servers host.
 func (a *amnesia) check(ctx context.Context, how string) error {
 	if err := a.converged(ctx); err != nil {

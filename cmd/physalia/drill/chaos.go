@@ -18,7 +18,7 @@ import (
 var chaosDrill = Drill{
 	Name:   "chaos",
 	Proves: "the control plane killed every few seconds while cells are created, moved and deleted: desired and actual agree afterwards",
-	cells:  1000, span: 20 * time.Second,
+	cells:  1000, span: 15 * time.Second,
 	spec: shape(14, 5, 4, "--limit-move", "1000:1000", "--limit-move-brick", "1000:1000", "--limit-move-server", "500:500", "--scan-every", "5s"),
 	run:  runChaos,
 }
@@ -31,7 +31,8 @@ const (
 	bornKey      = "born" // written once a creation is acknowledged, so that an incarnation that was lost would show
 )
 
-// chaos is one run.
+// chaos is one run. The workers share the client library and the counters; everything else of theirs is their own, since each cell
+// is worked on by one of them.
 type chaos struct {
 	*site
 	lib     *client.Client
@@ -46,6 +47,8 @@ type chaos struct {
 	located        []wire.LocateVolume
 }
 
+// The deaths end before anything is compared: a comparison of two things that both still change would prove nothing.
+//
 // runChaos does the work while control processes die, and compares what is left.
 func runChaos(ctx context.Context, s *site) (err error) {
 	c := &chaos{site: s, doomed: map[cell.ID]bool{}, reborn: map[cell.ID]bool{}}
@@ -88,6 +91,9 @@ func runChaos(ctx context.Context, s *site) (err error) {
 	return c.compare(ctx, all)
 }
 
+// The moments are drawn from the seed, but what they hit depends on the machine: a seed does not repeat a run, it only makes
+// the rhythm of two runs the same.
+//
 // dieAgain kills the control plane and starts it again, until ctx ends.
 func (c *chaos) dieAgain(ctx context.Context) error {
 	dice := rand.New(rand.NewPCG(c.cfg.Seed, 1))
@@ -97,16 +103,19 @@ func (c *chaos) dieAgain(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if err := c.Control.Kill(); err != nil {
+		if err := c.killControl(); err != nil {
 			return err
 		}
 		c.kills.Add(1)
-		if err := c.Control.Start(); err != nil {
+		if err := c.startControl(); err != nil {
 			return err
 		}
 	}
 }
 
+// The pace keeps the work from being over before the first death: creations alone take a second or two. A worker that waits for a
+// move does not hold up the others, unless all of them do.
+//
 // work spreads the batches over the span and waits for all of them.
 func (c *chaos) work(ctx context.Context) error {
 	c.cfg.Say("%d cells are created, moved and deleted while the control plane is killed every 1 to 3 s", c.cfg.Cells)
@@ -139,6 +148,8 @@ func (c *chaos) work(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// Creations go together, as a batch of volumes would; all else goes cell by cell.
+//
 // batch is the life of ten cells: all are created; two get another member, one is located in every fourth batch, two are deleted,
 // and one of those is created again.
 func (c *chaos) batch(ctx context.Context, n int) error {
@@ -169,6 +180,9 @@ func (c *chaos) batch(ctx context.Context, n int) error {
 	return nil
 }
 
+// What went wrong is counted by kind. Whatever kind it is, the request is repeated: an operator cannot know either which of his
+// requests arrived, and all of these are idempotent.
+//
 // insist repeats a request until it is acknowledged.
 func (c *chaos) insist(ctx context.Context, ask func(context.Context) error) error {
 	for {
@@ -185,6 +199,8 @@ func (c *chaos) insist(ctx context.Context, ask func(context.Context) error) err
 	}
 }
 
+// A client that still has the route of the incarnation before is told Stale once, as guarantees.md says; that is repeated, too.
+//
 // createAll creates cells, and then writes into each.
 func (c *chaos) createAll(ctx context.Context, ids []cell.ID) error {
 	if err := c.insist(ctx, func(ctx context.Context) error { return c.op.CreateAll(ctx, "drill.create", ids) }); err != nil {
@@ -245,6 +261,8 @@ func (c *chaos) move(ctx context.Context, id cell.ID) error {
 	return err
 }
 
+// From the moment of the first request on the cell may be gone, whether or not that request was acknowledged.
+//
 // remove deletes a cell.
 func (c *chaos) remove(ctx context.Context, id cell.ID) error {
 	c.mu.Lock()
@@ -263,6 +281,9 @@ func (c *chaos) remove(ctx context.Context, id cell.ID) error {
 	return err
 }
 
+// Three sides are compared: the list of the lifecycle manager, the lists of the servers, and what clients were told. A name that was
+// deleted and created again must have a higher incarnation; fences that left the cell count on it.
+//
 // compare asks both sides, and reads what was written into every cell that must exist.
 func (c *chaos) compare(ctx context.Context, all []cell.ID) error {
 	cells, err := c.op.Cells(ctx, "drill.list", "")

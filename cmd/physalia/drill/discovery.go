@@ -98,6 +98,9 @@ func (s *site) copies() map[*colony.Process]string {
 	return all
 }
 
+// All copies are dead before the first one starts: none can learn from one that still knew. Processor time is that of all of them, and
+// of everything else they do when they start.
+//
 // empty restarts every copy at once without what it had on disk, waits until all are full, and notes what that took.
 func (s *site) empty(ctx context.Context, what string, dirs []string, cells int) error {
 	s.cfg.Say("all copies of discovery restart empty: %s", what)
@@ -142,6 +145,8 @@ func (s *site) empty(ctx context.Context, what string, dirs []string, cells int)
 	return nil
 }
 
+// A copy that knows as many cells as there are, and has nothing left to compare, knows these: names are never reused here.
+//
 // full waits until every copy knows every cell, every server has come back, and nothing is left that was not compared.
 func (s *site) full(ctx context.Context, cells int) error {
 	return s.until(ctx, convergeMax, "every copy of discovery knows every cell", func(ctx context.Context) (bool, error) {
@@ -161,6 +166,8 @@ func (s *site) full(ctx context.Context, cells int) error {
 // asked is what was asked of whom since the processes started.
 type asked struct{ lifecycle, out, pushes float64 }
 
+// Requests are counted by whoever takes them, and discovery counts what it sends; a request between two copies is in both.
+//
 // add adds what one process shows.
 func (a *asked) add(m map[string]float64) {
 	a.out += m[answeredMetric] + m[failedMetric]
@@ -175,6 +182,9 @@ func (a *asked) add(m map[string]float64) {
 	}
 }
 
+// While no copy answers, a client waits and asks again; while a copy is still empty, it is told that what is not known may exist.
+// Neither may become an error within the time of a call.
+//
 // seek starts the seekers.
 func (s *site) seek(ctx context.Context, ids []cell.ID) *seekers {
 	ctx, cancel := context.WithCancel(ctx)
@@ -197,6 +207,8 @@ func (s *site) seek(ctx context.Context, ids []cell.ID) *seekers {
 	return k
 }
 
+// A new library for every cell: routes, connections and sessions of the one before are gone with it.
+//
 // seekOne writes into a cell through a client that knows nothing yet.
 func (s *site) seekOne(ctx context.Context, id cell.ID) error {
 	lib, err := client.New(ctx, client.Config{Colony: colony.Name, Control: s.DiscoveryAddrs(), CallTimeout: callTimeout})

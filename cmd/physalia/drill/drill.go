@@ -67,6 +67,8 @@ func All() []Drill {
 	return []Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill}
 }
 
+// A name that does not exist is refused before anything is started.
+//
 // Find finds drills by their names; none named means all.
 func Find(names []string) ([]Drill, error) {
 	if len(names) == 0 {
@@ -88,6 +90,9 @@ func Find(names []string) ([]Drill, error) {
 	return found, nil
 }
 
+// The colony ends with the drill, whatever its verdict; its data and logs stay in the directory, which is the caller's. A drill whose
+// colony does not come up, or in which a process dies by itself, returns an error that says so.
+//
 // Run starts the drill's colony, carries the drill out and ends the colony. The report is complete when the error is nil.
 func (d Drill) Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Say == nil {

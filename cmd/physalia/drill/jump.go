@@ -28,6 +28,8 @@ const (
 	jumpNear = 3  // nodes of seven that may be in one rack, see placement
 )
 
+// All cells jump at the same moment: they share the budgets of moves, so the last one tells what the limits allow.
+//
 // runJump moves the users of every cell from one rack to another, all at once, under load.
 func runJump(ctx context.Context, s *site) error {
 	ids := names("vol", s.cfg.Cells)
@@ -98,6 +100,8 @@ func (s *site) locateAll(ctx context.Context, ids []cell.ID, jumps int) (longest
 	return longest, err
 }
 
+// The lifecycle manager says that it is done when no single replacement helps. That is its own opinion; here the outcome is counted.
+//
 // near judges every jury by what the servers registered: legal, and as many nodes in the users' rack as may be there.
 func (s *site) near(ctx context.Context, ids []cell.ID, jumps int) error {
 	states, err := s.op.Servers(ctx, "drill.servers")

@@ -66,6 +66,8 @@ func runRepair(ctx context.Context, s *site) error {
 	return r.rack(ctx)
 }
 
+// Placement spreads a jury over the racks; a volume whose users are all in one rack is what brings three of seven there.
+//
 // gather brings three nodes of some cells into the rack that will die.
 func (r *repair) gather(ctx context.Context) error {
 	_, at := r.rackOf(repairRack, 0)
@@ -79,6 +81,8 @@ func (r *repair) gather(ctx context.Context) error {
 	return nil
 }
 
+// Health learns of a death within a second when a connection breaks, which it does when a process is killed.
+//
 // kill kills servers at once and waits until health knows.
 func (r *repair) kill(ctx context.Context, at ...int) error {
 	for _, i := range at {
@@ -93,6 +97,8 @@ func (r *repair) kill(ctx context.Context, at ...int) error {
 	})
 }
 
+// A server that is back is watched for a while before its repairs are dropped; until then it counts as returning.
+//
 // revive starts the dead servers and waits until none counts as dead or returning.
 func (r *repair) revive(ctx context.Context) error {
 	for i, id := range r.servers {
@@ -109,6 +115,8 @@ func (r *repair) revive(ctx context.Context) error {
 	})
 }
 
+// It is a list of several pages, so not of one moment; cells change slowly enough here that it does not matter.
+//
 // look takes the state of all cells.
 func (r *repair) look(ctx context.Context) (p patients, err error) {
 	p = patients{at: time.Now(), dead: map[cell.ID][]cell.ServerID{}, live: map[cell.ID]int{}}
@@ -138,6 +146,10 @@ func (r *repair) counts(ctx context.Context) (map[string]uint64, *wire.HealthRep
 	return all, h, nil
 }
 
+// The second death comes at a quarter of the patience, in another rack and power domain, so that it is no correlated failure. Cells
+// that lost both are urgent and repaired after the time to settle; those that lost one wait for the rest of the patience, and are
+// spared if the servers return.
+//
 // two kills one server and, before the patience is over, another in another rack and power domain; both return in time.
 func (r *repair) two(ctx context.Context) error {
 	r.cfg.Say("one server dies; the patience is %v", r.cfg.Patience)
@@ -205,6 +217,8 @@ func (r *repair) two(ctx context.Context) error {
 	return r.returned(ctx, after, "both servers")
 }
 
+// A budget saves up one second of its rate, so that much may be spent at once on top.
+//
 // within compares what was spent with the budget: its rate, and one second of it at once.
 func (r *repair) within(what string, before, after map[string]uint64, took time.Duration) {
 	n, bytes := float64(after["proposed"]-before["proposed"]), float64(after["bytes-proposed"]-before["bytes-proposed"])
@@ -215,6 +229,8 @@ func (r *repair) within(what string, before, after map[string]uint64, took time.
 	r.wrong(bytes > repairBytes*(took.Seconds()+1), "%v bytes within %v of %s, the budget is %d per second", bytes, took, what, repairBytes)
 }
 
+// Replacements that had begun are let finish first: they may have a learner, and giving them up would be the greater disturbance.
+//
 // returned brings the dead back, waits until the patience would have been over, and sees that nothing more was moved.
 func (r *repair) returned(ctx context.Context, before patients, who string) error {
 	r.cfg.Say("back again: %s", who)
@@ -256,6 +272,9 @@ func (r *repair) returned(ctx context.Context, before patients, who string) erro
 	return nil
 }
 
+// A cell that lost one or two members to the rack keeps its four, and gains nothing from being moved while everybody is: most racks
+// come back. One that lost three is a death away from standing still, so it gets one member, and only one.
+//
 // rack kills a whole rack: its cells are held, those at the brink are raised by one, and nothing else moves until it returns.
 func (r *repair) rack(ctx context.Context) error {
 	name, at := r.rackOf(repairRack, 0)

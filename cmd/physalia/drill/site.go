@@ -65,9 +65,18 @@ func (s *site) awaitServers(ctx context.Context) error {
 	return s.op.AwaitServers(ctx, len(s.Servers), s.Failed)
 }
 
+// The two functions below are the only places that kill and start the control plane as a whole: where it has several instances,
+// "the control plane" is all of them.
+//
+// killControl kills the control plane with SIGKILL, which leaves it no time to finish anything.
+func (s *site) killControl() error { return s.Control.Kill() }
+
+// startControl starts the control plane again; it does not wait for anything.
+func (s *site) startControl() error { return s.Control.Start() }
+
 // restartControl starts the control plane again and waits until every server has come back to it.
 func (s *site) restartControl(ctx context.Context) error {
-	if err := s.Control.Start(); err != nil {
+	if err := s.startControl(); err != nil {
 		return err
 	}
 	return s.awaitServers(ctx)
@@ -97,6 +106,8 @@ func (s *site) wrong(is bool, format string, args ...any) {
 // now is the time since the origin of all logs.
 func (s *site) now() time.Duration { return time.Since(s.origin) }
 
+// Waiting is by condition wherever there is one. Its bound says when a drill gives up, not how fast anything has to be.
+//
 // until looks again and again until holds does, for most at most. A child that dies by itself ends the wait; what holds cannot
 // find out, it is asked for again, and the last such error is told when the time is over.
 func (s *site) until(ctx context.Context, most time.Duration, what string, holds func(context.Context) (bool, error)) error {
@@ -165,6 +176,8 @@ func (s *site) crowd(ids []cell.ID, perCell int, how client.Config) crowd.Config
 	return crowd.Config{Cells: ids, Clients: 2, Rate: perCell * len(ids), Client: how, Origin: s.origin}
 }
 
+// Data and requests are judged apart: lost data is wrong in every drill, a request that failed only where nothing excuses it.
+//
 // judge ends a load, reads everything back through a fresh client and notes what is wrong with the data, errors of requests apart.
 func (s *site) judge(ctx context.Context, what string, load *crowd.Crowd, how crowd.Config) ([]*judge.Log, error) {
 	logs := load.Stop()

@@ -66,7 +66,7 @@ func runStatic(ctx context.Context, s *site) error {
 	from[1] = s.now()
 	if err == nil {
 		s.cfg.Say("killing the control plane for the rest of the drill; the same accidents again")
-		err = errors.Join(s.Control.Kill(), t.phase(ctx, 1))
+		err = errors.Join(s.killControl(), t.phase(ctx, 1))
 	}
 	from[2] = s.now()
 	if err == nil {
@@ -90,6 +90,9 @@ func runStatic(ctx context.Context, s *site) error {
 // staticPhase names the phases.
 var staticPhase = [2]string{"with the control plane", "without it"}
 
+// The member that is moved away, and the one that a client knows, are on servers that stay up: a client that knows one server
+// only, and that one is dead, finds nothing, with or without a control plane.
+//
 // prepare creates the cells, moves a member of one of them away, and waits until a snapshot knows all that.
 func (t *static) prepare(ctx context.Context, ids []cell.ID) error {
 	if err := t.create(ctx, ids); err != nil {
@@ -145,12 +148,16 @@ func (t *static) prepare(ctx context.Context, ids []cell.ID) error {
 	return err
 }
 
+// The metric tells when a snapshot was begun, so two of them in a row are needed to know that one was begun after something.
+//
 // newestSnapshot is when the newest snapshot was begun, in seconds.
 func (t *static) newestSnapshot(ctx context.Context) (float64, error) {
 	m, err := t.metrics(ctx)
 	return m["physalia_discovery_snapshot_timestamp_seconds"], err
 }
 
+// A call may take long: while a server is dead, its cells wait for a successor, in both phases alike.
+//
 // patient is a client that survives what the drill does: beside the control plane it knows the servers.
 func (t *static) patient() client.Config {
 	how := t.clients()
@@ -158,6 +165,8 @@ func (t *static) patient() client.Config {
 	return how
 }
 
+// Everything in here is done twice. Nothing may depend on the control plane, or on what the first time left behind.
+//
 // phase hurts the colony in the same way each time.
 func (t *static) phase(ctx context.Context, n int) error {
 	t.cfg.Say("%v of accidents %s", t.cfg.Span, staticPhase[n])
@@ -192,6 +201,8 @@ func (t *static) phase(ctx context.Context, n int) error {
 	return nil
 }
 
+// Each library is new, so it has neither routes nor connections. It writes, since a read could be served by a member of the past.
+//
 // find has clients look for cells that know one thing each: a member, a member of the past, or the snapshots.
 func (t *static) find(ctx context.Context, n int) error {
 	files, err := snapshots.Open(t.snapshot)
@@ -222,6 +233,8 @@ func (t *static) find(ctx context.Context, n int) error {
 	return nil
 }
 
+// Every server's disk is all that is left then; peers find each other again by the addresses that they stored.
+//
 // allServers kills every server at once and starts them again, with no control plane to ask.
 func (t *static) allServers(ctx context.Context) error {
 	t.cfg.Say("killing all servers at once, and starting them without a control plane")
@@ -253,6 +266,9 @@ func (t *static) allServers(ctx context.Context) error {
 	return nil
 }
 
+// Errors are counted by when they ended, so one that began before the control plane died may count against the time after: that is
+// the stricter reading.
+//
 // conclude compares the phases. The third, in which every server was dead, is not counted.
 func (t *static) conclude(logs []*judge.Log, from [3]time.Duration) {
 	var failed [2]int

@@ -32,7 +32,7 @@ type hosted struct {
 
 // witness asks every server what it hosts, without the control plane, which it kills and then starts again.
 func (s *site) witness(ctx context.Context) (*hosted, error) {
-	if err := s.Control.Kill(); err != nil {
+	if err := s.killControl(); err != nil {
 		return nil, err
 	}
 	h, err := s.listen(ctx)
@@ -43,6 +43,9 @@ func (s *site) witness(ctx context.Context) (*hosted, error) {
 	return h, s.restartControl(ctx)
 }
 
+// Servers come back within seconds, as after any death of the control plane. They register with the witness, which has every duty and
+// does nothing of it.
+//
 // listen takes the place of the control plane and asks all servers.
 func (s *site) listen(ctx context.Context) (h *hosted, err error) {
 	ln, err := net.Listen("tcp", s.ControlAddr)
@@ -68,6 +71,8 @@ func (s *site) listen(ctx context.Context) (h *hosted, err error) {
 	return h, nil
 }
 
+// Pages are of one server's present; between two of them a node may come or go, but nobody is left who would order that.
+//
 // ask adds what one server says.
 func (h *hosted) ask(ctx context.Context, f *fleet.Fleet, id cell.ServerID) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -130,6 +135,9 @@ func (s *site) agree(cells []wire.CellInfo, h *hosted, doomed func(cell.ID) bool
 	}
 }
 
+// The newest configuration is the highest number that any of its nodes knows: a configuration is chosen by a majority, and every
+// member of the newest one learns it in time; the drill waits for that before it asks.
+//
 // agreeLive compares one cell that should be live: one incarnation, hosted by exactly the jury of its newest configuration, which
 // is the one that the lifecycle manager lists.
 func (s *site) agreeLive(c *wire.CellInfo, h *hosted) {
