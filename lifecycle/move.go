@@ -343,12 +343,13 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 		}
 	}
 	m.planner.forget(&in.Record)
-	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
+	in.reseat(members)
+	in.Configuration, in.Founded, in.Void, in.Absent = c.Number, founded, void, absent
 	in.seen, in.unended, in.hosting, in.since = 0, 0, 0, m.observer.round
 	if in.Founded|in.Absent == in.all() {
 		in.Founding = nil
 	}
-	if err := m.planner.keep(&in.Record); err != nil && in.work != nil {
+	if err := m.account(in); err != nil && in.work != nil {
 		in.work.note(c.Members[0].Server, asError(err))
 	}
 	in.Plan++
@@ -369,7 +370,7 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 	if in.Move.isZero() {
 		return
 	}
-	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) {
+	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) && len(in.Members) < wire.MembersMax {
 		if in.Founding == nil && in.Founded != in.all() {
 			in.Founding = in.Members // who is not told yet is told of the founding as it was
 		}
