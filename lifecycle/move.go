@@ -231,6 +231,10 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 	v.looking, v.queued = true, true
 	v.tries++
 	m.stall(in, v)
+	if v.stalled >= hopelessAfter && in.Move.Cause != ByOperator && !m.server(in.Move.Add).up {
+		m.giveUpMove(in)
+		return
+	}
 	pause := m.backoff(v.tries, err)
 	if err == nil || err.RetryAfter > 0 {
 		pause = min(pause, movePauseMax)
@@ -240,6 +244,20 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 			m.moves = append(m.moves, v)
 		}
 	})
+}
+
+// hopelessAfter is how many pauses in a row that brought nothing new, about half a minute, make a replacement be given up whose
+// new server is down. It would hold up every other replacement of its cell, repairs of dead members included, for as long as that
+// server is gone.
+const hopelessAfter = 4 * stuckAfter
+
+// giveUpMove ends a replacement that nobody asked for by name; whoever wanted it chooses again, among the servers that are up.
+func (m *Manager) giveUpMove(in *incarnation) {
+	add := in.Move.Add
+	in.Plan++
+	m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Unavailable, Cell: in.Cell,
+		Detail: fmt.Sprintf("server %s, which was to come, is down", add), Hint: "ask again: another one is chosen"})
+	m.pursue(in)
 }
 
 // movePauseMax bounds the pause before a cell is looked at again that is busy, or teaches.

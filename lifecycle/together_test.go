@@ -309,3 +309,52 @@ func TestJoinedRepairIsNotHeld(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A new member whose server dies for good before it has joined does not hold its cell for ever: whoever wanted the replacement
+// chooses again, so that a drain ends and a repair of the same cell is not refused.
+func TestDeadNewMembersAreGivenUp(t *testing.T) {
+	for _, steps := range []int{0, 3, 6} {
+		w := newWorld(t.Fatalf, seven(), 10)
+		w.create(time.Minute, "a")
+		w.settle()
+		id := w.wantCell(t, "a", 1, "live", "").Members[0].Server
+		w.duty(id, Draining)
+		for w.m.names["a"].Move.isZero() {
+			w.now += time.Second
+			w.turn()
+		}
+		for range steps { // until the number is issued, and later
+			w.turn()
+			if len(w.flight) > 0 {
+				w.deliver(0, true, true)
+			}
+		}
+		add := w.byID[w.m.names["a"].Move.Add]
+		add.lost = true
+		w.setUp(add, false)
+		w.advance(3 * time.Minute)
+		if n := w.m.planner.book.Nodes(id); n != 0 || !w.m.names["a"].Move.isZero() {
+			t.Fatalf("after %d steps: %d nodes are left on %s, %v", steps, n, id, w.m.names["a"].Move)
+		}
+		w.checkCounts()
+	}
+}
+
+// What an operator asked for by name is his to give up.
+func TestOperatorsMoveWaitsForItsServer(t *testing.T) {
+	w := newWorld(t.Fatalf, seven(), 10)
+	w.create(time.Minute, "a")
+	w.settle()
+	members := serversOf(w.wantCell(t, "a", 1, "live", ""))
+	i := slices.IndexFunc(w.servers, func(s *fakeServer) bool { return !slices.Contains(members, s.reg.Server) })
+	add := w.servers[i]
+	id := w.replace(5*time.Minute, "a", members[0], add.reg.Server)
+	w.setUp(add, false)
+	w.advance(3 * time.Minute)
+	w.unanswered(t, id)
+	w.setUp(add, true)
+	w.advance(30 * time.Second)
+	if err := w.outcome(t, id); err != nil {
+		t.Fatal(err)
+	}
+}
