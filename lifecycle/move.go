@@ -231,6 +231,10 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 	v.looking, v.queued = true, true
 	v.tries++
 	m.stall(in, v)
+	if v.stalled >= hopelessAfter && in.Move.Cause != ByOperator && !m.server(in.Move.Add).up {
+		m.giveUpMove(in)
+		return
+	}
 	pause := m.backoff(v.tries, err)
 	if err == nil || err.RetryAfter > 0 {
 		pause = min(pause, movePauseMax)
@@ -240,6 +244,20 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 			m.moves = append(m.moves, v)
 		}
 	})
+}
+
+// hopelessAfter is how many pauses in a row that brought nothing new, about half a minute, make a replacement be given up whose
+// new server is down. It would hold up every other replacement of its cell, repairs of dead members included, for as long as that
+// server is gone.
+const hopelessAfter = 4 * stuckAfter
+
+// giveUpMove ends a replacement that nobody asked for by name; whoever wanted it chooses again, among the servers that are up.
+func (m *Manager) giveUpMove(in *incarnation) {
+	add := in.Move.Add
+	in.Plan++
+	m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Unavailable, Cell: in.Cell,
+		Detail: fmt.Sprintf("server %s, which was to come, is down", add), Hint: "ask again: another one is chosen"})
+	m.pursue(in)
 }
 
 // movePauseMax bounds the pause before a cell is looked at again that is busy, or teaches.
@@ -342,44 +360,19 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 			void.add(k)
 		}
 	}
-	if in.work != nil {
-		in.work.renumber(in.Members, members)
-	}
 	m.planner.forget(&in.Record)
-	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
+	in.reseat(members)
+	in.Configuration, in.Founded, in.Void, in.Absent = c.Number, founded, void, absent
 	in.seen, in.unended, in.hosting, in.since = 0, 0, 0, m.observer.round
 	if in.Founded|in.Absent == in.all() {
 		in.Founding = nil
 	}
-	if err := m.planner.keep(&in.Record); err != nil && in.work != nil {
+	if err := m.account(in); err != nil && in.work != nil {
 		in.work.note(c.Members[0].Server, asError(err))
 	}
 	in.Plan++
 	m.save(in)
 	m.route(in)
-	m.pursue(in) // tasks of the configuration before are moot
-}
-
-// renumber follows a change of the members, by whose positions work is noted. Nobody of them is queued any more.
-func (w *work) renumber(from, to []Member) {
-	old := *w
-	w.queued, w.heard, w.refused, w.foreign, w.asked = 0, 0, 0, 0, -1
-	clear(w.tries[:])
-	for k, mem := range to {
-		i := slices.IndexFunc(from, func(m Member) bool { return m.Server() == mem.Server() })
-		if i < 0 {
-			continue
-		}
-		w.tries[k] = old.tries[i]
-		for _, set := range []struct {
-			was memberSet
-			is  *memberSet
-		}{{old.heard, &w.heard}, {old.refused, &w.refused}, {old.foreign, &w.foreign}} {
-			if set.was.has(i) {
-				set.is.add(k)
-			}
-		}
-	}
 }
 
 // moved ends a replacement that has come about.
@@ -395,7 +388,7 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 	if in.Move.isZero() {
 		return
 	}
-	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) {
+	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) && len(in.Members) < wire.MembersMax {
 		if in.Founding == nil && in.Founded != in.all() {
 			in.Founding = in.Members // who is not told yet is told of the founding as it was
 		}

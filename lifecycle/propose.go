@@ -148,6 +148,7 @@ func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
 		m.causes[ByOperator]++
 		in.Move.Cause = ByOperator
 		m.save(in)
+		m.moves, m.heldMoves = append(m.moves, m.heldMoves...), nil // those whose kind is still paused come back
 	}
 	return nil
 }
