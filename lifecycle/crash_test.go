@@ -58,7 +58,7 @@ func TestCrashAtEveryEffect(t *testing.T) {
 	}
 	calm := run(0)
 	effects := calm.steps - 1 // the last one is the list that checkSettled asked for
-	if effects < 40 {
+	if effects < 30 {
 		t.Fatalf("the story has %d effects, too few to be one", effects)
 	}
 	if got := calm.states(); got != "a.2 live, b.1 deleted, c.1 live, d.1 deleted" {

@@ -431,6 +431,13 @@ func (s *Service) fail(err error) {
 // finish answers everybody who still waits, once all calls have ended.
 func (s *Service) finish() {
 	s.calls.Wait()
+	if s.Err() == nil {
+		if w := s.m.Confirmed(); len(w) > 0 {
+			if err := s.cfg.Store.Put(w); err != nil {
+				s.cfg.Log.Info("what servers confirmed last is not stored, so they will be asked again", "error", err)
+			}
+		}
+	}
 	s.mu.Lock()
 	s.closed = true
 	inbox := s.inbox

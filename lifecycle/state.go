@@ -15,8 +15,8 @@ import (
 // apart, in work.
 type incarnation struct {
 	Record
-	dirty     bool // Record differs from what was last handed out to be stored
-	forgotten bool // the store shall not hold it any more
+	pending   pending // what of Record was not handed out to be stored yet
+	forgotten bool    // the store shall not hold it any more
 
 	recovery *recovery // the state to found it with, until every member has it; nil for a cell that begins empty
 	held     bool      // ended ByLoss: its nodes are not dropped before its successor lives
@@ -119,6 +119,8 @@ type Manager struct {
 	adopted  uint64 // incarnations adopted in this life of the process
 
 	dirty []*incarnation // to be stored with the next Effects
+	heard []*incarnation // to be stored soon
+	due   bool           // soon is now
 	out   Effects        // gathered since the last
 }
 
@@ -228,11 +230,43 @@ func (m *Manager) account(in *incarnation) error {
 	return m.planner.keep(&in.Record)
 }
 
-// save has the record stored with the next Effects.
+// pending tells how urgently an incarnation is to be stored.
+type pending uint8
+
+const (
+	stored    pending = iota // nothing has changed since
+	confirmed                // servers have confirmed something; in Manager.heard
+	decided                  // something was decided; in Manager.dirty
+)
+
+// What servers confirm is stored soon, not at once: with the next batch that a decision makes necessary, or after confirmMax. So a
+// cell costs one sync on its way to the answer, not one per confirmation. A crash in between loses nothing but the
+// time in which the servers are asked again: they, not this store, are who knows that they host their nodes.
+const (
+	confirmMax     = 100 * time.Millisecond
+	confirmedAtOne = 4096 // that many are stored without waiting longer
+)
+
+// save has the record stored with the next Effects, before anything that follows from it.
 func (m *Manager) save(in *incarnation) {
-	if !in.dirty {
-		in.dirty = true
+	if in.pending != decided {
+		in.pending = decided
 		m.dirty = append(m.dirty, in)
+	}
+}
+
+// saveSoon has a record stored soon that differs only by what servers have confirmed. Whoever relies on the record itself, and
+// not on the servers, does not use it: a state to begin with, or an incarnation before, goes only once this one's record is there.
+func (m *Manager) saveSoon(in *incarnation) {
+	switch {
+	case in.recovery != nil || in.older != nil:
+		m.save(in)
+	case in.pending == stored:
+		in.pending = confirmed
+		if len(m.heard) == 0 {
+			m.after(confirmMax, func() { m.due = true })
+		}
+		m.heard = append(m.heard, in)
 	}
 }
 
@@ -246,9 +280,7 @@ func (m *Manager) forget(in *incarnation) {
 // become changes the state of an incarnation, as one decision.
 func (m *Manager) become(in *incarnation, s State) {
 	must.That(in.State < s, "states are not left backwards: %v becomes %v", in, s)
-	m.counts[in.State]--
-	m.counts[s]++
-	in.State = s
+	m.enter(in, s)
 	if u := m.users[in.Cell]; s > Live && u != nil && u.incarnation == in.Incarnation {
 		m.forgetUsers(u, &cell.Error{Op: "lifecycle.locate", Kind: cell.Deleted, Cell: in.Cell, Detail: "the cell was deleted meanwhile"})
 	}
@@ -257,6 +289,13 @@ func (m *Manager) become(in *incarnation, s State) {
 			Detail: fmt.Sprintf("incarnation %d is %s meanwhile", in.Incarnation, s)})
 	}
 	m.save(in)
+}
+
+// enter is become without anything that follows.
+func (m *Manager) enter(in *incarnation, s State) {
+	m.counts[in.State]--
+	m.counts[s]++
+	in.State = s
 }
 
 // job is what is to be asked of one member.
@@ -359,7 +398,7 @@ func (m *Manager) advance(in *incarnation) {
 		}
 	case Live:
 		if in.settled() == in.all() {
-			m.save(in)
+			m.saveSoon(in)
 		}
 		if in.recovery != nil && m.isTold(in) {
 			m.save(in)
@@ -382,7 +421,8 @@ func (m *Manager) advance(in *incarnation) {
 
 // becomeLive follows when a majority of the members have confirmed: the requesters need not wait for the others.
 func (m *Manager) becomeLive(in *incarnation) {
-	m.become(in, Live)
+	m.enter(in, Live)
+	m.saveSoon(in)
 	m.route(in)
 	m.settle(in, toCreate, nil)
 	m.releaseOlder(in)

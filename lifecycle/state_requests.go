@@ -290,15 +290,36 @@ func (m *Manager) act() {
 	m.move()
 }
 
-// store writes down every record that changed, once per turn.
+// Confirmed hands out what servers have confirmed and what is not stored yet, for an owner who stops in order. Whoever does not
+// ask, or cannot store it, has the servers asked again in the next life.
+func (m *Manager) Confirmed() []Write {
+	m.due = true
+	m.store()
+	writes := m.out.Persist
+	m.out.Persist = nil
+	return writes
+}
+
+// store writes down every record that changed, once per turn. What was only confirmed goes along with what must be stored anyway.
 func (m *Manager) store() {
-	for _, in := range m.dirty {
-		in.dirty = false
-		w := Write{Key: in.key()}
-		if !in.forgotten {
-			w.Value = appendRecord(nil, &in.Record)
-		}
-		m.out.Persist = append(m.out.Persist, w)
+	m.due = m.due || len(m.dirty) > 0 || len(m.out.Persist) > 0 || len(m.heard) >= confirmedAtOne
+	if !m.due {
+		return
 	}
-	m.dirty = m.dirty[:0]
+	m.due = false
+	for _, list := range []*[]*incarnation{&m.dirty, &m.heard} {
+		for _, in := range *list {
+			if in.pending == stored {
+				continue // in both lists: a decision came after the confirmation
+			}
+			in.pending = stored
+			w := Write{Key: in.key()}
+			if !in.forgotten {
+				w.Value = appendRecord(nil, &in.Record)
+			}
+			m.out.Persist = append(m.out.Persist, w)
+		}
+		clear(*list) // it holds on to nothing
+		*list = (*list)[:0]
+	}
 }

@@ -31,6 +31,9 @@ type Spec struct {
 	// Capacity is how many nodes each server is willing to host, and MemTableBytes the size of its disk's write buffer; zero
 	// takes the server's default.
 	Capacity, MemTableBytes int
+	// Crowded has one process host all servers, by the hidden command `bench servers`: for questions about many servers on a
+	// machine with few processors. They have a process, a log and a way to be killed in common, and Colony.Servers is empty.
+	Crowded bool
 	// Instances is how many control processes there are, which share the store that the URL Store names; zero: one, with a store
 	// of its own.
 	Instances int
@@ -75,9 +78,26 @@ func (s Spec) Check() error {
 // Server is one server process and where it is. Its addresses stay the same across restarts.
 type Server struct {
 	*Process
-	Brick, Color, Rack, Power string
+	Place
 	Peer, Client, Gossip, Ops string // addresses
 }
+
+// Place is where a server stands.
+type Place struct{ Brick, Color, Rack, Power string }
+
+// Place is where the i-th server stands: pools are filled one after the other, and each deals its servers over racks and power
+// domains in turn.
+func (s Spec) Place(i int) Place {
+	pool, place := i/s.Servers, i%s.Servers
+	return Place{Brick: fmt.Sprintf("b%d", pool/s.Colors+1), Color: colors[pool%s.Colors],
+		Rack: fmt.Sprintf("r%d", place%s.Racks+1), Power: fmt.Sprintf("p%d", place%s.Powers+1)}
+}
+
+// Count is the number of servers.
+func (s Spec) Count() int { return s.Bricks * s.Colors * s.Servers }
+
+// ServerName is what the i-th server is called.
+func ServerName(i int) string { return fmt.Sprintf("s%d", i+1) }
 
 // Name is what every colony started here is called.
 const Name = "local"
@@ -95,6 +115,7 @@ type Colony struct {
 	Instances   []*Instance // all control processes that share the store, that one first
 	Copies      []*Instance // further copies of discovery
 	Servers     []*Server
+	Crowd       *Process // hosts all servers of a crowded colony; else nil
 }
 
 // Instance is one control process and where it is.
@@ -128,8 +149,11 @@ func Start(s Spec) (*Colony, error) {
 // so that any seven consecutive ones of a pool satisfy placement where the numbers allow it at all. Every process gets a
 // directory named after it, and a log beside it.
 func plan(s Spec) (*Colony, error) {
-	count := s.Bricks * s.Colors * s.Servers
+	count := s.Count()
 	instances := max(1, s.Instances)
+	if s.Crowded {
+		count = 0 // its servers choose ports of their own
+	}
 	ports, err := freePorts(2*instances + 2*s.Copies + 4*count)
 	if err != nil {
 		return nil, err
@@ -162,11 +186,14 @@ func plan(s Spec) (*Colony, error) {
 	for _, v := range c.Copies {
 		v.Process = s.control(v.Name, v.Addr, v.Ops, c.DiscoveryAddrs())
 	}
+	if s.Crowded {
+		c.Crowd = s.process("servers", "bench", "servers", "--bricks", strconv.Itoa(s.Bricks), "--colors", strconv.Itoa(s.Colors),
+			"--servers", strconv.Itoa(s.Servers), "--racks", strconv.Itoa(s.Racks), "--powers", strconv.Itoa(s.Powers),
+			"--control-plane", strings.Join(c.ControlAddresses(), ","), "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
+	}
 	for i := range count {
-		pool, place, name := i/s.Servers, i%s.Servers, fmt.Sprintf("s%d", i+1)
-		v := &Server{
-			Brick: fmt.Sprintf("b%d", pool/s.Colors+1), Color: colors[pool%s.Colors],
-			Rack: fmt.Sprintf("r%d", place%s.Racks+1), Power: fmt.Sprintf("p%d", place%s.Powers+1),
+		at, name := s.Place(i), ServerName(i)
+		v := &Server{Place: at,
 			Peer: next(name), Client: next(name), Gossip: next(name), Ops: next(name),
 		}
 		v.Process = s.process(name, "server", "--name", name,
@@ -213,7 +240,10 @@ func (s Spec) environment() []string {
 	if os.Getenv("GOMAXPROCS") != "" {
 		return nil // somebody decided already
 	}
-	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/(s.Bricks*s.Colors*s.Servers)))}
+	if s.Crowded {
+		return nil
+	}
+	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/s.Count()))}
 }
 
 // ControlAddresses are where the control plane is reached.
@@ -232,6 +262,9 @@ func (c *Colony) processes() []*Process {
 	}
 	for _, s := range c.Servers {
 		all = append(all, s.Process)
+	}
+	if c.Crowd != nil {
+		all = append(all, c.Crowd)
 	}
 	return all
 }
@@ -263,7 +296,7 @@ func (c *Colony) Close(ctx context.Context) error {
 // CPU is the processor time of all servers together, without the control plane; false when it cannot be read.
 func (c *Colony) CPU() (time.Duration, bool) {
 	var sum time.Duration
-	for _, s := range c.Servers {
+	for _, s := range c.processes()[len(c.Instances):] {
 		d, ok := s.CPU()
 		if !ok {
 			return 0, false
@@ -276,7 +309,7 @@ func (c *Colony) CPU() (time.Duration, bool) {
 // Written is how many bytes all servers together have caused to be written to disks; false when it cannot be read.
 func (c *Colony) Written() (int64, bool) {
 	var sum int64
-	for _, s := range c.Servers {
+	for _, s := range c.processes()[len(c.Instances):] {
 		n, ok := s.Written()
 		if !ok {
 			return 0, false
