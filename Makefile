@@ -7,7 +7,7 @@ DURATION ?= 30s
 CHECKS   ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo drill test faults race fmt vet lint deep sim bench ci clean
+.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim bench ci clean
 
 help: ## print this menu
 	@echo "Physalia: one tiny, highly available database per volume."
@@ -30,7 +30,10 @@ drill: build ## game days, small: lose the control plane, its store, servers and
 	bin/physalia drill repair --cells 30
 	bin/physalia drill discovery
 
-test: ## every test that needs no privileges, and that planted bugs are found
+etcd: ## build the etcd server that tests run, bin/etcd, at the version pinned in tools/etcd/go.mod (a minute or two, once)
+	GO='$(GO)' bash tools/etcd.sh
+
+test: etcd ## every test that needs no privileges, and that planted bugs are found
 	$(GO) test ./...
 	$(GO) test -tags planted -run Planted ./paxos ./sim ./sim/blockstore
 

@@ -26,7 +26,7 @@ func TestOneDeadServerWaits(t *testing.T) {
 	if len(w.proposals) != hosted || w.count()[1] != 0 {
 		t.Fatalf("%d proposals for %d cells, left %v", len(w.proposals), hosted, w.count())
 	}
-	if most := peak(w.proposals, time.Second); most > int(2*c.Brick.Repairs) {
+	if most := peak(w.proposals, time.Second); most > int(1.2*c.Brick.Repairs+1) {
 		t.Fatalf("%d in one second, the budget is %v a second", most, c.Brick.Repairs)
 	}
 	if first := w.proposals[0]; first.at < time.Hour+c.Patience {
@@ -62,7 +62,7 @@ func TestSecondDeathComesFirst(t *testing.T) {
 	if urgent != shared || late != 0 {
 		t.Fatalf("%d of %d urgent cells proposed, %d others before the last of them", urgent, shared, late)
 	}
-	if most := peak(w.proposals, time.Second); most > int(2*c.Brick.Repairs) {
+	if most := peak(w.proposals, time.Second); most > int(1.2*c.Brick.Repairs+1) {
 		t.Fatalf("%d in one second", most)
 	}
 }
@@ -111,7 +111,7 @@ func TestCorrelatedFailureHolds(t *testing.T) {
 			if raised != before[3] || w.count()[3] != 0 || w.count()[2] != before[2]+before[3] {
 				t.Fatalf("%d raised, before %v, after %v", raised, before, w.count())
 			}
-			if most := min(2*c.Brick.Repairs, 2*c.Brick.Bytes/float64(c.NodeBytes)); float64(second) > most {
+			if most := min(1.2*c.Brick.Repairs+1, 1.2*c.Brick.Bytes/float64(c.NodeBytes)+1); float64(second) > most {
 				t.Fatalf("%d in one second, the budget allows %v", second, most)
 			}
 			w.comeBack(down...)

@@ -4,8 +4,8 @@ import (
 	"time"
 )
 
-// RepairConfig is the policy of slow repair. Rates are per second; what a budget allows at once, after a rest, is one second
-// of its rate. See DefaultRepairConfig for the values and doc.go for the reasons.
+// RepairConfig is the policy of slow repair. Rates are per second; what a budget allows at once, after a rest, is what a
+// fifth of a second brings, and at least one repair. See DefaultRepairConfig for the values and doc.go for the reasons.
 type RepairConfig struct {
 	Patience  time.Duration // one dead member: repaired so long after its server died; above zero
 	Settle    time.Duration // two or more dead members: repaired so long after the last died, so that a hold comes first; at most Patience

@@ -114,7 +114,7 @@ func (w *repairWorld) checkBudgets(t *rapid.T, c RepairConfig) {
 	of := func(b Budget, seconds float64) int {
 		// What a bucket holds at the start, and what flows in; one repair more where the last is larger than the bucket.
 		repairs := b.burst() + seconds*b.Repairs
-		bytes := (1+seconds)*b.Bytes/float64(c.NodeBytes) + 1
+		bytes := (b.byteBurst()+seconds*b.Bytes)/float64(c.NodeBytes) + 1
 		return int(min(repairs, bytes) + 1e-6)
 	}
 	for _, window := range []time.Duration{time.Second, 10 * time.Second, time.Minute} {

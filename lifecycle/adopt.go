@@ -155,7 +155,7 @@ func (m *Manager) givesWay(in *incarnation) bool {
 	switch {
 	case in.is(Wiping, Deleted):
 		return true
-	case in.unended.size() >= in.majority():
+	case (in.unended | in.hosting).size() >= in.majority():
 		return false
 	}
 	m.endOutdated(in)
@@ -207,7 +207,7 @@ func (m *Manager) adoptFounded(in *incarnation, c *claim, j *judgement) {
 	}
 	in.Configuration, in.Members, in.Founding = v.configuration, v.members, nil
 	in.Founded, in.Void, in.Absent = j.hosts|j.others, 0, allMembers(len(v.members))&^(j.hosts|j.others)
-	in.seen, in.unended, in.since = j.hosts|j.others, j.hosts, m.observer.round
+	in.seen, in.unended, in.hosting, in.since = j.hosts|j.others, j.hosts, j.hosts, m.observer.round
 	if in.work != nil {
 		in.work.foreign, in.work.refused = 0, 0
 	}
@@ -250,7 +250,7 @@ func (m *Manager) adoptClaim(name cell.ID, c *claim, j *judgement, s State) {
 		in.begin().note(by.id, asError(err)) // placement does not count it; it is a cell all the same
 		m.pursue(in)
 	}
-	in.seen, in.unended = j.hosts|j.others, j.hosts
+	in.seen, in.unended, in.hosting = j.hosts|j.others, j.hosts, j.hosts
 	m.adopted++
 	if s == Live {
 		m.route(in)
@@ -292,7 +292,7 @@ func (m *Manager) witness(c *claim, inc cell.Incarnation) *server {
 func (m *Manager) compare(in *incarnation) {
 	o := &m.observer
 	seen, unended := in.seen, in.unended
-	in.seen, in.unended = 0, 0
+	in.seen, in.unended, in.hosting = 0, 0, unended
 	if in.is(Deleted) || in.since == o.round && o.round > 0 {
 		return
 	}

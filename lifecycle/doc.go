@@ -35,7 +35,7 @@
 //     that its node of the one before is gone. What is left on servers that are down is dropped when they return.
 //   - L5 (one beginning). A recovered incarnation begins with one state, which is durable here together with its jury and with
 //     the end of the lost one, and stays until every member has it. The nodes of the lost one are dropped only when a
-//     majority of the new jury hosts it (rule 17).
+//     majority of the new jury has confirmed that it hosts it (rule 17).
 //
 // # Lossy recovery
 //

@@ -94,6 +94,7 @@ func (m *Manager) drainOf(id cell.ServerID) *drain {
 // the server has never registered; Refused, when its identity is retired.
 func (m *Manager) SetDuty(now time.Duration, id RequestID, server cell.ServerID, duty Duty, o Order) {
 	m.now = now
+	// Whatever is ordered twice is done once; the first order stays, with its reason.
 	reply := Reply{Request: id}
 	d := m.drainOf(server)
 	s := m.servers[server]
@@ -149,12 +150,14 @@ func (m *Manager) emptyServer(d *drain) {
 		d.at = never // the end of a replacement has it looked at again
 		return
 	}
+	// A turn has other things to do, so it looks at a few cells only; a big server takes several turns for a round.
 	for range looksPerTurn {
 		if d.cursor = min(d.cursor, m.planner.book.Nodes(id)); d.cursor == 0 {
 			m.newRound(d)
 			return
 		}
 		d.cursor--
+		// The book has a cell's name, and the newest incarnation of it may be another one than the node's.
 		in := m.names[m.planner.book.CellAt(id, d.cursor)]
 		if in == nil || in.State != Live || !in.Move.isZero() || !in.hosts(id) {
 			if in != nil && !in.is(Wiping, Deleted) {
@@ -169,6 +172,7 @@ func (m *Manager) emptyServer(d *drain) {
 			d.begun++
 			d.waits = nil
 		case err.Kind == cell.Overloaded:
+			// The limits are the same for the next cell, so this one is tried again, and first.
 			d.cursor++
 			d.standing--
 			d.waits = err
@@ -204,6 +208,7 @@ func (m *Manager) newRound(d *drain) {
 
 // decommission retires an identity that hosts nothing any more.
 func (m *Manager) decommission(d *drain) {
+	// The connection may stay: the process answers with pointers until it is stopped. For placement and calls the server is gone.
 	id := d.server.id
 	m.endDrain(d)
 	m.ServerDown(m.now, id)

@@ -96,6 +96,7 @@ func (l Limits) withDefaults() Limits {
 func (l *Limits) check() error {
 	for c := range classes {
 		row := l.of(c)
+		// Which of several wrong ones is named does not matter.
 		for scope, x := range map[string]Limit{"colony": row.Colony, "brick": row.Brick, "server": row.Server} {
 			if text := x.check(); text != "" {
 				return invalidConfig("limit of %ss per %s: %s", c, scope, text)
@@ -246,6 +247,7 @@ func (m *Manager) allowMove(in *incarnation, p *Proposal, add *server, take bool
 	if add != nil {
 		servers = append(servers, add)
 	}
+	// Replacements that get nowhere are in nobody's way, or a few cells without a majority would hold up all others.
 	for _, s := range servers {
 		if n := s.replacing - s.stuck; n >= m.config.MovesPerServer {
 			return &cell.Error{Kind: cell.Overloaded, RetryAfter: min(time.Second, m.config.RetryMax),

@@ -255,6 +255,7 @@ func (m *Manager) Configured(now time.Duration, id CallID, c *wire.Configured) {
 	}
 	m.endMoveCall(id, call)
 	v, in := call.move, call.move.in
+	// The answer to a call of a replacement that was given up is about a cell that is looked at anew anyway.
 	if !v.current() || c.Incarnation != in.Incarnation {
 		return
 	}
@@ -346,7 +347,7 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 	}
 	m.planner.forget(&in.Record)
 	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
-	in.seen, in.unended, in.since = 0, 0, m.observer.round
+	in.seen, in.unended, in.hosting, in.since = 0, 0, 0, m.observer.round
 	if in.Founded|in.Absent == in.all() {
 		in.Founding = nil
 	}

@@ -74,6 +74,8 @@ const formatOrder = 'O' // of a pause, or of a server's duty
 // orderBytesMax bounds a stored text.
 const orderBytesMax = wire.DetailBytesMax
 
+// A pause and a server's duty are stored alike: what is ordered is a number, whose meaning depends on the key.
+//
 // appendOrder adds the stored form of an order, with what is ordered.
 func appendOrder(b []byte, what uint8, o *Order) []byte {
 	start := len(b)
@@ -135,6 +137,7 @@ func (m *Manager) refusePaused(a Action) *cell.Error {
 // for which the cell has issued a number. The answer comes when the pause is durable; a pause that holds already stays as it is.
 func (m *Manager) Pause(now time.Duration, id RequestID, list []Action, o Order) {
 	m.now = now
+	// Who paused first, and why, is what others want to know; a second pause of the same changes nothing.
 	for _, a := range list {
 		if m.pauses[a] == nil {
 			m.pauses[a] = &o
@@ -153,12 +156,14 @@ func (m *Manager) Resume(now time.Duration, id RequestID, list []Action) {
 		}
 		m.pauses[a] = nil
 		m.out.Persist = append(m.out.Persist, Write{Key: pauseKey(a)})
+		// Tasks were taken off their servers' queues when they came up, and go back to the ends of these. Seals were left where they are.
 		if a == DeleteCells {
 			for _, t := range m.heldDrops {
 				m.queue(t)
 			}
 			m.heldDrops = nil
 		}
+		// Those whose kind is still paused come back to the list when their turn comes.
 		held := m.heldMoves
 		m.heldMoves = nil
 		m.moves = append(m.moves, held...)

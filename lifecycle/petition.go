@@ -12,10 +12,10 @@ import (
 // petition is a replacement that an operator asked for and that may not begin yet. It lives as long as its request waits, and in
 // memory: whoever asked for it is not told that it has begun before it has.
 type petition struct {
-	w     waiter
-	p     Proposal
-	why   *cell.Error
-	since time.Duration
+	w     waiter        // of a request with one element
+	p     Proposal      // ByOperator
+	why   *cell.Error   // what forbids it, as of the last look
+	since time.Duration // when it was asked for
 }
 
 // petitionsPerTurn bounds how many petitions one turn looks at. One that cannot begin does not hold up those behind it, which
@@ -50,6 +50,7 @@ func (m *Manager) hear() {
 	if len(m.petitions) == 0 || m.petitionsAt > m.now {
 		return
 	}
+	// Whoever may not begin stays where he is in the list, so the order is that of arrival for all that wait for the same bucket.
 	next := m.config.RetryMax
 	kept := m.petitions[:0]
 	for i, q := range m.petitions {
@@ -61,6 +62,7 @@ func (m *Manager) hear() {
 			continue
 		}
 		q.why = m.replaceNow(q.w, &q.p)
+		// A limit passes; every other refusal is the answer.
 		switch {
 		case q.why == nil:
 		case q.why.Kind == cell.Overloaded:
@@ -84,6 +86,7 @@ func (m *Manager) replaceOne(w waiter, p Proposal) *cell.Error {
 	if err == nil || err.Kind != cell.Overloaded {
 		return err
 	}
+	// A pause may last for days. Whoever asks shall hear of it now, not after his patience.
 	if paused := m.refusePaused(p.Cause.action()); paused != nil {
 		return paused
 	}
@@ -104,6 +107,7 @@ func (m *Manager) replaceNow(w waiter, p *Proposal) *cell.Error {
 	if err := m.beginMove(in, p); err != nil {
 		return err
 	}
+	// From here on the request waits for the replacement, and says what that lacks.
 	w.req.petition = nil
 	m.wait(in, w)
 	return nil
@@ -128,6 +132,7 @@ func (m *Manager) moveWaits(in *incarnation) string {
 	if s := m.servers[in.Move.Add]; s == nil || !s.up {
 		text += "; " + string(in.Move.Add) + " is down"
 	}
+	// Once the cell was asked for a number, a pause does not stop it any more.
 	if !v.begun {
 		text += strings.TrimSuffix("; "+m.pausedNow(in.Move.Cause.action()), "; ")
 	}

@@ -142,6 +142,7 @@ func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
 
 // join finds the same replacement under way. What an operator asks for, too, is his from then on.
 func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
+	// So nobody withdraws it any more, and the pause that could stop it is that of moves.
 	if p.Cause == ByOperator && in.Move.Cause != ByOperator {
 		m.causes[in.Move.Cause]--
 		m.causes[ByOperator]++

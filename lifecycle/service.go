@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -176,6 +177,9 @@ func (s *Service) Handlers() map[string]fleet.Handler {
 	maps.Copy(handlers, s.operating())
 	return handlers
 }
+
+// Methods lists what Handlers serves, for an instance that has no Service at the moment.
+func Methods() []string { return slices.Sorted(maps.Keys((&Service{}).Handlers())) }
 
 // answer replies with a result or an error; a nil pointer in an interface would not be nil.
 func answer[T any, M interface {

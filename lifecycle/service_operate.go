@@ -47,6 +47,7 @@ func (s *Service) wall() uint64 { return uint64(s.cfg.Wall().UnixMilli()) }
 // operating returns the methods by which operators hold the manager back and see what it does. Whoever orders something leaves a
 // trace in the log.
 func (s *Service) operating() map[string]fleet.Handler {
+	// An order has no result: that it is durable is the answer.
 	acted := func(r fleet.Request) func(*cell.Error) { return func(err *cell.Error) { r.Reply(nil, err) } }
 	actions := func(r fleet.Request, do func(list []Action, o Order)) {
 		var req wire.ActionOrder
@@ -61,6 +62,7 @@ func (s *Service) operating() map[string]fleet.Handler {
 		s.cfg.Log.Warn("operator's order", "method", r.Method, "actions", list, "by", req.By, "reason", req.Reason)
 		do(list, Order{By: req.By, Reason: req.Reason, At: s.wall()})
 	}
+	// The log has who ordered what, also when the order fails; the store has only what holds.
 	return map[string]fleet.Handler{
 		wire.MethodPause: func(r fleet.Request) {
 			actions(r, func(list []Action, o Order) { s.Pause(list, o, acted(r)) })
@@ -73,6 +75,7 @@ func (s *Service) operating() map[string]fleet.Handler {
 			if !r.Decode(&req) {
 				return
 			}
+			// A duty that this version does not know is refused, not taken for another one.
 			duty, err := ParseDuty(req.Duty)
 			if err != nil {
 				r.Reply(nil, err)

@@ -22,6 +22,7 @@ type incarnation struct {
 
 	seen    memberSet // members whose nodes were reported, or confirmed, in this round of the census
 	unended memberSet // of those, who did not report the seal
+	hosting memberSet // unended as of the end of the last round
 	since   uint32    // round in which its members were set: who is not seen by the end of that round is not missed yet
 
 	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on

@@ -53,6 +53,7 @@ func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 	case m.claimed(name) != "":
 		w.resolve(exists(name, m.claimed(name)))
 	case in == nil || in.is(Wiping, Deleted):
+		// A cell that exists, or is on its way, is no new one: whoever repeats a request under a pause gets the answer to it.
 		if err := m.refusePaused(CreateCells); err != nil {
 			err.Op, err.Cell = w.req.op, name
 			w.resolve(err)
@@ -218,6 +219,7 @@ func (m *Manager) plan() {
 	if m.pauses[CreateCells] != nil {
 		return
 	}
+	// A line is tried from its head until the limit stops it; wishes that come later join it, so nobody overtakes within a brick.
 	n := 0
 	for _, l := range m.lines {
 		for l.at <= m.now && len(l.wishes) > 0 && n < m.config.PlansPerTurn {

@@ -53,6 +53,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(nil) // its end is proven
 	case in.State == Sealing:
 		m.wait(in, w)
+	// What is being deleted already was answered above, so a pause refuses only what would begin.
 	case m.pauses[DeleteCells] != nil:
 		err := m.refusePaused(DeleteCells)
 		err.Op, err.Cell = w.req.op, d.Cell
@@ -185,7 +186,7 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 	m.become(in, Deleted)
 	in.since = m.observer.round
 	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Absent, in.Owner = nil, nil, 0, 0, 0, 0, 0
-	in.seen, in.unended = 0, 0
+	in.seen, in.unended, in.hosting = 0, 0, 0
 	m.free(in.Cell)
 	m.pursue(in)
 }

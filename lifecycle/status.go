@@ -22,7 +22,7 @@ type unsettled struct {
 type openList struct {
 	list []*unsettled
 	of   map[*incarnation]*unsettled
-	last uint64
+	last uint64 // number that was given out last
 }
 
 // isSettled reports whether nothing is left to be done about an incarnation.
@@ -36,6 +36,7 @@ func (in *incarnation) isSettled() bool {
 // note keeps the list in step with one incarnation.
 func (o *openList) note(in *incarnation, now time.Duration) {
 	u := o.of[in]
+	// What settles leaves a gap, which a binary search does not mind; gaps are closed when they are more than half.
 	switch settled := in.isSettled(); {
 	case settled && u != nil:
 		u.in = nil
@@ -72,6 +73,8 @@ func (m *Manager) Status(now time.Duration, id RequestID, req wire.StatusRequest
 			Detail: fmt.Sprintf("limit is %d, allowed are 0 to %d", req.Limit, wire.StatusPageMax)}})
 		return
 	}
+	// Counts are kept as things change; only the servers' buckets and the page itself are looked for, so a status costs the same whatever
+	// the number of cells.
 	s := &wire.ControlStatus{Uptime: milliseconds(now - m.guard.born), Limits: m.limitStates(), Counts: m.statusCounts(), Drains: m.drainStates(),
 		Open: uint64(len(m.open.of) + len(m.wishes) + len(m.petitions))}
 	if m.mode.rebuilding {
@@ -82,6 +85,7 @@ func (m *Manager) Status(now time.Duration, id RequestID, req wire.StatusRequest
 			s.Pauses = append(s.Pauses, wire.PauseState{Action: Action(a).String(), By: o.By, Reason: o.Reason, At: o.At})
 		}
 	}
+	// The first page begins with what is not stored yet, for at most half of it: what is stuck must not hide behind what waits its turn.
 	if req.After == 0 {
 		s.Waiting = m.unbegun(int(req.Limit) / 2)
 	}
@@ -104,6 +108,7 @@ func (m *Manager) step(u *unsettled) wire.WaitingStep {
 	in := u.in
 	w := wire.WaitingStep{Number: u.number, Workflow: "create", Cell: in.Cell, Incarnation: in.Incarnation, State: in.State.String(),
 		Since: milliseconds(m.now - u.since), Why: m.waitingFor(in)}
+	// The workflow is told by the state: what ends is being deleted, whatever was under way before.
 	switch {
 	case in.is(Sealing, Wiping, Deleted):
 		w.Workflow = "delete"
@@ -124,6 +129,7 @@ func (m *Manager) unbegun(limit int) (list []wire.WaitingStep) {
 				Why: fmt.Sprintf("%s shall be replaced: %s", q.p.Remove, q.why.Detail)})
 		}
 	}
+	// In the order in which they will be planned: lines first, since what is in one has waited longer.
 	wishes := func(of []*wish) {
 		for _, w := range of {
 			if len(list) < limit && w != nil && !w.gone {
@@ -139,6 +145,8 @@ func (m *Manager) unbegun(limit int) (list []wire.WaitingStep) {
 	return list
 }
 
+// A replacement has no states that an operator could use, so it is counted by cause.
+//
 // statusCounts counts workflows by state.
 func (m *Manager) statusCounts() (list []wire.StatusCount) {
 	add := func(workflow, state string, n int) {
@@ -169,6 +177,7 @@ func (m *Manager) limitStates() (list []wire.LimitState) {
 		_, left := s.bucket.room(m.now, s.limit, 1)
 		return wire.LimitState{Work: c.String(), Scope: s.scope, Name: s.name, Milli: uint64(s.limit.PerSecond * 1000), Burst: uint64(s.limit.Burst), Left: uint64(max(left, 0))}
 	}
+	// Maps have no order; a status that is asked for twice should look alike.
 	bricks := make([]string, 0, len(m.guard.bricks))
 	for name := range m.guard.bricks {
 		bricks = append(bricks, name)
@@ -187,6 +196,7 @@ func (m *Manager) limitStates() (list []wire.LimitState) {
 			}
 		}
 	}
+	// Shares are compared without a division: left/burst < left/burst.
 	slices.SortFunc(servers, func(a, b wire.LimitState) int {
 		return cmp.Or(cmp.Compare(a.Left*b.Burst, b.Left*a.Burst), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Work, b.Work))
 	})
@@ -198,6 +208,7 @@ func (m *Manager) drainStates() (list []wire.DrainState) {
 	for _, d := range m.drains[:min(len(m.drains), wire.StatusDrainsMax)] {
 		x := wire.DrainState{Server: d.server.id, Duty: d.duty.String(), By: d.order.By, Reason: d.order.Reason, At: d.order.At,
 			Nodes: uint64(m.planner.book.Nodes(d.server.id)), Moving: uint64(d.server.replacing)}
+		// One reason is enough for a line, and what an operator ordered explains the rest.
 		switch {
 		case m.pauses[MoveCells] != nil:
 			x.Waiting = m.paused(MoveCells).Detail
@@ -208,6 +219,7 @@ func (m *Manager) drainStates() (list []wire.DrainState) {
 		}
 		list = append(list, x)
 	}
+	// Retired identities come last, so that whoever decommissioned a server finds it after the drain has ended.
 	gone := make([]cell.ServerID, 0, len(m.retired))
 	for id := range m.retired {
 		gone = append(gone, id)

@@ -46,11 +46,12 @@ type world struct {
 	open    map[RequestID]asked
 	replies map[RequestID]Reply
 
-	cells  map[incKey]*fakeCell     // those that were asked to change
-	juries map[incKey]wire.Founding // the first that any server was told
-	begun  map[incKey]string        // the first state that any server was told to begin a recovered incarnation with
-	stood  map[incKey]bool          // a majority hosted it durably, at some time
-	sealed map[incKey]bool          // the seal was chosen
+	cells  map[incKey]*fakeCell              // those that were asked to change
+	juries map[incKey]wire.Founding          // the first that any server was told
+	begun  map[incKey]string                 // the first state that any server was told to begin a recovered incarnation with
+	made   map[incKey]map[cell.ServerID]bool // who has ever hosted it durably
+	stood  map[incKey]bool                   // a majority is among them
+	sealed map[incKey]bool                   // the seal was chosen
 	routes []wire.Route
 	steps  int // effects carried out, over all lives of the manager
 	dieAt  int // crash before this effect; zero never
@@ -66,7 +67,7 @@ type asked struct {
 
 func newWorld(fail func(string, ...any), c Config, servers int) *world {
 	w := &world{fail: fail, config: c, byID: map[cell.ServerID]*fakeServer{}, store: NewMemStore(),
-		cells: map[incKey]*fakeCell{}, open: map[RequestID]asked{}, replies: map[RequestID]Reply{}, juries: map[incKey]wire.Founding{}, stood: map[incKey]bool{}, sealed: map[incKey]bool{}, begun: map[incKey]string{}}
+		cells: map[incKey]*fakeCell{}, open: map[RequestID]asked{}, replies: map[RequestID]Reply{}, juries: map[incKey]wire.Founding{}, made: map[incKey]map[cell.ServerID]bool{}, stood: map[incKey]bool{}, sealed: map[incKey]bool{}, begun: map[incKey]string{}}
 	for i := range servers {
 		s := &fakeServer{reg: testServer(i), up: true, nodes: map[incKey]wire.Founding{}, tombs: map[cell.ID]cell.Incarnation{}, slots: map[incKey]uint64{},
 			left: map[incKey]bool{}, lags: map[incKey]bool{}}
@@ -258,7 +259,7 @@ func (w *world) found(s *fakeServer, f wire.Founding) *cell.Error {
 		}
 	}
 	s.nodes[k] = f
-	w.stood[k] = w.stood[k] || w.hosts(k, f)
+	w.hosts(s, k, f)
 	return nil
 }
 
@@ -389,15 +390,14 @@ func (w *world) checkReply(r Reply) {
 	}
 }
 
-// hosts reports whether a majority of a jury hosts its nodes durably.
-func (w *world) hosts(k incKey, f wire.Founding) bool {
-	n := 0
-	for _, mem := range f.Members {
-		if have, ok := w.byID[mem.Server].nodes[k]; ok && sameJury(have, f) {
-			n++
-		}
+// hosts notes that a server has made its node of a jury durable, and whether a majority of the jury has by now. What a server had
+// counts also after it was destroyed: nobody can tell that, nor is anybody promised that a majority survives.
+func (w *world) hosts(s *fakeServer, k incKey, f wire.Founding) {
+	if w.made[k] == nil {
+		w.made[k] = map[cell.ServerID]bool{}
 	}
-	return n > len(f.Members)/2
+	w.made[k][s.reg.Server] = true
+	w.stood[k] = w.stood[k] || len(w.made[k]) > len(f.Members)/2
 }
 
 // settle brings every server up and lets everything arrive until nothing is left to do.

@@ -77,7 +77,7 @@ func (c *testColony) start(i int) {
 	for c.session(s) == nil {
 		select {
 		case <-c.joined:
-		case <-time.After(20 * time.Second):
+		case <-time.After(patience):
 			c.t.Fatalf("server %d did not register", i)
 		}
 	}
@@ -139,7 +139,7 @@ func (c *testColony) createOwned(id cell.ID, owner uint64) {
 
 func (c *testColony) ask(s *Server, method string, params, result wire.Message) {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := c.session(s).Call(ctx, method, params, result); err != nil {
 		c.t.Fatalf("%s: %v", method, err)
@@ -149,7 +149,7 @@ func (c *testColony) ask(s *Server, method string, params, result wire.Message) 
 // connect opens a client's connection to server i.
 func (c *testColony) connect(i int) *rpc.Conn {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := rpc.Dial(ctx, c.servers[i].ClientAddr(), rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: "test"}})
 	if err != nil {
@@ -167,7 +167,7 @@ func getTxn(key string) cell.Txn { return cell.Txn{Then: []cell.Op{{Kind: cell.O
 
 // txn sends one transaction on one connection.
 func txn(conn *rpc.Conn, id cell.ID, r cell.Request, t cell.Txn, attempt uint32) (wire.TxnReply, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var reply wire.TxnReply
 	err := conn.Call(ctx, wire.MethodTxn, &wire.TxnRequest{Header: wire.Header{Cell: id, Timeout: 5000, Attempt: attempt}, Request: r, Txn: t}, &reply)

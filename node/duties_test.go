@@ -33,7 +33,7 @@ func TestDutiesOfTwoInstances(t *testing.T) {
 	}
 	s := startAlone(t, func(cfg *Config) { cfg.Control = []string{first.addr()} })
 	first.create(s, cellIDs(20)...)
-	eventually(t, "the second has all routes", func() bool { return second.routes() == 20 })
+	eventually(t, "the second has all routes", func() bool { return second.holds(20) })
 	if first.routes() != 0 || first.sessions() != 1 || second.sessions() != 1 {
 		t.Errorf("the first has %d routes; %d and %d registrations", first.routes(), first.sessions(), second.sessions())
 	}
@@ -49,7 +49,7 @@ func TestDutiesOfTwoInstances(t *testing.T) {
 	if err := gone.Call(t.Context(), wire.MethodDutiesMoved, back, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the first has all routes, too", func() bool { return first.routes() == 20 })
+	eventually(t, "the first has all routes, too", func() bool { return first.sessions() == 2 && first.holds(20) })
 	<-gone.Done() // it serves nothing any more
 	if first.sessions() != 2 || second.sessions() != 1 {
 		t.Errorf("%d and %d registrations", first.sessions(), second.sessions())

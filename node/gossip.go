@@ -196,18 +196,15 @@ func (g *gossip) run(ctx context.Context) {
 	}
 }
 
-// living tells which of some servers the rumour counts among the living.
+// living tells which of some servers the rumour counts among the living, in whatever life.
 func (g *gossip) living(ids []cell.ServerID) []bool {
 	out := make([]bool, len(ids))
 	if len(ids) == 0 {
 		return out
 	}
-	there := map[string]bool{}
-	for _, n := range g.list.Members() {
-		there[n.Name] = true
-	}
+	present := g.present()
 	for i, id := range ids {
-		out[i] = there[string(id)]
+		out[i] = id == g.self || present[id] != nil
 	}
 	return out
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long a test waits for what must happen; it is never how long something takes.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually waits until a condition holds; when it waited in vain, it tells what explain has to say about that.
 func eventually(t testing.TB, what string, holds func() bool, explain ...func() string) {

@@ -201,9 +201,6 @@ func (w *lanesWorld) work() {
 	w.written(0)
 }
 
-// unwritableMax is how long a cell may not be writable: three times what is promised on a machine with nothing else to do.
-const unwritableMax = 3 * 3 * time.Second
-
 // written lets some time pass in which the writers must write all the time, and then waits until each has written since. It
 // returns the longest time that a cell had no write.
 func (w *lanesWorld) written(d time.Duration) (slowest time.Duration) {
@@ -222,8 +219,8 @@ func (w *lanesWorld) written(d time.Duration) (slowest time.Duration) {
 		if !behind {
 			break
 		}
-		if slowest > unwritableMax {
-			w.Fatalf("a cell was not written for %v", slowest)
+		if slowest > patience {
+			w.Fatalf("waited %v in vain: every cell is written", slowest)
 		}
 	}
 	return slowest

@@ -15,13 +15,14 @@ import (
 func (a *app) controlCommand() *cobra.Command {
 	var c control.Config
 	var log logSettings
+	var store storeSettings
 	var keyFile string
 	cmd := &cobra.Command{
 		Use:   "control",
 		Short: "Run the control plane: which cells exist, where they are, who is up",
 		Long: "Run the control plane until it is interrupted: the lifecycle manager, the discovery cache and the health tracker, in\n" +
-			"one process. Its store in the data directory says which cells exist; cells that exist serve without it. The commands below\n" +
-			"ask one that runs.",
+			"one process. Its store in the data directory says which cells exist; cells that exist serve without it. With --store several\n" +
+			"such processes share a store in etcd: one is active, the others stand by and take over. The commands below ask one that runs.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			op := cmd.CommandPath()
@@ -32,8 +33,13 @@ func (a *app) controlCommand() *cobra.Command {
 			if c.KnockKey, err = knockKey(keyFile); err != nil {
 				return err
 			}
-			if err := checkDirectory(op, c.DataDir); err != nil {
+			if c.Shared, err = store.shared(op, &c); err != nil {
 				return err
+			}
+			if c.Shared == nil || c.Objects == "" || c.DataDir != "" {
+				if err := checkDirectory(op, c.DataDir); err != nil {
+					return err
+				}
 			}
 			addresses := []setting{{"listen", c.Listen}}
 			if c.ListenOps != "" {
@@ -67,7 +73,8 @@ func (a *app) controlCommand() *cobra.Command {
 	limitFlags(f, &c.Limits, &c.MovesPerServer)
 	repairFlags(f, &c.Repair)
 	log.register(f)
-	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlRestore())
+	store.register(f, &c)
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlRestore(), a.controlInstances())
 	return cmd
 }
 

@@ -24,6 +24,8 @@ var mixedPackages = map[string][]string{
 	"discovery": {"keeper.go", "newer.go", "run.go", "service.go"},
 	"health":    {"inquire.go", "observer.go", "repairservice.go"},
 	"lifecycle": {"backup.go", "pebble.go", "service.go", "service_rebuild.go", "store.go"},
+
+	"lifecycle/etcdstore": {"config.go", "member.go", "presence.go", "snapshot.go", "store.go", "url.go"},
 }
 
 // notInDeciding are standard packages that a deciding file must not import: they reach outside, block, or differ from

@@ -168,7 +168,7 @@ func samples() []sample {
 		recoverySamples(),
 		dutySamples(),
 		operateSamples(),
-		healthSamples(),
+		healthSamples(), instanceSamples(),
 		rebuildSamples(),
 		discoverySamples(),
 	)

@@ -31,6 +31,10 @@ type Spec struct {
 	// Capacity is how many nodes each server is willing to host, and MemTableBytes the size of its disk's write buffer; zero
 	// takes the server's default.
 	Capacity, MemTableBytes int
+	// Instances is how many control processes there are, which share the store that the URL Store names; zero: one, with a store
+	// of its own.
+	Instances int
+	Store     string
 	// ControlArgs is added to the command line of the control plane, for trials that need other limits than users do.
 	ControlArgs []string
 	// Copies is how many control processes there are beside the one that servers know: copies of discovery and nothing else, which
@@ -80,17 +84,21 @@ const Name = "local"
 
 const loopback = "127.0.0.1"
 
+// storeTTL is short, so that a trial sees an instance take over within seconds.
+const storeTTL = 3 * time.Second
+
 // Colony is a running colony.
 type Colony struct {
 	Control     *Process
 	ControlAddr string
 	ControlOps  string
-	Copies      []*Copy
+	Instances   []*Instance // all control processes that share the store, that one first
+	Copies      []*Instance // further copies of discovery
 	Servers     []*Server
 }
 
-// Copy is one further copy of discovery and where it is.
-type Copy struct {
+// Instance is one control process and where it is.
+type Instance struct {
 	*Process
 	Addr, Ops string
 }
@@ -121,7 +129,8 @@ func Start(s Spec) (*Colony, error) {
 // directory named after it, and a log beside it.
 func plan(s Spec) (*Colony, error) {
 	count := s.Bricks * s.Colors * s.Servers
-	ports, err := freePorts(2 + 2*s.Copies + 4*count)
+	instances := max(1, s.Instances)
+	ports, err := freePorts(2*instances + 2*s.Copies + 4*count)
 	if err != nil {
 		return nil, err
 	}
@@ -130,12 +139,26 @@ func plan(s Spec) (*Colony, error) {
 		ports = ports[1:]
 		return addr
 	}
-	c := &Colony{ControlAddr: next("control"), ControlOps: next("control")}
+	c := &Colony{}
+	for i := range instances {
+		name := "control"
+		if i > 0 {
+			name = fmt.Sprintf("control%d", i+1)
+		}
+		c.Instances = append(c.Instances, &Instance{Addr: next(name), Ops: next(name), Process: &Process{Name: name}})
+	}
 	for i := range s.Copies {
 		name := fmt.Sprintf("copy%d", i+1)
-		c.Copies = append(c.Copies, &Copy{Addr: next(name), Ops: next(name), Process: &Process{Name: name}})
+		c.Copies = append(c.Copies, &Instance{Addr: next(name), Ops: next(name), Process: &Process{Name: name}})
 	}
-	c.Control = s.control("control", c.ControlAddr, c.ControlOps, c.DiscoveryAddrs())
+	c.ControlAddr, c.ControlOps = c.Instances[0].Addr, c.Instances[0].Ops
+	for _, v := range c.Instances {
+		v.Process = s.control(v.Name, v.Addr, v.Ops, c.DiscoveryAddrs())
+		if s.Store != "" {
+			v.Args = append(v.Args, "--store", s.Store, "--store-ttl", storeTTL.String())
+		}
+	}
+	c.Control = c.Instances[0].Process
 	for _, v := range c.Copies {
 		v.Process = s.control(v.Name, v.Addr, v.Ops, c.DiscoveryAddrs())
 	}
@@ -149,7 +172,7 @@ func plan(s Spec) (*Colony, error) {
 		v.Process = s.process(name, "server", "--name", name,
 			"--brick", v.Brick, "--color", v.Color, "--rack", v.Rack, "--power", v.Power,
 			"--listen-peer", v.Peer, "--listen-client", v.Client, "--listen-gossip", v.Gossip, "--listen-ops", v.Ops,
-			"--control-plane", c.ControlAddr, "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
+			"--control-plane", strings.Join(c.ControlAddresses(), ","), "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
 		c.Servers = append(c.Servers, v)
 	}
 	for _, p := range c.processes() {
@@ -193,10 +216,18 @@ func (s Spec) environment() []string {
 	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/(s.Bricks*s.Colors*s.Servers)))}
 }
 
+// ControlAddresses are where the control plane is reached.
+func (c *Colony) ControlAddresses() (all []string) {
+	for _, i := range c.Instances {
+		all = append(all, i.Addr)
+	}
+	return all
+}
+
 // processes lists all children, the control plane first.
 func (c *Colony) processes() []*Process {
-	all := []*Process{c.Control}
-	for _, v := range c.Copies {
+	var all []*Process
+	for _, v := range slices.Concat(c.Instances, c.Copies) {
 		all = append(all, v.Process)
 	}
 	for _, s := range c.Servers {

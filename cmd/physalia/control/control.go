@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,20 +30,26 @@ import (
 	"physalia/internal/roster"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
+	"physalia/lifecycle/etcdstore"
 )
 
-// Config says what a control process is. All fields but ListenOps and the limits are required.
+// Config says what a control process is. All fields but ListenOps, Advertise, Shared and the limits are required, and DataDir is
+// not with both Shared and Objects.
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string        // of this process, for people
+	Name      string        // of this process, for people; unique among those that share a store
 	Listen    string        // host:port for servers and clients
+	Advertise string        // host:port at which others reach Listen; empty: as it listens
 	ListenOps string        // host:port of /metrics, /livez and /readyz; empty: none
 	Seed      uint64        // of placement and of jitter
 	Objects   string        // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
 	Copies    []string      // addresses of other copies of discovery: other control processes
 	Snapshot  time.Duration // between two snapshots of discovery; 0: discovery's default
 	Logger    *slog.Logger
+
+	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
+	Shared *etcdstore.Config
 
 	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
 	Limits             lifecycle.Limits    // zero fields: the defaults
@@ -66,8 +71,8 @@ func (c *Config) Check() error {
 				Hint: fmt.Sprintf("set --%s to 1 to %d letters, digits, '.', '_' and '-'", f.name, wire.NameBytesMax)}
 		}
 	}
-	if c.DataDir == "" {
-		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir"}
+	if c.DataDir == "" && (c.Shared == nil || c.Objects == "") {
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir, or both --store and --objects"}
 	}
 	return nil
 }
@@ -76,7 +81,7 @@ func (c *Config) Check() error {
 type Control struct {
 	cfg       Config
 	fleet     *fleet.Fleet
-	lifecycle *lifecycle.Service
+	seat      *seat
 	discovery *discovery.Service
 	observer  *health.Observer
 	repairs   *health.RepairService
@@ -115,6 +120,10 @@ func Start(c Config) (*Control, error) {
 	p.wait.Go(func() { p.discovery.Run(ctx) })
 	p.wait.Go(func() { p.repairs.Run(ctx) })
 	p.wait.Go(p.recall)
+	// Everything that a term needs exists now; until the first one this instance stands by.
+	if p.seat.member != nil {
+		p.wait.Go(func() { p.seat.member.Run(ctx, p.seat.serve) })
+	}
 	return p, nil
 }
 
@@ -122,39 +131,40 @@ func Start(c Config) (*Control, error) {
 // before; served holds their calls back until it is there.
 func (p *Control) assemble(ln net.Listener) error {
 	served := make(chan struct{})
-	store, err := lifecycle.OpenPebble(lifecycle.PebbleConfig{Dir: filepath.Join(p.cfg.DataDir, "lifecycle"), Log: p.cfg.Logger})
-	if err != nil {
+	reach := &reach{control: p, served: served}
+	var err error
+	if p.seat, err = newSeat(&p.cfg, ln.Addr().String()); err != nil {
 		return err
 	}
-	reach := &reach{control: p, served: served}
-	p.roster = roster.Alone(p.cfg.Name, ln.Addr().String())
+	p.roster = p.seat.roster
 	if err := p.openDiscovery(reach); err != nil {
-		return errors.Join(err, store.Close())
+		return err
 	}
 	p.retable()
 	if err := p.watchServers(reach); err != nil {
-		return errors.Join(err, store.Close())
+		return err
 	}
 	manager := lifecycle.Config{Seed: p.cfg.Seed, Limits: p.cfg.Limits, MovesPerServer: p.cfg.MovesPerServer, ScanEvery: p.cfg.ScanEvery,
 		ScanPace: p.cfg.ScanPace, RebuildPace: p.cfg.RebuildPace}
-	p.lifecycle, err = lifecycle.Open(lifecycle.ServiceConfig{Manager: manager, Store: store, Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger,
+	err = p.seat.start(&p.cfg, lifecycle.ServiceConfig{Manager: manager, Caller: reach, Routes: p.discovery.Put, Log: p.cfg.Logger,
 		Objects: func(url string) (lifecycle.Objects, error) { return objects.Open(url) }})
 	if err != nil {
-		return errors.Join(err, store.Close())
+		return err
 	}
-	client := p.lifecycle.Handlers()
+	client := p.seat.clientHandlers()
 	maps.Copy(client, p.healthHandlers())
+	maps.Copy(client, p.proposalHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
 	knocks, err := p.listenKnocks(ln.Addr())
 	if err != nil {
 		return err
 	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Admit: p.lifecycle.Admit, Duty: p.duties,
+		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
 		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks})
 	close(served)
 	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
-	p.fleet.Remember(p.lifecycle.KnownServers())
+	p.seat.recall(p.fleet.Remember)
 	p.wait.Go(p.watchRoster)
 	return p.listenOps()
 }
@@ -181,9 +191,9 @@ func (p *Control) duties(r wire.Registration, had, has wire.Duties) {
 	// Registering again is news, too: addresses may have changed, and the boot number.
 	switch {
 	case has&wire.DutyLifecycle != 0:
-		p.lifecycle.ServerUp(r)
+		p.seat.serverUp(r)
 	case had&wire.DutyLifecycle != 0:
-		p.lifecycle.ServerDown(r.Server)
+		p.seat.serverDown(r.Server)
 	}
 	switch {
 	case has&wire.DutyDiscovery != 0:
@@ -260,10 +270,11 @@ func (p *Control) OpsAddr() string {
 
 // Failed is closed when the control plane cannot go on, for example after a disk error; Err then says why. The process
 // should exit; its successor goes on from the store.
-func (p *Control) Failed() <-chan struct{} { return p.lifecycle.Done() }
+// One that shares a store never fails: it stands by.
+func (p *Control) Failed() <-chan struct{} { return p.seat.ended }
 
 // Err says why the control plane failed, or nil.
-func (p *Control) Err() error { return p.lifecycle.Err() }
+func (p *Control) Err() error { return p.seat.err() }
 
 // Close stops serving, waits for all goroutines and closes the store. It works on a Control of which only a part was made.
 func (p *Control) Close() error {
@@ -273,8 +284,8 @@ func (p *Control) Close() error {
 	if p.fleet != nil {
 		errs = append(errs, p.fleet.Close())
 	}
-	if p.lifecycle != nil {
-		errs = append(errs, p.lifecycle.Close())
+	if p.seat != nil {
+		errs = append(errs, p.seat.close())
 	}
 	return errors.Join(append(errs, p.ops.close())...)
 }

@@ -3,6 +3,7 @@ package control
 import (
 	"math"
 	"path/filepath"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -30,9 +31,20 @@ func (p *Control) openDiscovery(servers discovery.Caller) error {
 		return err
 	}
 	p.discovery = discovery.NewService(discovery.ServiceConfig{Servers: servers, Log: p.cfg.Logger,
-		Copies: func() []string { return p.cfg.Copies }, Dial: discovery.DialCopy(p.cfg.Colony),
+		Copies: p.copies, Dial: discovery.DialCopy(p.cfg.Colony),
 		Keeper: discovery.KeeperConfig{Store: store, Copy: p.cfg.Name, Every: p.cfg.Snapshot}})
 	return nil
+}
+
+// copies are the addresses of the other copies of discovery: those that were named, and every other live instance.
+func (p *Control) copies() []string {
+	all := slices.Clone(p.cfg.Copies)
+	for _, i := range p.roster.Instances() {
+		if i.Name != p.roster.Self() && !slices.Contains(all, i.Addr) {
+			all = append(all, i.Addr)
+		}
+	}
+	return all
 }
 
 // discoveryMetrics shows how much this copy knows, how old its news is, and what it asks of others.

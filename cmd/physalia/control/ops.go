@@ -41,7 +41,7 @@ func (p *Control) listenOps() error {
 				http.Error(w, "the lifecycle manager has stopped: "+err.Error(), http.StatusServiceUnavailable)
 				return
 			}
-			fmt.Fprintln(w, "ok")
+			fmt.Fprintln(w, p.seat.health())
 		})
 	}
 	p.ops = &ops{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, addr: ln.Addr().String(), ended: make(chan struct{})}
@@ -77,6 +77,8 @@ func (p *Control) registry() *prometheus.Registry {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "control", Name: name, Help: help, ConstLabels: labels}, value))
 	}
 	gauge("servers_connected", "Servers that are connected to this control process.", nil, func() float64 { return float64(len(p.fleet.Sessions())) })
+	gauge("active", "1 while the lifecycle manager works in this process, 0 while it stands by.", nil, func() float64 { return indicator(p.seat.active()) })
+	gauge("store_usable", "1 while the store of the lifecycle manager can be used, as far as this process knows.", nil, func() float64 { return indicator(p.seat.problem() == nil) })
 	p.fleetMetrics(r)
 	if p.cfg.KnockKey.Set() {
 		p.knockMetrics(r)
@@ -84,16 +86,16 @@ func (p *Control) registry() *prometheus.Registry {
 	p.repairMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
-			func() float64 { return float64(p.lifecycle.Stats().Cells[state]) })
+			func() float64 { return float64(p.seat.stats().Cells[state]) })
 	}
 	gauge("routes", "Cells that discovery knows, those included that it knows to be deleted.", nil, func() float64 { return float64(p.discovery.Stats().Cells) })
 	p.discoveryMetrics(r)
-	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.lifecycle.Stats().Backlog) })
-	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.lifecycle.Stats().Requests) })
-	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.lifecycle.Stats().Batches) })
-	gauge("adopted", "Incarnations of cells adopted from what servers host, since the start.", nil, func() float64 { return float64(p.lifecycle.Stats().Adopted) })
+	gauge("backlog", "Cells asked for and not planned yet.", nil, func() float64 { return float64(p.seat.stats().Backlog) })
+	gauge("requests_waiting", "Requests that wait for an answer.", nil, func() float64 { return float64(p.seat.stats().Requests) })
+	gauge("calls_in_flight", "Batches that servers have been asked to do and not answered.", nil, func() float64 { return float64(p.seat.stats().Batches) })
+	gauge("adopted", "Incarnations of cells adopted from what servers host, since the start.", nil, func() float64 { return float64(p.seat.stats().Adopted) })
 	gauge("findings", "What servers host and does not fit, as of the last complete round; see physalia control rebuild --look.", nil,
-		func() float64 { return float64(p.lifecycle.Stats().Findings) })
+		func() float64 { return float64(p.seat.stats().Findings) })
 	p.registerLimits(gauge)
 	return r
 }
@@ -103,21 +105,11 @@ func (p *Control) registry() *prometheus.Registry {
 //
 // registerLimits adds what holds the lifecycle manager back.
 func (p *Control) registerLimits(gauge func(name, help string, labels prometheus.Labels, value func() float64)) {
-	stats := p.lifecycle.Stats // as of the manager's last turn
-	gauge("rebuilding", "1 while the store is being rebuilt, and everything waits for an operator.", nil, func() float64 {
-		if stats().Rebuilding {
-			return 1
-		}
-		return 0
-	})
+	stats := p.seat.stats // as of the manager's last turn
+	gauge("rebuilding", "1 while the store is being rebuilt, and everything waits for an operator.", nil, func() float64 { return indicator(stats().Rebuilding) })
 	// An alert on a pause that was forgotten needs the action, not who gave the order: that is what the status is for.
 	for a := lifecycle.CreateCells; a <= lifecycle.RepairCells; a++ {
-		gauge("paused", "1 while an operator has paused the action.", prometheus.Labels{"action": a.String()}, func() float64 {
-			if stats().Paused[a] {
-				return 1
-			}
-			return 0
-		})
+		gauge("paused", "1 while an operator has paused the action.", prometheus.Labels{"action": a.String()}, func() float64 { return indicator(stats().Paused[a]) })
 	}
 	// The buckets of bricks and servers would be one series each; the colony's tells when work is held back at all.
 	for i, work := range []string{"create", "move", "repair"} {
@@ -133,4 +125,12 @@ func (p *Control) registerLimits(gauge func(name, help string, labels prometheus
 	gauge("replacements_waiting", "Replacements that operators asked for and limits hold back.", nil, func() float64 { return float64(stats().Petitions) })
 	gauge("servers_draining", "Servers that are being emptied.", nil, func() float64 { return float64(stats().Draining) })
 	gauge("unconverged", "Incarnations of cells that are not as they should be yet.", nil, func() float64 { return float64(stats().Unsettled) })
+}
+
+// indicator is a truth as a metric.
+func indicator(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -10,7 +10,6 @@ import (
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
 	"physalia/internal/wire"
-	"physalia/lifecycle"
 )
 
 // Slow repair: verdicts and routes go to the repairer, its proposals to the lifecycle manager.
@@ -88,9 +87,14 @@ func (p *Control) recall() {
 		return
 	case <-timer.C:
 	}
+	store, standing := p.seat.current("health.recall")
+	if standing != nil {
+		p.cfg.Logger.Info("servers that have not come back are not missed by an instance that stands by", "error", standing)
+		return
+	}
 	// What the store remembers and the observer knows already is left alone there; so a server that came in the very last
 	// moment is not counted twice.
-	p.lifecycle.Known(func(servers []wire.Registration, err *cell.Error) {
+	store.Known(func(servers []wire.Registration, err *cell.Error) {
 		if err != nil {
 			p.cfg.Logger.Warn("servers are not recalled", "error", err)
 			return
@@ -109,22 +113,8 @@ func (p *Control) recall() {
 }
 
 // manager is the lifecycle manager as the repairer sees it. It is made before the manager, since routes come as soon as that is
-// opened; nothing is proposed before everything runs.
+// opened; nothing is proposed before everything runs. Its methods are in forward.go.
 type manager struct{ control *Control }
-
-// Propose implements health.Manager.
-func (m manager) Propose(p health.Repair, reply func(*cell.Error)) {
-	cause := lifecycle.ByRepair
-	if p.Raise {
-		cause = lifecycle.ByRaise
-	}
-	m.control.lifecycle.Propose(lifecycle.Proposal{Cell: p.Cell, Incarnation: p.Incarnation, Remove: p.Remove, Cause: cause, Why: p.Why}, reply)
-}
-
-// Withdraw implements health.Manager. When nothing is known, it counts as too late: the repairer then waits for the outcome.
-func (m manager) Withdraw(w health.Withdrawal, reply func(bool)) {
-	m.control.lifecycle.Withdraw(w.Cell, w.Remove, func(given bool, err *cell.Error) { reply(given && err == nil) })
-}
 
 // healthHandlers are the methods of health for operators.
 func (p *Control) healthHandlers() map[string]fleet.Handler {
@@ -168,6 +158,8 @@ func (p *Control) repairMetrics(r *prometheus.Registry) {
 	gauge("repairs_resting", "Cells that wait after a refusal.", nil, func(s health.RepairStats) int { return s.Resting })
 	gauge("servers_away", "Servers that are dead or not yet back for long enough.", nil, func(s health.RepairStats) int { return s.Troubled })
 	gauge("holds", "Correlated failures that hold repairs back now.", nil, func(s health.RepairStats) int { return s.HoldsOn })
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "health", Name: "servers_unreachable",
+		Help: "Servers that are up only because their peers hear them."}, func() float64 { return float64(len(p.observer.Unreachable())) }))
 	// Rates of these, against the budgets, show a storm: or rather that there is none.
 	counter := func(name, help string, labels prometheus.Labels, value func(health.RepairStats) uint64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Subsystem: "health", Name: name, Help: help, ConstLabels: labels},

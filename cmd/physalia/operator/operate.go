@@ -29,6 +29,7 @@ func (o Operator) Status(ctx context.Context, op string, limit int) (*wire.Contr
 		return nil, err
 	}
 	defer conn.Close(nil)
+	// The first page has the pauses, limits and counts; of the others only the steps are taken, so the numbers belong together.
 	var all *wire.ControlStatus
 	for after := uint64(0); ; {
 		left := limit

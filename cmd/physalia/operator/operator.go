@@ -25,22 +25,6 @@ func (o Operator) Dial(ctx context.Context, addr string) (*rpc.Conn, error) {
 	return rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: o.Colony}, FrameMax: wire.ControlFrameMax})
 }
 
-// Control opens a connection to the first address of the control plane that answers; op is for the error, which tells
-// what each address said.
-func (o Operator) Control(ctx context.Context, op string) (*rpc.Conn, error) {
-	// The first that answers will do; an address that is down costs a refused connection, one that is silent the timeout.
-	var all []error
-	for _, addr := range o.Addresses {
-		conn, err := o.Dial(ctx, addr)
-		if err == nil {
-			return conn, nil
-		}
-		all = append(all, fmt.Errorf("%s: %w", addr, err))
-	}
-	return nil, &cell.Error{Op: op, Kind: cell.Unavailable, Detail: "no address of the control plane answers",
-		Hint: "is it running, and is --control-plane right? Cells that exist serve without it", Err: errors.Join(all...)}
-}
-
 // Ask sends one request to the control plane. Nothing is repeated: creating and deleting are idempotent, so the caller,
 // who sees the error, may.
 func (o Operator) Ask(ctx context.Context, op, method string, request, result wire.Message) error {
@@ -179,27 +163,6 @@ func (o Operator) Members(ctx context.Context, op string, id cell.ID) ([]wire.Fo
 			Hint: "see `physalia cell show " + string(id) + "`, or name a server that hosts it with --server"}
 	}
 	return routes.Routes[0].Members, nil
-}
-
-// Servers lists all servers that have registered, in order of their identities.
-func (o Operator) Servers(ctx context.Context, op string) ([]wire.ServerState, error) {
-	conn, err := o.Control(ctx, op)
-	if err != nil {
-		return nil, err
-	}
-	defer conn.Close(nil)
-	var all []wire.ServerState
-	for request := (wire.ListServers{Limit: wire.ListLimitMax}); ; {
-		var page wire.ServerList
-		if err := conn.Call(ctx, wire.MethodListServers, &request, &page); err != nil {
-			return nil, err
-		}
-		all = append(all, page.Servers...)
-		if !page.More || len(page.Servers) == 0 {
-			return all, nil
-		}
-		request.After = page.Servers[len(page.Servers)-1].Registration.Server
-	}
 }
 
 // pollEvery is how often a condition is looked at. The control plane has no way to tell a command that something happened,
