@@ -20,7 +20,7 @@ var chaosDrill = Drill{
 	Proves: "the control plane killed every few seconds while cells are created, moved and deleted: desired and actual agree afterwards",
 	cells:  1000, span: 15 * time.Second,
 	spec: shape(14, 5, 4, "--limit-move", "1000:1000", "--limit-move-brick", "1000:1000", "--limit-move-server", "500:500", "--scan-every", "5s"),
-	run:  runChaos,
+	run:  runChaos, shared: true,
 }
 
 // The work of the drill: how many cells each request names, how many are under way, and which share of the cells is moved,
@@ -103,12 +103,21 @@ func (c *chaos) dieAgain(ctx context.Context) error {
 		} else if err != nil {
 			return err
 		}
-		if err := c.killControl(); err != nil {
-			return err
+		// One of several instances, or all of them: what stands by has to take over, and what has nobody to wait for, to begin anew.
+		victims := c.Instances
+		if n := dice.IntN(len(c.Instances) + 1); n < len(c.Instances) {
+			victims = c.Instances[n : n+1]
+		}
+		for _, v := range victims {
+			if err := v.Kill(); err != nil {
+				return err
+			}
 		}
 		c.kills.Add(1)
-		if err := c.startControl(); err != nil {
-			return err
+		for _, v := range victims {
+			if err := v.Start(); err != nil {
+				return err
+			}
 		}
 	}
 }

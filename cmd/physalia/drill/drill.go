@@ -19,6 +19,12 @@ type Config struct {
 	Span     time.Duration // of each phase under load
 	Patience time.Duration // of slow repair, in the drill about it
 	Seed     uint64        // of when and whom accidents hit
+
+	// Store is the URL of a shared store, and Instances how many control processes share it; empty and zero: one process with a
+	// store of its own. A drill that deletes or restores the store takes no shared one.
+	Store     string
+	Instances int
+
 	// Say takes progress, one line at a time; nil drops it.
 	Say func(format string, args ...any)
 }
@@ -50,6 +56,7 @@ type Drill struct {
 	cells          int           // default of Config.Cells
 	span, patience time.Duration // defaults
 	spec           colony.Spec   // the shape of its colony
+	shared         bool          // it can be run with several control processes on a shared store
 	run            func(context.Context, *site) error
 }
 
@@ -69,6 +76,17 @@ func All() []Drill {
 
 // A name that does not exist is refused before anything is started.
 //
+// checkStore refuses a store that the drill could not do to what it does to stores.
+func (d Drill) checkStore(cfg *Config) error {
+	switch {
+	case cfg.Instances < 0 || cfg.Instances > 1 && cfg.Store == "":
+		return &cell.Error{Op: "drill", Kind: cell.Invalid, Detail: fmt.Sprintf("%d control processes without a store that they share", cfg.Instances), Hint: "name it with --store"}
+	case cfg.Store != "" && !d.shared:
+		return &cell.Error{Op: "drill", Kind: cell.Invalid, Detail: fmt.Sprintf("the drill %s is about a store of its own", d.Name), Hint: "leave --store out"}
+	}
+	return nil
+}
+
 // Find finds drills by their names; none named means all.
 func Find(names []string) ([]Drill, error) {
 	if len(names) == 0 {
@@ -101,6 +119,9 @@ func (d Drill) Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Cells < 0 || cfg.Span < 0 || cfg.Patience < 0 {
 		return Report{}, &cell.Error{Op: "drill", Kind: cell.Invalid, Detail: "a size or a time is negative", Hint: "use positive numbers, or leave them out"}
 	}
+	if err := d.checkStore(&cfg); err != nil {
+		return Report{}, err
+	}
 	if cfg.Cells == 0 {
 		cfg.Cells = d.cells
 	}
@@ -111,7 +132,7 @@ func (d Drill) Run(ctx context.Context, cfg Config) (Report, error) {
 		cfg.Patience = d.patience
 	}
 	s := &site{cfg: cfg, spec: d.spec, report: Report{Drill: d.Name, Verdict: "ok"}, origin: time.Now()}
-	s.spec.Binary, s.spec.Dir = cfg.Binary, cfg.Dir
+	s.spec.Binary, s.spec.Dir, s.spec.Store, s.spec.Instances = cfg.Binary, cfg.Dir, cfg.Store, cfg.Instances
 	if d.patience > 0 {
 		s.spec.ControlArgs = append(s.spec.ControlArgs, "--repair-patience", cfg.Patience.String())
 	}

@@ -20,6 +20,7 @@ var jumpDrill = Drill{
 	cells:  5,
 	spec:   shape(20, 5, 4),
 	run:    runJump,
+	shared: true,
 }
 
 const (

@@ -44,7 +44,7 @@ func (s *site) start(ctx context.Context) (err error) {
 	if s.Colony, err = colony.Start(s.spec); err != nil {
 		return err
 	}
-	s.op = operator.Operator{Colony: colony.Name, Addresses: []string{s.ControlAddr}}
+	s.op = operator.Operator{Colony: colony.Name, Addresses: s.ControlAddresses()}
 	if err := s.awaitServers(ctx); err != nil {
 		return errors.Join(err, s.close())
 	}
@@ -69,10 +69,20 @@ func (s *site) awaitServers(ctx context.Context) error {
 // "the control plane" is all of them.
 //
 // killControl kills the control plane with SIGKILL, which leaves it no time to finish anything.
-func (s *site) killControl() error { return s.Control.Kill() }
+func (s *site) killControl() (err error) {
+	for _, v := range s.Instances {
+		err = errors.Join(err, v.Kill())
+	}
+	return err
+}
 
 // startControl starts the control plane again; it does not wait for anything.
-func (s *site) startControl() error { return s.Control.Start() }
+func (s *site) startControl() (err error) {
+	for _, v := range s.Instances {
+		err = errors.Join(err, v.Start())
+	}
+	return err
+}
 
 // restartControl starts the control plane again and waits until every server has come back to it.
 func (s *site) restartControl(ctx context.Context) error {

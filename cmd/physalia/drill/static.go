@@ -275,7 +275,7 @@ func (t *static) conclude(logs []*judge.Log, from [3]time.Duration) {
 	for i, name := range staticPhase {
 		n, kinds := errorsWithin(logs, from[i], from[i+1])
 		failed[i] = n + t.found[i].failed
-		t.count("operations "+name, judge.AckedWithin(logs, from[i], from[i+1]))
+		t.count("writes acknowledged "+name, judge.AckedWithin(logs, from[i], from[i+1]))
 		t.count("errors "+name, failed[i])
 		t.count("cells found by clients that knew one thing, "+name, t.found[i].tried-t.found[i].failed)
 		t.figure("longest time a cell was not writable "+name, float64(judge.LongestGap(logs, from[i], from[i+1]).Milliseconds()), "ms")
