@@ -91,7 +91,7 @@ func TestForwardOverSockets(t *testing.T) {
 	eventually(t, "a write is passed on and answered", func() bool {
 		n++
 		key = fmt.Sprintf("k%d", n)
-		at := int(4+n/2) % 7 // most do not lead
+		at := int(4+n/2) % 7                                                                  // most do not lead
 		_, err := txn(c.connect(at), "vol-1", request(n), putTxn(key, cell.Int(int64(n))), 2) // it asked twice before
 		switch cell.KindOf(err) {
 		case cell.NotProposer, cell.Unavailable, cell.UnknownResult: // it knows no useful proposer yet, or no more
