@@ -43,8 +43,8 @@ type Store struct {
 
 	mu     sync.Mutex // held by a Put to its end, and by a Scan for its first page, so that no scan begins within a journal
 	head   string     // value of head; empty: there is none
-	count  uint64 // writes of this term
-	broken error  // why no more is done
+	count  uint64     // writes of this term
+	broken error      // why no more is done
 }
 
 // openStore takes the store over: it learns head, and carries out or drops what a journal holds (E3).
