@@ -89,6 +89,7 @@ type Control struct {
 
 	roster roster.Roster
 	table  atomic.Pointer[duty.Table] // of the roster as last seen
+	moved  chan struct{}              // capacity 1: the roster has changed since recall looked
 
 	ctx    context.Context // of the goroutines below
 	cancel context.CancelFunc
@@ -102,7 +103,7 @@ func Start(c Config) (*Control, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, ctx: ctx, cancel: cancel}
+	p := &Control{cfg: c, ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
@@ -214,6 +215,10 @@ func (p *Control) watchRoster() {
 		case <-p.roster.Changed():
 			p.retable()
 			p.fleet.RosterChanged()
+			select {
+			case p.moved <- struct{}{}:
+			default: // recall has been told
+			}
 		}
 	}
 }
