@@ -203,7 +203,7 @@ func (g *gossip) living(ids []cell.ServerID) []bool {
 	}
 	present := g.present()
 	for i, id := range ids {
-		out[i] = id == g.self || present[id] != nil
+		out[i] = id == g.self || present[id]
 	}
 	return out
 }
