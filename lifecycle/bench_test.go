@@ -56,7 +56,8 @@ func (quick) Call(_ context.Context, _ cell.ServerID, _ string, params, result w
 // BenchmarkRestore measures the start of a manager with so many live cells, and what one of them costs in memory.
 func BenchmarkRestore(b *testing.B) {
 	const cells = 100_000
-	source := NewManager(Config{})
+	most := Limit{PerSecond: 1e6, Burst: cells}
+	source := NewManager(Config{Limits: Limits{Create: LimitsOf{Colony: most, Brick: most, Server: Limit{PerSecond: 1e6, Burst: 7 * cells}}}})
 	var stored []Write
 	for i := range 100 {
 		if err := source.ServerUp(0, testServer(i)); err != nil {
