@@ -328,7 +328,7 @@ func (m *Manager) compare(in *incarnation) {
 	}
 	for i, mem := range in.Members {
 		s := m.servers[mem.Server()]
-		if s == nil || !s.up || s.scanned != o.round || seen.has(i) || in.Move.Remove == mem.Server() {
+		if s == nil || !s.up || s.scanned != o.round || seen.has(i) || in.Moving().Remove == mem.Server() {
 			continue
 		}
 		switch {
@@ -358,7 +358,7 @@ func (m *Manager) compare(in *incarnation) {
 // hosts no such node, so there is nothing to be patient for. What a limit or a pause refuses now is proposed again after the
 // next round; the finding tells the operator either way.
 func (m *Manager) replaceMissing(in *incarnation, gone memberSet) {
-	if m.mode.rebuilding || in.State != Live || !in.Move.isZero() {
+	if m.mode.rebuilding || in.State != Live || !in.Moving().isZero() {
 		return
 	}
 	for i, mem := range in.Members {

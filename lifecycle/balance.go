@@ -78,7 +78,7 @@ func (m *Manager) relieve(id cell.ServerID) (more bool) {
 			break
 		}
 		in := m.names[m.planner.book.CellAt(id, m.dice.IntN(n))]
-		if in == nil || in.State != Live || !in.Move.isZero() || m.downMembers(in) != 0 {
+		if in == nil || in.State != Live || !in.Moving().isZero() || m.downMembers(in) != 0 {
 			continue
 		}
 		if m.allowMoves(in.Brick, ByBalance) != nil {

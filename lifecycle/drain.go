@@ -159,7 +159,7 @@ func (m *Manager) emptyServer(d *drain) {
 		d.cursor--
 		// The book has a cell's name, and the newest incarnation of it may be another one than the node's.
 		in := m.names[m.planner.book.CellAt(id, d.cursor)]
-		if in == nil || in.State != Live || !in.Move.isZero() || !in.hosts(id) {
+		if in == nil || in.State != Live || !in.Moving().isZero() || !in.hosts(id) {
 			if in != nil && !in.is(Wiping, Deleted) {
 				d.standing++
 			}

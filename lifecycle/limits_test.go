@@ -90,10 +90,10 @@ func (l *ledger) stored(batch []Write) {
 			l.w.fail("stored record: %v", err)
 		}
 		l.seen[string(wr.Key)] = r
-		switch mv := r.Move; {
+		switch mv := r.Moving(); {
 		case before.Cell == "":
 			l.spend(creations, r.Brick, r.servers()...)
-		case !mv.isZero() && (before.Move.Remove != mv.Remove || before.Move.Add != mv.Add):
+		case !mv.isZero() && (before.Moving().Remove != mv.Remove || before.Moving().Add != mv.Add):
 			l.spend(mv.Cause.class(), r.Brick, mv.Remove, mv.Add)
 		}
 	}
@@ -152,7 +152,7 @@ func TestNoLimitIsEverExceeded(t *testing.T) {
 			"propose": func(t *rapid.T) {
 				p := Proposal{Cell: name(), Remove: server().reg.Server, Cause: Cause(rapid.IntRange(int(ByRepair), int(causeMax)).Draw(t, "cause"))}
 				under := w.m.names[p.Cell]
-				was := under != nil && !under.Move.isZero()
+				was := under != nil && !under.Moving().isZero()
 				if err := w.m.Propose(w.now, p); err == nil && !was && w.m.pauses[p.Cause.action()] != nil {
 					t.Fatalf("%+v began although it is paused", p)
 				}
@@ -205,11 +205,11 @@ func (w *world) checkCounts() {
 			if !in.isSettled() {
 				unsettled++
 			}
-			if in.Move.isZero() {
+			if in.Moving().isZero() {
 				continue
 			}
-			causes[in.Move.Cause]++
-			for _, s := range []cell.ServerID{in.Move.Remove, in.Move.Add} {
+			causes[in.Moving().Cause]++
+			for _, s := range []cell.ServerID{in.Moving().Remove, in.Moving().Add} {
 				at[s]++
 				if v := in.work.move; v != nil && v.stalled >= stuckAfter {
 					stuck[s]++

@@ -108,7 +108,7 @@ func (in *incarnation) hosts(s cell.ServerID) bool {
 //
 // drive queues the next step of a replacement, unless one is queued, in flight or parked.
 func (m *Manager) drive(in *incarnation) {
-	if in.Move.isZero() || in.State != Live {
+	if in.Moving().isZero() || in.State != Live {
 		return
 	}
 	w := in.begin()
@@ -123,7 +123,7 @@ func (m *Manager) drive(in *incarnation) {
 
 // current reports whether this is the cell's replacement now, and not one that was given up.
 func (v *moving) current() bool {
-	return v.in.work != nil && v.in.work.move == v && v.in.State == Live && !v.in.Move.isZero()
+	return v.in.work != nil && v.in.work.move == v && v.in.State == Live && !v.in.Moving().isZero()
 }
 
 // move makes calls of the replacements that are due, within the bounds.
@@ -143,7 +143,7 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 	step := moveWait
 	var old, learner uint64
 	if !v.looking {
-		step, old, learner = nextMove(v.seen, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
+		step, old, learner = nextMove(v.seen, in.Moving(), in.Moving().Node != 0 && v.created == in.Moving().Node)
 	}
 	change := &wire.ChangeCell{Cell: in.Cell, Incarnation: in.Incarnation, Timeout: moveTimeoutMS, Attempt: v.attempt, Request: in.Plan, Old: old, New: learner}
 	if v.seen != nil {
@@ -153,11 +153,11 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 	switch {
 	case v.looking:
 		change.Kind = wire.Look
-	case (step == moveAdd || step == moveDrop) && m.pauses[in.Move.Cause.action()] != nil: // nothing but planning has happened
+	case (step == moveAdd || step == moveDrop) && m.pauses[in.Moving().Cause.action()] != nil: // nothing but planning has happened
 		m.heldMoves = append(m.heldMoves, v)
 		return
 	case step == moveAdd:
-		change.Kind, change.Old, change.Server = wire.AddLearner, 0, in.Move.Add
+		change.Kind, change.Old, change.Server = wire.AddLearner, 0, in.Moving().Add
 	case step == moveDrop:
 		change.Kind, change.Old = wire.DropLearner, 0
 	case step == moveSwap:
@@ -184,11 +184,13 @@ func (m *Manager) takeStep(in *incarnation, v *moving) {
 
 // createLearner asks the new server for its node; the number that it was issued is durable here before.
 func (m *Manager) createLearner(in *incarnation, v *moving, node uint64) {
-	if in.Move.Node != uint32(node) {
-		in.Move.Node = uint32(node)
+	if in.Moving().Node != uint32(node) {
+		moving := in.Moving()
+		moving.Node = uint32(node)
+		in.setMoving(moving)
 		m.save(in)
 	}
-	s := m.server(in.Move.Add)
+	s := m.server(in.Moving().Add)
 	if !s.up {
 		m.parkMove(in, v, nil)
 		return
@@ -231,7 +233,7 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 	v.looking, v.queued = true, true
 	v.tries++
 	m.stall(in, v)
-	if v.stalled >= hopelessAfter && in.Move.Cause != ByOperator && !m.server(in.Move.Add).up {
+	if v.stalled >= hopelessAfter && in.Moving().Cause != ByOperator && !m.server(in.Moving().Add).up {
 		m.giveUpMove(in)
 		return
 	}
@@ -253,7 +255,7 @@ const hopelessAfter = 4 * stuckAfter
 
 // giveUpMove ends a replacement that nobody asked for by name; whoever wanted it chooses again, among the servers that are up.
 func (m *Manager) giveUpMove(in *incarnation) {
-	add := in.Move.Add
+	add := in.Moving().Add
 	in.Plan++
 	m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Unavailable, Cell: in.Cell,
 		Detail: fmt.Sprintf("server %s, which was to come, is down", add), Hint: "ask again: another one is chosen"})
@@ -278,12 +280,12 @@ func (m *Manager) Configured(now time.Duration, id CallID, c *wire.Configured) {
 		return
 	}
 	v.attempt, v.tries = 0, 0
-	if v.seen == nil || v.seen.Number != c.Number || nodeOn(v.seen.Learners, in.Move.Add) != nodeOn(c.Learners, in.Move.Add) {
+	if v.seen == nil || v.seen.Number != c.Number || nodeOn(v.seen.Learners, in.Moving().Add) != nodeOn(c.Learners, in.Moving().Add) {
 		m.progress(in, v)
 	}
 	v.seen = c
 	m.adopt(in, c)
-	step, _, _ := nextMove(c, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
+	step, _, _ := nextMove(c, in.Moving(), in.Moving().Node != 0 && v.created == in.Moving().Node)
 	switch {
 	case step == moveWait:
 		m.parkMove(in, v, &cell.Error{RetryAfter: m.config.RetryMin})
@@ -340,7 +342,8 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 		return
 	}
 	if in.Founding == nil && in.Founded|in.Absent != in.all() {
-		in.Founding = in.Members
+		founding := in.Members
+		in.Founding = &founding
 	}
 	var founded, void, absent memberSet
 	members := make([]Member, len(c.Members))
@@ -385,15 +388,16 @@ func (m *Manager) moved(in *incarnation) {
 // abandonMove gives a replacement up, if there is one. Its learner, if a server was told of one, is counted among the members of
 // an incarnation that ends, so that it is dropped with them; in a living cell it stays a learner until its room is needed.
 func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
-	if in.Move.isZero() {
+	if in.Moving().isZero() {
 		return
 	}
-	if in.State != Live && in.Move.Node != 0 && !in.hosts(in.Move.Add) && len(in.Members) < wire.MembersMax {
+	if in.State != Live && in.Moving().Node != 0 && !in.hosts(in.Moving().Add) && len(in.Members) < wire.MembersMax {
 		if in.Founding == nil && in.Founded != in.all() {
-			in.Founding = in.Members // who is not told yet is told of the founding as it was
+			founding := in.Members
+			in.Founding = &founding // who is not told yet is told of the founding as it was
 		}
 		in.Founded.add(len(in.Members))
-		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Move.Node, in.Move.Add))
+		in.Members = append(in.Members[:len(in.Members):len(in.Members)], NewMember(in.Moving().Node, in.Moving().Add))
 	}
 	m.setMove(in, Move{})
 	m.settle(in, toMove, why)

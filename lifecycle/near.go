@@ -141,8 +141,8 @@ func (m *Manager) approachOne(u *users) {
 	case in.State == Creating:
 		m.parkUsers(u, "its founding is under way", 0)
 		return
-	case !in.Move.isZero(): // its end calls followCell
-		u.why = fmt.Sprintf("%s is being replaced by %s", in.Move.Remove, in.Move.Add)
+	case !in.Moving().isZero(): // its end calls followCell
+		u.why = fmt.Sprintf("%s is being replaced by %s", in.Moving().Remove, in.Moving().Add)
 		return
 	}
 	if down := m.downMembers(in); down != 0 { // repair comes first

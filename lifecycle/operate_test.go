@@ -197,7 +197,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("after a second: %+v", x)
 	}
 	for _, in := range w.m.names {
-		if !in.hosts(s) && in.Move.isZero() {
+		if !in.hosts(s) && in.Moving().isZero() {
 			wantError(t, w.outcome(t, w.replace(0, in.Cell, in.Members[0].Server(), s)), cell.Refused, "is to be emptied")
 		}
 	}
@@ -497,11 +497,11 @@ func TestDeleteTellsTheFoundingAsItWas(t *testing.T) {
 		first = w.m.names["a"].Members[1].Server()
 	}
 	w.replace(time.Minute, "a", first, "")
-	for w.m.names["a"].Move.Node == 0 {
+	for w.m.names["a"].Moving().Node == 0 {
 		w.someFlight()
 		w.deliver(0, true, true)
 	}
-	learner := w.byID[w.m.names["a"].Move.Add]
+	learner := w.byID[w.m.names["a"].Moving().Add]
 	w.drain()
 	w.delete(time.Minute, wire.Drop{Cell: "a"})
 	w.setUp(late, true)

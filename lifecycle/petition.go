@@ -100,7 +100,7 @@ func (m *Manager) replaceNow(w waiter, p *Proposal) *cell.Error {
 	if err != nil {
 		return err
 	}
-	if in.Move.isZero() && !in.hosts(p.Remove) && p.Add != "" && in.hosts(p.Add) {
+	if in.Moving().isZero() && !in.hosts(p.Remove) && p.Add != "" && in.hosts(p.Add) {
 		m.resolve(w, nil) // asked again after it was done
 		return nil
 	}
@@ -115,7 +115,7 @@ func (m *Manager) replaceNow(w waiter, p *Proposal) *cell.Error {
 
 // moveWaits says what the replacement under way waits for.
 func (m *Manager) moveWaits(in *incarnation) string {
-	text := fmt.Sprintf("%s is being replaced by %s (%s", in.Move.Remove, in.Move.Add, in.Move.Cause)
+	text := fmt.Sprintf("%s is being replaced by %s (%s", in.Moving().Remove, in.Moving().Add, in.Moving().Cause)
 	v := in.work.move
 	if v == nil {
 		return text + ")"
@@ -125,16 +125,16 @@ func (m *Manager) moveWaits(in *incarnation) string {
 	}
 	step := "looks at the cell"
 	if v.seen != nil {
-		next, _, _ := nextMove(v.seen, in.Move, in.Move.Node != 0 && v.created == in.Move.Node)
+		next, _, _ := nextMove(v.seen, in.Moving(), in.Moving().Node != 0 && v.created == in.Moving().Node)
 		step = moveTexts[next]
 	}
 	text += "), " + step
-	if s := m.servers[in.Move.Add]; s == nil || !s.up {
-		text += "; " + string(in.Move.Add) + " is down"
+	if s := m.servers[in.Moving().Add]; s == nil || !s.up {
+		text += "; " + string(in.Moving().Add) + " is down"
 	}
 	// Once the cell was asked for a number, a pause does not stop it any more.
 	if !v.begun {
-		text += strings.TrimSuffix("; "+m.pausedNow(in.Move.Cause.action()), "; ")
+		text += strings.TrimSuffix("; "+m.pausedNow(in.Moving().Cause.action()), "; ")
 	}
 	return text
 }

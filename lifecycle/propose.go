@@ -72,7 +72,7 @@ func (m *Manager) Propose(now time.Duration, p Proposal) *cell.Error {
 func (m *Manager) Withdraw(now time.Duration, c cell.ID, remove cell.ServerID) bool {
 	m.now = now
 	in := m.names[c]
-	if in == nil || in.Move.isZero() || in.Move.Remove != remove || in.Move.Cause == ByOperator || in.Move.Node != 0 {
+	if in == nil || in.Moving().isZero() || in.Moving().Remove != remove || in.Moving().Cause == ByOperator || in.Moving().Node != 0 {
 		return false
 	}
 	if v := in.begin().move; v != nil && v.begun {
@@ -102,7 +102,7 @@ func (m *Manager) movable(p *Proposal) (*incarnation, *cell.Error) {
 // beginMove makes a proposal the cell's replacement, or says why not. Another wish than the one under way is refused, save to
 // give up a new member whose server has died meanwhile.
 func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
-	if under := in.Move; !under.isZero() {
+	if under := in.Moving(); !under.isZero() {
 		lost := !m.server(under.Add).up
 		switch {
 		case under.Remove == p.Remove && (p.Add == under.Add || p.Add == "" && (!lost || p.Cause == ByOperator)):
@@ -143,10 +143,12 @@ func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
 // join finds the same replacement under way. What an operator asks for, too, is his from then on.
 func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
 	// So nobody withdraws it any more, and the pause that could stop it is that of moves.
-	if p.Cause == ByOperator && in.Move.Cause != ByOperator {
-		m.causes[in.Move.Cause]--
+	if p.Cause == ByOperator && in.Moving().Cause != ByOperator {
+		m.causes[in.Moving().Cause]--
 		m.causes[ByOperator]++
-		in.Move.Cause = ByOperator
+		moving := in.Moving()
+		moving.Cause = ByOperator
+		in.setMoving(moving)
 		m.save(in)
 		m.moves, m.heldMoves = append(m.moves, m.heldMoves...), nil // those whose kind is still paused come back
 	}
@@ -173,12 +175,13 @@ func (m *Manager) checkMember(in *incarnation, add cell.ServerID) *cell.Error {
 // setMove changes which replacement is under way, or that none is; whatever was known of the one before is forgotten.
 func (m *Manager) setMove(in *incarnation, next Move) {
 	w := in.begin()
-	if !in.Move.isZero() {
+	if !in.Moving().isZero() {
 		m.progress(in, w.move) // it is in somebody's way until the end
 		m.countMove(in, -1)
-		m.wakeMoves(in.Move.Remove)
+		m.wakeMoves(in.Moving().Remove)
 	}
-	in.Move, w.move = next, nil
+	in.setMoving(next)
+	w.move = nil
 	if !next.isZero() {
 		m.countMove(in, 1)
 	}
@@ -191,11 +194,11 @@ func (m *Manager) setMove(in *incarnation, next Move) {
 
 // countMove counts the replacement under way, by cause and at both servers.
 func (m *Manager) countMove(in *incarnation, n int) {
-	m.causes[in.Move.Cause] += n
-	m.server(in.Move.Remove).replacing += n
-	m.server(in.Move.Add).replacing += n
-	if m.planner.coming[in.Move.Add] += n; m.planner.coming[in.Move.Add] == 0 {
-		delete(m.planner.coming, in.Move.Add)
+	m.causes[in.Moving().Cause] += n
+	m.server(in.Moving().Remove).replacing += n
+	m.server(in.Moving().Add).replacing += n
+	if m.planner.coming[in.Moving().Add] += n; m.planner.coming[in.Moving().Add] == 0 {
+		delete(m.planner.coming, in.Moving().Add)
 	}
 }
 
@@ -214,9 +217,9 @@ const stuckAfter = 16
 // stall counts a pause of a replacement.
 func (m *Manager) stall(in *incarnation, v *moving) {
 	if v.stalled++; v.stalled == stuckAfter {
-		m.server(in.Move.Remove).stuck++
-		m.server(in.Move.Add).stuck++
-		m.wakeMoves(in.Move.Remove)
+		m.server(in.Moving().Remove).stuck++
+		m.server(in.Moving().Add).stuck++
+		m.wakeMoves(in.Moving().Remove)
 	}
 }
 
@@ -226,8 +229,8 @@ func (m *Manager) progress(in *incarnation, v *moving) {
 		return
 	}
 	if v.stalled >= stuckAfter {
-		m.server(in.Move.Remove).stuck--
-		m.server(in.Move.Add).stuck--
+		m.server(in.Moving().Remove).stuck--
+		m.server(in.Moving().Add).stuck--
 	}
 	v.stalled = 0
 }

@@ -83,7 +83,7 @@ func TestWithdrawIsCautious(t *testing.T) {
 	}
 	w.turn()
 	w.crash()
-	if got := w.m.names["a"].Move.Cause; got != ByNear {
+	if got := w.m.names["a"].Moving().Cause; got != ByNear {
 		t.Errorf("the cause after a restart is %v", got)
 	}
 	if w.m.Withdraw(w.now, "a", before[0]) {
@@ -110,12 +110,12 @@ func TestProposeAnotherServer(t *testing.T) {
 	if err := w.m.Propose(w.now, p); err != nil {
 		t.Fatal(err)
 	}
-	first := w.m.names["a"].Move.Add
+	first := w.m.names["a"].Moving().Add
 	w.setUp(w.byID[first], false)
 	if err := w.m.Propose(w.now, p); err != nil {
 		t.Fatal(err)
 	}
-	if second := w.m.names["a"].Move.Add; second == first {
+	if second := w.m.names["a"].Moving().Add; second == first {
 		t.Errorf("%s is still waited for", first)
 	}
 	w.settle()

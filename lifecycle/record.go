@@ -107,9 +107,10 @@ type Record struct {
 	Void          memberSet // confirmed: never hosted it and never will (its own tombstone forbids it)
 	Dropped       memberSet // confirmed: wiped, and will never host it again
 	Ending        Ending
-	Retry         bool     // ended ByVoid, and the creation is still wanted: the next incarnation follows
-	Founding      []Member // who founded it, while a member is to be told of the founding although Members has changed
-	Move          Move     // the replacement under way; zero: none
+	Retry         bool // ended ByVoid, and the creation is still wanted: the next incarnation follows
+	// What few records have is behind pointers, since a million that have none are held in memory. Both are replaced, never changed.
+	Founding *[]Member // who founded it, while a member is to be told of the founding although Members has changed
+	move     *Move     // the replacement under way; nil: none. See Moving.
 	// Absent are members that are known not to be there, or were never heard of: they count as dead, and are never founded. A
 	// member that confirmed once and is gone since is in Founded, too.
 	Absent  memberSet
@@ -123,6 +124,30 @@ type Move struct {
 	Remove, Add cell.ServerID
 	Node        uint32 // number that the cell issued for Add; zero: not known, so no server was told of it
 	Cause       Cause  // what it is for
+}
+
+// Moving is the replacement under way; zero: none.
+func (r *Record) Moving() Move {
+	if r.move == nil {
+		return Move{}
+	}
+	return *r.move
+}
+
+// setMoving begins a replacement, changes what is known of it, or ends it with the zero Move.
+func (r *Record) setMoving(m Move) {
+	r.move = nil
+	if !m.isZero() {
+		r.move = &m
+	}
+}
+
+// founding is who founded the cell, if that is kept.
+func (r *Record) founding() []Member {
+	if r.Founding == nil {
+		return nil
+	}
+	return *r.Founding
 }
 
 // isZero reports whether nothing is to be replaced.
@@ -185,11 +210,12 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendUint(b, uint64(r.Dropped))
 	b = wire.AppendUint(b, uint64(r.Ending))
 	b = wire.AppendBool(b, r.Retry)
-	b = appendMembers(b, r.Founding)
-	b = wire.AppendString(b, string(r.Move.Remove))
-	b = wire.AppendString(b, string(r.Move.Add))
-	b = wire.AppendUint(b, uint64(r.Move.Node))
-	b = wire.AppendUint(b, uint64(r.Move.Cause))
+	b = appendMembers(b, r.founding())
+	moving := r.Moving()
+	b = wire.AppendString(b, string(moving.Remove))
+	b = wire.AppendString(b, string(moving.Add))
+	b = wire.AppendUint(b, uint64(moving.Node))
+	b = wire.AppendUint(b, uint64(moving.Cause))
 	b = wire.AppendBool(wire.AppendUint(b, uint64(r.Absent)), r.Adopted)
 	return appendSum(b, start)
 }
@@ -253,11 +279,15 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 	rec.Dropped = memberSet(r.UintMax(1<<wire.MembersMax-1, "dropped"))
 	rec.Ending = Ending(r.UintMax(uint64(ByLoss), "ending"))
 	rec.Retry = r.Bool()
-	rec.Founding = decodeMembers(&r, names)
-	rec.Move.Remove = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to remove")))
-	rec.Move.Add = cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to add")))
-	rec.Move.Node = uint32(r.UintMax(math.MaxUint32, "node number"))
-	rec.Move.Cause = Cause(r.UintMax(uint64(causeMax), "cause"))
+	if founding := decodeMembers(&r, names); founding != nil {
+		rec.Founding = &founding
+	}
+	rec.setMoving(Move{
+		Remove: cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to remove"))),
+		Add:    cell.ServerID(names.text(r.Text(cell.ServerIDBytesMax, "server to add"))),
+		Node:   uint32(r.UintMax(math.MaxUint32, "node number")),
+		Cause:  Cause(r.UintMax(uint64(causeMax), "cause")),
+	})
 	rec.Absent = memberSet(r.UintMax(1<<wire.MembersMax-1, "absent"))
 	rec.Adopted = r.Bool()
 	if err := r.Done(); err != nil {
@@ -289,8 +319,8 @@ func (r *Record) check() error {
 		return fmt.Errorf("live with %d of %d founded", r.Founded.size(), len(r.Members))
 	case r.State != Deleted && (r.Configuration == 0 || r.Alpha == 0):
 		return fmt.Errorf("configuration %d, alpha %d", r.Configuration, r.Alpha)
-	case !r.Move.isZero() && (r.State != Live || r.Move.Remove == r.Move.Add || r.Move.Remove.Check() != nil || r.Move.Add.Check() != nil || !r.Move.Cause.valid()):
-		return fmt.Errorf("state %s, replacing %q by %q for %s", r.State, r.Move.Remove, r.Move.Add, r.Move.Cause)
+	case !r.Moving().isZero() && (r.State != Live || r.Moving().Remove == r.Moving().Add || r.Moving().Remove.Check() != nil || r.Moving().Add.Check() != nil || !r.Moving().Cause.valid()):
+		return fmt.Errorf("state %s, replacing %q by %q for %s", r.State, r.Moving().Remove, r.Moving().Add, r.Moving().Cause)
 	}
 	return r.checkMembers()
 }

@@ -43,9 +43,10 @@ func drawRecord(t *rapid.T) Record {
 	if r.State == Live {
 		r.Founded, r.Void = r.all(), 0
 		if rapid.Bool().Draw(t, "move") {
-			r.Move = Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number"),
-				Cause: Cause(rapid.IntRange(int(ByOperator), int(causeMax)).Draw(t, "cause"))}
-			r.Founding = slices.Clone(r.Members)
+			r.setMoving(Move{Remove: r.Members[0].Server(), Add: "new", Node: rapid.Uint32().Draw(t, "number"),
+				Cause: Cause(rapid.IntRange(int(ByOperator), int(causeMax)).Draw(t, "cause"))})
+			founding := slices.Clone(r.Members)
+			r.Founding = &founding
 		}
 	}
 	if r.State >= Wiping {

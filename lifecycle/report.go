@@ -33,7 +33,7 @@ func (m *Manager) missing(in *incarnation) (text string, open memberSet) {
 		if open = in.all()&^in.Founded | in.Absent; open != 0 {
 			text = fmt.Sprintf("%d of %d nodes founded, a majority is %d", in.Founded.size(), n, in.majority())
 		}
-		if !in.Move.isZero() {
+		if !in.Moving().isZero() {
 			text += "; " + m.moveWaits(in)
 		}
 	case Sealing:

@@ -208,7 +208,7 @@ func (m *Manager) insert(in *incarnation) error {
 		}
 	}
 	m.pursue(in)
-	if !in.Move.isZero() {
+	if !in.Moving().isZero() {
 		m.countMove(in, 1)
 	}
 	if in.work != nil && in.work.move != nil {

@@ -167,7 +167,7 @@ func (m *Manager) tellServer(s *server) {
 func (m *Manager) founding(in *incarnation) wire.Founding {
 	members := m.founders(in.Members)
 	if in.Founding != nil {
-		members = m.founders(in.Founding)
+		members = m.founders(in.founding())
 	}
 	return wire.Founding{Cell: in.Cell, Incarnation: in.Incarnation, Members: members, Owner: in.Owner, Alpha: in.Alpha}
 }

@@ -30,7 +30,7 @@ func (in *incarnation) isSettled() bool {
 	if in.forgotten || in.State == Deleted {
 		return true
 	}
-	return in.State == Live && in.Founded == in.all() && in.Move.isZero() && in.recovery == nil
+	return in.State == Live && in.Founded == in.all() && in.Moving().isZero() && in.recovery == nil
 }
 
 // note keeps the list in step with one incarnation.
@@ -112,7 +112,7 @@ func (m *Manager) step(u *unsettled) wire.WaitingStep {
 	switch {
 	case in.is(Sealing, Wiping, Deleted):
 		w.Workflow = "delete"
-	case !in.Move.isZero():
+	case !in.Moving().isZero():
 		w.Workflow = "replace"
 	}
 	return w

@@ -319,7 +319,7 @@ func TestDeadNewMembersAreGivenUp(t *testing.T) {
 		w.settle()
 		id := w.wantCell(t, "a", 1, "live", "").Members[0].Server
 		w.duty(id, Draining)
-		for w.m.names["a"].Move.isZero() {
+		for w.m.names["a"].Moving().isZero() {
 			w.now += time.Second
 			w.turn()
 		}

@@ -14,30 +14,22 @@ import (
 type Book struct {
 	pools map[topology.PoolKey]*poolBook
 	homes map[cell.ServerID]*poolBook
-	cells map[cellKey]cellRef
+	order []*poolBook // by poolBook.at
+	index index       // of all cells
 	cands []candidate // scratch of Place
-}
-
-type cellKey struct {
-	id          cell.ID
-	incarnation cell.Incarnation
-}
-
-// cellRef finds a cell's account.
-type cellRef struct {
-	pool *poolBook
-	slot uint32
 }
 
 // poolBook is the account of one pool. Servers and cells are numbered densely; a cell's slot is reused after Remove.
 type poolBook struct {
 	key     topology.PoolKey
+	at      uint32 // in Book.order
 	numbers map[cell.ServerID]uint16
-	servers []serverBook // by number
-	cells   []placed     // by slot; size 0 marks a free one
-	names   []cell.ID    // by slot
-	free    []uint32     // free slots
-	scan    scan         // scratch: overlap of a jury under construction
+	servers []serverBook       // by number
+	cells   []placed           // by slot; size 0 marks a free one
+	names   []cell.ID          // by slot
+	lives   []cell.Incarnation // by slot
+	free    []uint32           // free slots
+	scan    scan               // scratch: overlap of a jury under construction
 
 	bound   *topology.Pool // the pool that bindings describes
 	binding []int32        // by position in bound.Servers: number, or -1
@@ -61,7 +53,7 @@ func (c *placed) jury() []uint16 { return c.members[:c.size] }
 
 // NewBook returns an empty book.
 func NewBook() *Book {
-	return &Book{pools: make(map[topology.PoolKey]*poolBook), homes: make(map[cell.ServerID]*poolBook), cells: make(map[cellKey]cellRef)}
+	return &Book{pools: make(map[topology.PoolKey]*poolBook), homes: make(map[cell.ServerID]*poolBook), index: newIndex()}
 }
 
 // poolServersMax is what a server number can count.
@@ -71,27 +63,38 @@ const poolServersMax = 1 << 16
 // accounted for already; Invalid when the jury is empty, larger than JuryMax, names a server twice or one of another
 // pool, or its owner is no member.
 func (b *Book) Add(id cell.ID, inc cell.Incarnation, p Placement) error {
-	key := cellKey{id, inc}
-	if _, ok := b.cells[key]; ok {
+	if _, ok := b.find(id, inc); ok {
 		return &cell.Error{Op: "placement.add", Kind: cell.Exists, Cell: id,
 			Detail: fmt.Sprintf("incarnation %d is accounted for already", inc), Hint: "remove it first"}
 	}
 	pool := b.pools[p.Pool()]
 	if pool == nil {
-		pool = &poolBook{key: p.Pool(), numbers: make(map[cell.ServerID]uint16)}
+		pool = newPool(p.Pool())
 	}
 	if err := b.checkAdd(pool, &p); err != nil {
 		return &cell.Error{Op: "placement.add", Kind: cell.Invalid, Cell: id, Detail: err.Error(),
 			Hint: "check the stored jury against the servers' registrations"}
 	}
-	b.pools[pool.key] = pool
+	if b.pools[pool.key] == nil {
+		b.enter(pool)
+	}
 	c := placed{size: uint8(len(p.Members)), owner: uint8(p.Owner)}
 	for i, m := range p.Members {
 		b.homes[m] = pool
 		c.members[i] = pool.number(m)
 	}
-	b.cells[key] = cellRef{pool, pool.add(id, c)}
+	b.index.add(b, refOf(pool.at, pool.add(id, inc, c)))
 	return nil
+}
+
+// newPool makes the account of a pool without cells; enter takes it into the book.
+func newPool(key topology.PoolKey) *poolBook {
+	return &poolBook{key: key, numbers: make(map[cell.ServerID]uint16)}
+}
+
+func (b *Book) enter(p *poolBook) {
+	p.at = uint32(len(b.order))
+	b.pools[p.key], b.order = p, append(b.order, p)
 }
 
 // checkAdd says why a cell cannot be accounted for, before anything has changed.
@@ -119,16 +122,17 @@ func (b *Book) checkAdd(pool *poolBook, p *Placement) error {
 
 // Remove forgets a cell and reports whether it was accounted for.
 func (b *Book) Remove(id cell.ID, inc cell.Incarnation) bool {
-	ref, ok := b.cells[cellKey{id, inc}]
+	at, ok := b.find(id, inc)
 	if ok {
-		delete(b.cells, cellKey{id, inc})
-		ref.pool.remove(ref.slot)
+		ref := b.index.refs[at]
+		b.index.remove(b, at)
+		b.order[ref.pool()].remove(ref.slot())
 	}
 	return ok
 }
 
 // Len is the number of cells.
-func (b *Book) Len() int { return len(b.cells) }
+func (b *Book) Len() int { return b.index.cells }
 
 // Cells is the number of cells in a pool.
 func (b *Book) Cells(key topology.PoolKey) int {
@@ -185,13 +189,13 @@ func (p *poolBook) number(id cell.ServerID) uint16 {
 }
 
 // add gives a cell a slot and lists it with its servers.
-func (p *poolBook) add(id cell.ID, c placed) uint32 {
+func (p *poolBook) add(id cell.ID, inc cell.Incarnation, c placed) uint32 {
 	slot := uint32(len(p.cells))
 	if n := len(p.free); n > 0 {
 		slot, p.free = p.free[n-1], p.free[:n-1]
-		p.cells[slot], p.names[slot] = c, id
+		p.cells[slot], p.names[slot], p.lives[slot] = c, id, inc
 	} else {
-		p.cells, p.names = append(p.cells, c), append(p.names, id)
+		p.cells, p.names, p.lives = append(p.cells, c), append(p.names, id), append(p.lives, inc)
 	}
 	for _, m := range c.jury() {
 		p.servers[m].cells = append(p.servers[m].cells, slot)

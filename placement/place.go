@@ -99,8 +99,8 @@ func room(in *Input, pool *topology.Pool) uint64 {
 func (b *Book) pool(key topology.PoolKey) *poolBook {
 	p := b.pools[key]
 	if p == nil {
-		p = &poolBook{key: key, numbers: make(map[cell.ServerID]uint16)}
-		b.pools[key] = p
+		p = newPool(key)
+		b.enter(p)
 	}
 	return p
 }
