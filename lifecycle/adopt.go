@@ -180,7 +180,7 @@ func (in *incarnation) fits(v *view) bool {
 		return in.State != Creating && in.related(v)
 	case in.Configuration == 1 && (v.owner != in.Owner || v.alpha != in.Alpha):
 		return false
-	case in.State == Wiping && len(v.members) != len(in.Members): // learners are among the members of what has ended
+	case in.is(Sealing, Wiping) && len(v.members) != len(in.Members): // learners are among the members of what ends
 		return in.related(v)
 	}
 	return slices.Equal(v.members, in.Members)
@@ -195,7 +195,7 @@ func (in *incarnation) related(v *view) bool {
 			return false
 		}
 	}
-	return in.Configuration != v.configuration || in.State == Wiping
+	return in.Configuration != v.configuration || in.is(Sealing, Wiping)
 }
 
 // adoptFounded takes the configuration that a majority runs for an incarnation of which this store knew the founding only.

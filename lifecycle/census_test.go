@@ -333,3 +333,66 @@ func TestStoreFromBefore(t *testing.T) {
 		w.checkRebuilt(want)
 	}
 }
+
+// A cell is deleted in the middle of a replacement, while it has no majority. The learner stands among the members then, and the
+// census must not take the others for missing: when they are all back, the cell is sealed and wiped.
+func TestCensusKnowsTheMembersOfACellThatIsDeletedWhileItMoves(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Second}, 9)
+	w.create(time.Minute, "a")
+	w.drain()
+	members := serversOf(w.wantCell(t, "a", 1, "live", ""))
+	w.replace(0, "a", members[0], "")
+	for w.m.names["a"].Move.Node == 0 {
+		w.deliver(0, true, true)
+	}
+	for _, id := range members[3:] {
+		w.setUp(w.byID[id], false)
+	}
+	w.delete(0, wire.Drop{Cell: "a"})
+	w.rounds(2)
+	if in := w.m.names["a"]; in.State != Sealing || in.Absent != 0 {
+		t.Errorf("%v, absent %b", in, in.Absent)
+	}
+	for _, id := range members[3:] {
+		w.setUp(w.byID[id], true)
+	}
+	w.rounds(20)
+	w.wantCell(t, "a", 1, "deleted", "")
+}
+
+// The answer of a drop is lost, and the census tells that the node is gone before the manager gives the call up: by then the
+// incarnation has no members any more.
+func TestDropEndsAfterTheCensusHasTold(t *testing.T) {
+	for _, end := range []string{"lost", "refused", "done"} {
+		w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Second}, 7)
+		w.create(time.Minute, "a")
+		w.drain()
+		w.delete(0, wire.Drop{Cell: "a"})
+		for w.m.names["a"].State != Wiping {
+			w.deliver(0, true, true)
+		}
+		w.turn()
+		var late []Call // whose drops arrive, and are not answered
+		for _, c := range w.flight {
+			w.serve(w.byID[c.Server], c)
+			late = append(late, c)
+		}
+		w.flight = nil
+		w.rounds(2)
+		w.wantCell(t, "a", 1, "deleted", "")
+		for _, c := range late {
+			err := &cell.Error{Kind: cell.Unavailable}
+			switch end {
+			case "lost":
+				w.m.Done(w.now, c.ID, nil, err)
+			case "refused":
+				w.m.Done(w.now, c.ID, []wire.Outcome{{Err: err}}, nil)
+			case "done":
+				w.m.Done(w.now, c.ID, []wire.Outcome{{}}, nil)
+			}
+			w.turn()
+		}
+		w.rounds(1)
+		w.wantCell(t, "a", 1, "deleted", "")
+	}
+}

@@ -74,6 +74,9 @@ func (m *Manager) wake(s *server) {
 // queue adds a task to its server's queue. The queue outlives the server's absence, so nothing has to be searched for when
 // it returns; a task that has become needless by then is dropped when it comes up.
 func (m *Manager) queue(t task) {
+	if t.in.State == Deleted {
+		return // it has no members any more: others have told that its nodes are gone, while this one was asked
+	}
 	s := m.server(t.in.Members[t.member].Server())
 	if s.head > 64 && s.head > len(s.todo)/2 {
 		s.todo = append(s.todo[:0], s.todo[s.head:]...)
@@ -221,6 +224,9 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	}
 	c.server.failures = 0
 	for i, t := range c.tasks {
+		if t.in.State == Deleted {
+			continue // as in queue
+		}
 		t.in.begin().queued.remove(int(t.member))
 		if c.job == found {
 			m.foundDone(t, outcomes[i].Err)
@@ -239,8 +245,10 @@ func (m *Manager) batchFailed(c *call, err *cell.Error) {
 	s.notBefore = m.now + pause
 	m.after(pause, func() { m.wake(s) })
 	for _, t := range c.tasks {
-		t.in.begin().note(s.id, err)
-		m.queue(t)
+		if t.in.State != Deleted {
+			t.in.begin().note(s.id, err)
+			m.queue(t)
+		}
 	}
 }
 

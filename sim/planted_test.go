@@ -61,7 +61,7 @@ func hunt(t *testing.T, scenario, eyes string, blind ...string) {
 		for _, name := range blind {
 			w.without(name)
 		}
-		if w.play(); w.failure != nil {
+		if w.playAll(); w.failure != nil {
 			t.Logf("%s checkers: found after %d schedules by %v", eyes, seed, w.failure)
 			return
 		}
