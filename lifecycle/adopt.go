@@ -30,6 +30,10 @@ func (m *Manager) sight(s *server, n *wire.CensusNode) {
 		m.find("conflict", n.Cell, n.Incarnation, fmt.Sprintf("%s reports a node that cannot be", s.id))
 		return
 	}
+	if plantedDropUnknown && m.names[n.Cell] == nil {
+		m.strays.add(stray{s.id, n.Cell, n.Incarnation}, s)
+		return
+	}
 	c := m.claims[n.Cell]
 	if in := m.names[n.Cell]; c == nil && in != nil && in.since == m.observer.round && n.Incarnation <= in.Incarnation {
 		return // the page may be older than what was decided in this round

@@ -15,25 +15,18 @@ func controlled(upsets ...Upset) Schedule {
 
 func TestControl(t *testing.T) {
 	r := play(t, controlled())
-	t.Log(r.Created, r.Deleted, r.Moves, r.Moved, r.Repairs, r.Simulated, r.Events)
 	must(t, r.Created > 4 && r.Deleted > 1 && r.Moved > 1, r)
-}
-
-// drawControlled draws a schedule of the swarm that has a control plane.
-func drawControlled(seed uint64) Schedule {
-	s := SeedSource(seed)
-	p := Draw(s)
-	if p.Control == nil {
-		giveControl(s, &p)
-	}
-	return p
 }
 
 // TestControlSwarm draws schedules that all have a control plane, and proves that everything happens to it.
 func TestControlSwarm(t *testing.T) {
+	swarm, err := ScenarioNamed("control")
+	if err != nil {
+		t.Fatal(err)
+	}
 	var sum Report
 	for seed := uint64(1); seed <= controlSeeds; seed++ {
-		r := Run(drawControlled(seed))
+		r := Run(swarm.Draw(SeedSource(seed)))
 		if r.Failure != nil {
 			t.Fatalf("seed %d: %s", seed, r.Describe())
 		}
@@ -41,6 +34,15 @@ func TestControlSwarm(t *testing.T) {
 	}
 	t.Logf("%d control processes, %d cells created, %d deleted, %d replacements asked for and %d done, %d repairs, %d rebuilds, upsets %v",
 		sum.Controls, sum.Created, sum.Deleted, sum.Moves, sum.Moved, sum.Repairs, sum.Rebuilds, sum.Upsets)
+	if sum.Created < 300 || sum.Deleted < 100 || sum.Moved < 20 || sum.Repairs < 50 || sum.Rebuilds < 10 {
+		t.Error("too little happened")
+	}
+	for k, n := range sum.Upsets {
+		if n < 10 {
+			t.Errorf("%s happened %d times", UpsetKind(k), n)
+		}
+	}
 }
 
+// controlSeeds takes some ten seconds on an idle machine.
 const controlSeeds = 100
