@@ -124,7 +124,7 @@ func (r *Repairer) classify(size int, v view, first, last time.Duration) class {
 		return classHeld
 	case v.dead >= 2 && r.now-last >= r.config.Settle:
 		return classUrgent
-	case v.dead == 1 && r.now-first >= r.config.Patience:
+	case v.dead == 1 && (r.now-first >= r.config.Patience || plantedImpatience):
 		return classAged
 	}
 	return classWaiting

@@ -31,6 +31,10 @@ func (m *Manager) sight(s *server, n *wire.CensusNode) {
 			return
 		}
 	}
+	if plantedDropUnknown && m.names[n.Cell] == nil {
+		m.strays.add(stray{s.id, n.Cell, n.Incarnation}, s)
+		return
+	}
 	c := m.claims[n.Cell]
 	if in := m.names[n.Cell]; c == nil && in != nil && in.since == m.observer.round && n.Incarnation <= in.Incarnation {
 		return // the page may be older than what was decided in this round
@@ -212,7 +216,7 @@ func (in *incarnation) fits(v *view) bool {
 		return in.State != Creating && in.related(v)
 	case in.Configuration == 1 && (v.owner != in.Owner || v.alpha != in.Alpha):
 		return false
-	case in.State == Wiping && len(v.members) != len(in.Members): // learners are among the members of what has ended
+	case in.is(Sealing, Wiping) && len(v.members) != len(in.Members): // learners are among the members of what ends
 		return in.related(v)
 	}
 	return slices.Equal(v.members, in.Members)
@@ -227,7 +231,7 @@ func (in *incarnation) related(v *view) bool {
 			return false
 		}
 	}
-	return in.Configuration != v.configuration || in.State == Wiping
+	return in.Configuration != v.configuration || in.is(Sealing, Wiping)
 }
 
 // adoptFounded takes the configuration that a majority runs for an incarnation of which this store knew the founding only.

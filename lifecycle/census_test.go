@@ -547,3 +547,29 @@ func TestDropsAreAnsweredAfterTheCensus(t *testing.T) {
 		}
 	}
 }
+
+// A cell is deleted in the middle of a replacement, while it has no majority. The learner stands among the members then, and the
+// census must not take the others for missing: when they are all back, the cell is sealed and wiped.
+func TestCensusKnowsTheMembersOfACellThatIsDeletedWhileItMoves(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Second}, 9)
+	w.create(time.Minute, "a")
+	w.drain()
+	members := serversOf(w.wantCell(t, "a", 1, "live", ""))
+	w.replace(0, "a", members[0], "")
+	for w.m.names["a"].Moving().Node == 0 {
+		w.deliver(0, true, true)
+	}
+	for _, id := range members[3:] {
+		w.setUp(w.byID[id], false)
+	}
+	w.delete(0, wire.Drop{Cell: "a"})
+	w.rounds(2)
+	if in := w.m.names["a"]; in.State != Sealing || in.Absent != 0 {
+		t.Errorf("%v, absent %b", in, in.Absent)
+	}
+	for _, id := range members[3:] {
+		w.setUp(w.byID[id], true)
+	}
+	w.rounds(20)
+	w.wantCell(t, "a", 1, "deleted", "")
+}

@@ -100,13 +100,16 @@ func (m *Manager) movable(p *Proposal) (*incarnation, *cell.Error) {
 }
 
 // beginMove makes a proposal the cell's replacement, or says why not. Another wish than the one under way is refused, save to
-// give up a new member whose server has died meanwhile.
+// give up a new member whose server has died meanwhile: it would else keep a dead member from being repaired until it returns.
 func (m *Manager) beginMove(in *incarnation, p *Proposal) *cell.Error {
 	if under := in.Moving(); !under.isZero() {
 		lost := !m.server(under.Add).up
 		switch {
 		case under.Remove == p.Remove && (p.Add == under.Add || p.Add == "" && (!lost || p.Cause == ByOperator)):
 			return m.join(in, p)
+		case lost && under.Remove != p.Remove && p.Cause.isRepair():
+			m.settle(in, toMove, &cell.Error{Op: "lifecycle.replace", Kind: cell.Conflict, Cell: in.Cell,
+				Detail: fmt.Sprintf("server %s, which was to come, is down, and the dead member on %s is replaced first", under.Add, p.Remove), Hint: "ask again"})
 		case under.Remove != p.Remove || !lost:
 			return &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("%s is being replaced by %s (%s)", under.Remove, under.Add, under.Cause),
 				Hint: "one member at a time; a new member whose server is down can be given up for another"}

@@ -121,3 +121,28 @@ func TestProposeAnotherServer(t *testing.T) {
 	w.settle()
 	w.checkSettled()
 }
+
+// A replacement waits for a new server that has died. It does not keep a dead member from being repaired, and whoever asked for
+// it is told; any other wish is refused.
+func TestRepairGoesBeforeAReplacementThatWaitsForADeadServer(t *testing.T) {
+	w, members := liveCell(t, seven(), 9)
+	id := w.replace(time.Hour, "a", members[0], "")
+	add := w.m.names["a"].Moving().Add
+	w.setUp(w.byID[add], false)
+	w.setUp(w.byID[members[1]], false)
+	wantKind(t, "a move", w.m.Propose(w.now, Proposal{Cell: "a", Remove: members[1], Cause: ByBalance}), cell.Exists)
+	if err := w.m.Propose(w.now, Proposal{Cell: "a", Remove: members[1], Cause: ByRepair}); err != nil {
+		t.Fatal(err)
+	}
+	w.turn()
+	if r := w.replies[id]; r.Outcomes == nil || r.Outcomes.Outcomes[0].Err == nil || r.Outcomes.Outcomes[0].Err.Kind != cell.Conflict {
+		t.Errorf("the operator is told %+v", r)
+	}
+	if m := w.m.names["a"].Move; m.Remove != members[1] || m.Add == add {
+		t.Errorf("under way is %+v", m)
+	}
+	w.settle()
+	if after := serversOf(w.wantCell(t, "a", 1, "live", "")); slices.Contains(after, members[1]) {
+		t.Errorf("members %v", after)
+	}
+}

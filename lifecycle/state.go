@@ -172,6 +172,9 @@ func (m *Manager) Restore(key, value []byte) error {
 	if string(rec.key()) != string(key) {
 		return damaged(fmt.Sprintf("key %q holds %v", key, &rec))
 	}
+	if plantedForgetFoundings && rec.State == Creating {
+		return nil
+	}
 	if older := m.names[rec.Cell]; older != nil && !older.is(Wiping, Deleted) {
 		return damaged(fmt.Sprintf("%v is stored beside %v", &older.Record, &rec))
 	}

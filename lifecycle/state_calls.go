@@ -254,8 +254,10 @@ func (m *Manager) batchFailed(c *call, err *cell.Error) {
 	s.notBefore = m.now + pause
 	m.after(pause, func() { m.wake(s) })
 	for _, t := range c.tasks {
-		t.in.begin().note(s.id, err)
-		m.queue(t)
+		if t.in.State != Deleted {
+			t.in.begin().note(s.id, err)
+			m.queue(t)
+		}
 	}
 }
 

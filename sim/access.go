@@ -48,7 +48,9 @@ func (w *World) lookUp(s *session, addr string, cells []cell.ID, answer func(*wi
 		}
 		routes := &wire.Routes{}
 		for _, id := range cells {
-			routes.Routes = append(routes.Routes, w.cellNamed(id).route())
+			if v := w.cellNamed(id); v.routed.Incarnation > 0 {
+				routes.Routes = append(routes.Routes, v.route())
+			}
 		}
 		answer(routes)
 	})

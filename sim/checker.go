@@ -11,6 +11,7 @@ import (
 // checker looks on and says when a property does not hold. Its hooks are optional.
 type checker struct {
 	name    string
+	bare    bool                                            // it watches cells without clients, too
 	applied func(s *server, v *volume, d *paxos.Delivery)   // a member is about to apply a slot
 	sent    func(s *server, v *volume, m *core.PeerMessage) // a message leaves a server
 	turned  func(s *server, v *volume)                      // a member's server took a turn
@@ -20,7 +21,7 @@ type checker struct {
 // newCheckers makes one of each; what they remember is theirs alone. The order is that of the questions to ask first: a
 // world without agreement fails everything else, too.
 func newCheckers(w *World) []*checker {
-	return []*checker{agreement(w), memory(w), state(w), durability(w), once(w), blame(w), order(w), sessions(w), fences(w), leases(w), blockStore(w), linearizability(w)}
+	return []*checker{agreement(w), memory(w), state(w), durability(w), once(w), blame(w), order(w), sessions(w), fences(w), leases(w), blockStore(w), rises(w), linearizability(w)}
 }
 
 // Failure is a property that does not hold: which, when, where, and how.
@@ -74,7 +75,7 @@ func (w *World) fail(checker string, at place, format string, args ...any) {
 func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 	w.trace.note(w.now, "%s applies %s slot %d: %d commands", s.id, v.id, d.Slot, len(d.Entry.Commands))
 	for _, c := range w.checkers {
-		if c.applied != nil {
+		if c.applied != nil && (c.bare || v.at >= 0) {
 			c.applied(s, v, d)
 		}
 	}
@@ -91,9 +92,9 @@ func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 func (w *World) watchSent(from, to *server, m *core.PeerMessage) {
 	w.report.Messages[m.Message.Kind]++
 	w.trace.note(w.now, "%s to %s, %s: %s", from.id, to.id, m.Envelope.Cell, description{&m.Message})
-	v := w.cellNamed(m.Envelope.Cell)
+	v := w.volumeOf(m.Envelope.Cell, m.Envelope.Incarnation)
 	for _, c := range w.checkers {
-		if c.sent != nil {
+		if c.sent != nil && (c.bare || v.at >= 0) {
 			c.sent(from, v, m)
 		}
 	}

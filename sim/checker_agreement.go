@@ -11,7 +11,7 @@ import (
 // agreement: whoever applies a slot, now or again after a restart, applies the same entry; slots are applied without
 // gaps; and nothing follows a seal (P2, P4, P7). The first to apply a slot writes it into the volume's log.
 func agreement(w *World) *checker {
-	return &checker{name: "agreement", applied: func(s *server, v *volume, d *paxos.Delivery) {
+	return &checker{name: "agreement", bare: true, applied: func(s *server, v *volume, d *paxos.Delivery) {
 		i, at := int(d.Slot)-1, place{s, v, int(d.Slot)}
 		switch {
 		case i > len(v.log):

@@ -50,6 +50,35 @@
 //
 // The naive twin (history.go) follows all of their commands; what it says became of each is what the machine must have told.
 //
+// # The control plane
+//
+// One schedule in eight has a control plane of its own (Schedule.Control, control*.go): the deciding code of packages lifecycle,
+// health and placement in a process on a clock of its own. Everything that passes between it and the servers is on the way like any
+// other packet, and carries its real bytes: registrations, pings, questions for what peers hear, pushed routes, and every call of
+// the manager with its answer. The store is a vault that outlives the process; a batch that was on its way when the process died
+// is there as a whole, or not at all.
+//
+//   - The process dies and another one starts, stands still, or is not reached by some servers, or by none.
+//   - Two processes believe to be active. The vault is fenced, as the stores of package lifecycle are: whoever opened it earlier can
+//     write no more, and acts on what it knows until it finds out.
+//   - The vault is emptied, or put back to a backup, when the cells with clients exist. An operator begins the rebuild, or the manager
+//     begins it by itself where the store is empty; the operator ends it when every server that there is was heard.
+//
+// Operators (control_people.go) repeat what they ask for until it is acknowledged: cells with clients are created, and deleted only
+// where the fault Seal says so; scratch cells, which have no clients, are created and deleted again and again under few names;
+// members are replaced, servers are drained for a while, users are located. Repairers propose by themselves.
+//
+// The checkers of the control plane look at servers and logs, and never at what the manager believes:
+//
+//   - founding: one incarnation is founded with one jury, whoever tells it, and none while an earlier one may choose (rule 4, H13);
+//   - rises: nothing is chosen where a deletion was acknowledged, or where a later incarnation was founded (rule 15, H15);
+//   - drops: a member's node goes only when its incarnation is sealed, or its own log has removed it (rule 16, H16);
+//   - repairs: nobody is given up before the patience is over, a cell has one proposal at a time, and the budget holds;
+//   - desired: in a healed world what was acknowledged is so, the manager's list and the servers agree, and nothing waits but for
+//     servers that stay away.
+//
+// In these worlds seven of nine servers stay sound, so that every creation and every repair must come to its end.
+//
 // # Baits
 //
 // A bait (bait.go) is a pattern for a kind of mistake that takes several things at once: who reaches whom, who pauses, what
@@ -58,8 +87,8 @@
 // # What is not modelled
 //
 // The shell around a core (TCP, Pebble, MessagePack-RPC connections, gossip) and that of the client have tests of their own.
-// The control plane is somebody who repeats creations until they succeed, managers that replace members and die over it, and
-// two discovery copies that know what those tell them.
+// Where a schedule has no control plane, somebody repeats creations until they succeed, managers of a simpler kind replace members
+// and die over it (mover.go), and two discovery copies know what those tell them.
 //
 // # What goes where
 //

@@ -29,6 +29,7 @@ func drawFrom(s Source, all []pattern) Schedule {
 	}
 	drawKnobs(s, &p)
 	drawPeople(s, &p)
+	drawControl(s, &p)
 	switch s.Draw("dead", 4) {
 	case 1:
 		p.Dead = drawServers(s, p.Servers, 3)

@@ -176,7 +176,11 @@ func (w *World) strike(f *Fault) {
 	case Move:
 		w.move(f, who)
 	case Seal:
-		w.seal(w.cells[f.Cell], 0)
+		if w.control != nil {
+			w.control.people.delete(w.cells[f.Cell])
+		} else {
+			w.seal(w.cells[f.Cell], 0)
+		}
 	default:
 		w.strikeAll(f, who)
 	}

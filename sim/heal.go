@@ -28,6 +28,9 @@ func (w *World) heal() {
 		w.revive(s)
 		s.wake()
 	}
+	if w.control != nil {
+		w.control.heal()
+	}
 	w.eachSession(func(s *session) { s.paused = 0; s.wake() })
 }
 
@@ -43,6 +46,10 @@ func (w *World) mayDie(dead Servers) (most Servers) {
 
 // spared reports whether every cell keeps a majority of members that are neither in the set nor damaged.
 func (w *World) spared(without Servers) bool {
+	if w.control != nil { // seven servers must be left, whoever is moved to whom
+		bad := without | w.in(func(s *server) bool { return s.damaged != "" })
+		return len(w.servers)-bad.count() >= jurySize && w.control.spared(bad)
+	}
 	for _, v := range w.cells {
 		for _, jury := range v.juries() {
 			sound := 0

@@ -42,6 +42,10 @@ func (w *World) move(f *Fault, who Servers) {
 	if v.sealing {
 		return
 	}
+	if w.control != nil {
+		w.control.people.moveOne(v, who, f.Others)
+		return
+	}
 	if v.job == nil || v.job.over {
 		job := &replacement{}
 		w.each(who, func(s *server) {

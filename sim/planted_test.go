@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"physalia/cell/machine"
+	"physalia/health"
+	"physalia/lifecycle"
 	"physalia/node/core"
 	"physalia/paxos"
 	"physalia/sim/blockstore"
@@ -35,6 +37,10 @@ func TestPlanted(t *testing.T) {
 		{"forgetful-disk", "swarm", core.Plant},
 		{"replica-answers-reads", "volumes", blockstore.Plant},
 		{"ack-before-replica", "volumes", blockstore.Plant},
+		{"trust-silence", "control", lifecycle.Plant},
+		{"drop-unknown", "control", lifecycle.Plant},
+		{"forget-foundings", "control", lifecycle.Plant},
+		{"impatience", "control", health.Plant},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			undo := bug.plant(bug.name)
@@ -61,7 +67,7 @@ func hunt(t *testing.T, scenario, eyes string, blind ...string) {
 		for _, name := range blind {
 			w.without(name)
 		}
-		if w.play(); w.failure != nil {
+		if w.playAll(); w.failure != nil {
 			t.Logf("%s checkers: found after %d schedules by %v", eyes, seed, w.failure)
 			return
 		}

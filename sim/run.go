@@ -40,6 +40,12 @@ type Report struct {
 	LeaseEnds      [route.HoldClosed + 1]int // as their holders saw them
 	BlockOps       int                       // operations that the block store acknowledged
 	Records        int                       // changes of volume records that were acknowledged
+	Controls       int                       // control processes that were started
+	Created        int                       // creations that were acknowledged
+	Deleted        int                       // and deletions
+	Repairs        int                       // proposed by repairers, and taken by managers
+	Rebuilds       int                       // of stores, that came to their end
+	Upsets         [upsetKinds]int
 }
 
 // String shows the figures of a run in one line.
@@ -65,7 +71,9 @@ func (r *Report) Add(other *Report) {
 	for _, sum := range []struct{ to, from *int }{{&r.Events, &other.Events}, {&r.Attempts, &other.Attempts}, {&r.Slots, &other.Slots},
 		{&r.Takeovers, &other.Takeovers}, {&r.Crashes, &other.Crashes}, {&r.BatchesLost, &other.BatchesLost}, {&r.Undecided, &other.Undecided},
 		{&r.Locks, &other.Locks}, {&r.BlockOps, &other.BlockOps}, {&r.Records, &other.Records}, {&r.Quarantined, &other.Quarantined}, {&r.Stopped, &other.Stopped},
-		{&r.ReadsInTrouble, &other.ReadsInTrouble}, {&r.Moves, &other.Moves}, {&r.Moved, &other.Moved}, {&r.RolledBack, &other.RolledBack}} {
+		{&r.ReadsInTrouble, &other.ReadsInTrouble}, {&r.Moves, &other.Moves}, {&r.Moved, &other.Moved}, {&r.RolledBack, &other.RolledBack},
+		{&r.Controls, &other.Controls}, {&r.Created, &other.Created}, {&r.Deleted, &other.Deleted}, {&r.Repairs, &other.Repairs},
+		{&r.Rebuilds, &other.Rebuilds}} {
 		*sum.to += *sum.from
 	}
 	for i := range r.Messages {
@@ -76,6 +84,9 @@ func (r *Report) Add(other *Report) {
 	}
 	for i := range r.Fates {
 		r.Fates[i] += other.Fates[i]
+	}
+	for i := range r.Upsets {
+		r.Upsets[i] += other.Upsets[i]
 	}
 	for i := range r.Faults {
 		r.Faults[i] += other.Faults[i]
@@ -135,6 +146,9 @@ func (w *World) end() {
 	settled := w.settle()
 	w.settling = false
 	if !settled || !w.converge("after settling") {
+		return
+	}
+	if w.control != nil && !w.control.settle("after settling") {
 		return
 	}
 	w.audit()

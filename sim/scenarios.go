@@ -11,30 +11,33 @@ type Scenario struct {
 	Name  string
 	About string
 	only  []string // names of patterns; nil: all
+	// control says that every schedule has a control plane.
+	control bool
 }
 
 // Scenarios are all of them; the first is the default.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{"swarm", "everything", nil},
-		{"calm", "weather and knobs, but no faults", []string{}},
+		{"swarm", "everything", nil, false},
+		{"calm", "weather and knobs, but no faults", []string{}, false},
 		{"crashes", "servers, racks and power domains die and lose what they had not synced", []string{"crash", "ambush", "power cut", "rack loss",
-			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}},
+			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}, false},
 		{"partitions", "links are cut: one way, partly, by lane, around racks, towards clients", []string{"cut", "deafen", "isolate", "rack cut",
-			"lane cut", "pause", "client cut", "rivals", "late answers"}},
+			"lane cut", "pause", "client cut", "rivals", "late answers"}, false},
 		{"disks", "disks are slow, stall, break, and lose or change what they hold", []string{"slow disk", "stalled disk", "broken disk", "rollback",
-			"swap", "wipe", "flip", "poison", "crash", "forgetting"}},
-		{"elections", "rivals for the same cells, late messages, thin quorums", []string{"duel", "hand over", "rivals", "late answers", "thin quorum", "pause", "ambush", "stormy", "struck campaign"}},
+			"swap", "wipe", "flip", "poison", "crash", "forgetting"}, false},
+		{"elections", "rivals for the same cells, late messages, thin quorums", []string{"duel", "hand over", "rivals", "late answers", "thin quorum", "pause", "ambush", "stormy", "struck campaign"}, false},
 		{"moves", "members are replaced while servers die, disks break and managers disagree", []string{"move", "struck move", "procession", "crash",
-			"isolate", "flip", "wipe", "duel", "hand over", "no control", "lossy"}},
+			"isolate", "flip", "wipe", "duel", "hand over", "no control", "lossy"}, false},
 		{"clients", "clients lose replies, are cut off or stand still; discovery is away", []string{"lost replies", "client cut", "client pause",
-			"no control", "duel", "lossy", "seal in trouble"}},
-		{"leases", "holders of locks reach a proposer that nobody else hears", []string{"stale keeper", "client pause", "rivals"}},
-		{"expiries", "renewals of leases race with their expiry", []string{"slow expiry"}},
-		{"reads", "two proposers that do not hear each other, each with clients of its own", []string{"two proposers"}},
-		{"retries", "clients ask again when the cell has forgotten", []string{"late retry"}},
-		{"volumes", "a block store whose machines do not hear each other", []string{"busy store", "isolate", "cut", "client pause"}},
-		{"deaf", "proposers that hear nobody", []string{"deaf proposer"}},
+			"no control", "duel", "lossy", "seal in trouble"}, false},
+		{"leases", "holders of locks reach a proposer that nobody else hears", []string{"stale keeper", "client pause", "rivals"}, false},
+		{"expiries", "renewals of leases race with their expiry", []string{"slow expiry"}, false},
+		{"reads", "two proposers that do not hear each other, each with clients of its own", []string{"two proposers"}, false},
+		{"retries", "clients ask again when the cell has forgotten", []string{"late retry"}, false},
+		{"volumes", "a block store whose machines do not hear each other", []string{"busy store", "isolate", "cut", "client pause"}, false},
+		{"deaf", "proposers that hear nobody", []string{"deaf proposer"}, false},
+		{"control", "everything, and a control plane that dies, doubles and loses its store", nil, true},
 	}
 }
 
@@ -52,6 +55,13 @@ func ScenarioNamed(name string) (Scenario, error) {
 
 // Draw makes a schedule of the scenario.
 func (s Scenario) Draw(source Source) Schedule {
+	if s.control {
+		p := Draw(source)
+		if p.Control == nil {
+			giveControl(source, &p)
+		}
+		return p
+	}
 	if s.only == nil {
 		return Draw(source)
 	}

@@ -35,6 +35,8 @@ type Schedule struct {
 	Reads     int  `json:",omitempty"` // percent of the operations of clients that are linearizable reads, beside the usual ones
 	Store     bool `json:",omitempty"` // a block store on the first cell
 
+	Control *ControlPlan `json:",omitempty"` // nil: cells are created, and members replaced, by something simpler
+
 	// Knobs. Zero stands for the default of withDefaults.
 	Window    int           `json:",omitempty"` // ring positions, at least twice Alpha
 	Skew      int           `json:",omitempty"` // clocks differ from real time by up to that many thousandths of their rate
@@ -118,6 +120,9 @@ func (p *Schedule) check() error {
 	}
 	if p.Reads < 0 || p.Lockers < 0 || p.Recorders < 0 || p.Crowd < 0 || p.Cells*(p.Clients+p.Lockers+p.Recorders) > sessionsMax || p.Crowd > crowdMax {
 		return fmt.Errorf("sim: %d lockers, %d recorders, a crowd of %d: too many", p.Lockers, p.Recorders, p.Crowd)
+	}
+	if err := p.Control.check(); err != nil {
+		return err
 	}
 	for _, f := range p.Faults {
 		if err := f.check(p); err != nil {

@@ -88,14 +88,17 @@ func (s *server) config() core.Config {
 	cfg.Events = core.Events{
 		Quarantined: func(id cell.ID, why string) {
 			if s.damaged == "" {
-				s.world.fail("health", place{s: s, v: s.world.cellNamed(id)}, "it took its node out of service: %s", why)
+				s.world.fail("health", place{s: s}, "it took its node of %s out of service: %s", id, why)
 			}
 			s.world.trace.note(s.world.now, "%s quarantines %s: %s", s.id, id, why)
 			s.world.report.Quarantined++
 		},
 		Applied: func(id cell.ID, i cell.Incarnation, d *paxos.Delivery) {
-			s.world.watchApplied(s, s.world.cellNamed(id), d)
+			s.world.watchApplied(s, s.world.volumeOf(id, i), d)
 		},
+	}
+	if s.world.plan.Control != nil {
+		cfg.Events.Routes = func(info wire.NodeInfo, gone bool) { s.world.watchNode(s, &info, gone) }
 	}
 	return cfg
 }

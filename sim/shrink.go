@@ -81,6 +81,12 @@ var simplifications = []func(p *Schedule){
 		p.Cells--
 		p.Faults = slices.DeleteFunc(p.Faults, func(f Fault) bool { return f.Cell >= p.Cells })
 	},
+	func(p *Schedule) { p.Control = nil },
+	func(p *Schedule) {
+		if c := p.Control; c != nil {
+			p.Control = &ControlPlan{Scratch: c.Scratch, Wishes: c.Wishes / 2, Patience: c.Patience, Scan: c.Scan, Upsets: c.Upsets[:len(c.Upsets)/2]}
+		}
+	},
 	func(p *Schedule) { p.Clients-- },
 	func(p *Schedule) { p.Ops = (p.Ops + 1) / 2 },
 	func(p *Schedule) { p.Ops-- },

@@ -29,6 +29,7 @@ type World struct {
 	store     *store // nil: there is none
 	gone      []loss // leases of which lockers were told that they are over
 	recorders []*recorder
+	control   *control // nil: cells are created, and members replaced, by create and mover
 	ops       []*op
 	checkers  []*checker
 	report    Report
@@ -66,6 +67,12 @@ type volume struct {
 	poisoned    int     // a slot, zero: none
 	poisonedFor Servers // who panics when they apply it
 	poisonOld   bool    // they do not panic: they are of an older version, and do not understand it
+
+	// What the checkers of a control plane know of it.
+	known   wire.Configured  // the newest configuration that any server has told
+	hosted  [serversMax]bool // who ever had a node of it
+	applied int              // the highest slot
+	ended   bool             // its deletion was acknowledged
 }
 
 // newWorld builds everything and plans the first events; nothing has happened yet.
@@ -95,6 +102,9 @@ func newWorld(plan Schedule) *World {
 		}
 	}
 	w.people()
+	if plan.Control != nil {
+		w.control = newControl(w)
+	}
 	for i := range plan.Faults {
 		w.after(plan.Faults[i].At, func() { w.strike(&w.plan.Faults[i]) })
 	}
@@ -105,6 +115,10 @@ func newWorld(plan Schedule) *World {
 func (w *World) newVolume(i int) *volume {
 	v := &volume{at: i, id: cell.ID(fmt.Sprintf("vol-%d", i+1))}
 	v.found = wire.Founding{Cell: v.id, Incarnation: 1, Alpha: uint32(w.plan.Alpha), Owner: uint64(i%jurySize + 1)}
+	if w.plan.Control != nil { // it says where
+		v.found.Alpha = 0
+		return v
+	}
 	for n := range jurySize {
 		s := w.servers[(i+n)%len(w.servers)]
 		v.members = append(v.members, s)

@@ -30,6 +30,16 @@ func TestReportOfPeers(t *testing.T) {
 	}
 }
 
+// A node that went out of service since the last Tick is not weighed.
+func TestReportAfterQuarantine(t *testing.T) {
+	c := supportedColony(t)
+	b := c.servers[0].core
+	b.quarantine(b.index["vol-1"], "test")
+	if report := b.Report(&wire.ReportRequest{}); report.Sampled != 0 || report.Bytes != 0 {
+		t.Fatalf("%+v", report)
+	}
+}
+
 // A report weighs nodes that are in memory, as many as it may.
 func TestReportOfBytes(t *testing.T) {
 	c := supportedColony(t)
