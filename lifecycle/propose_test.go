@@ -138,7 +138,7 @@ func TestRepairGoesBeforeAReplacementThatWaitsForADeadServer(t *testing.T) {
 	if r := w.replies[id]; r.Outcomes == nil || r.Outcomes.Outcomes[0].Err == nil || r.Outcomes.Outcomes[0].Err.Kind != cell.Conflict {
 		t.Errorf("the operator is told %+v", r)
 	}
-	if m := w.m.names["a"].Move; m.Remove != members[1] || m.Add == add {
+	if m := w.m.names["a"].Moving(); m.Remove != members[1] || m.Add == add {
 		t.Errorf("under way is %+v", m)
 	}
 	w.settle()

@@ -333,8 +333,8 @@ func TestDeadNewMembersAreGivenUp(t *testing.T) {
 		add.lost = true
 		w.setUp(add, false)
 		w.advance(3 * time.Minute)
-		if n := w.m.planner.book.Nodes(id); n != 0 || !w.m.names["a"].Move.isZero() {
-			t.Fatalf("after %d steps: %d nodes are left on %s, %v", steps, n, id, w.m.names["a"].Move)
+		if n := w.m.planner.book.Nodes(id); n != 0 || !w.m.names["a"].Moving().isZero() {
+			t.Fatalf("after %d steps: %d nodes are left on %s, %v", steps, n, id, w.m.names["a"].Moving())
 		}
 		w.checkCounts()
 	}
