@@ -7,7 +7,7 @@ DURATION ?= 30s
 CHECKS   ?= 10000
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo etcd test faults race fmt vet lint deep sim bench ci clean
+.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim bench ci clean
 
 help: ## print this menu
 	@echo "Physalia: one tiny, highly available database per volume."
@@ -21,6 +21,14 @@ build: ## build the one binary, bin/physalia
 
 demo: build ## run a colony on this machine, kill parts of it, verify it (DURATION=30s)
 	bin/physalia demo --duration $(DURATION)
+
+drill: build ## game days, small: lose the control plane, its store, servers and a rack, and verify that nothing else is lost
+	bin/physalia drill chaos --cells 300
+	bin/physalia drill static --span 6s
+	bin/physalia drill amnesia --cells 30
+	bin/physalia drill jump
+	bin/physalia drill repair --cells 30
+	bin/physalia drill discovery
 
 etcd: ## build the etcd server that tests run, bin/etcd, at the version pinned in tools/etcd/go.mod (a minute or two, once)
 	GO='$(GO)' bash tools/etcd.sh

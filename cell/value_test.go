@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	_ "physalia/internal/rapidseed"
 )
 
 // drawBig draws integers around the borders of int64 as often as far from them.

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"physalia/cell"
+	_ "physalia/internal/rapidseed"
 	"physalia/internal/wire"
 )
 

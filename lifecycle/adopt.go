@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"math"
 	"slices"
 
 	"physalia/cell"
@@ -17,6 +18,10 @@ import (
 
 // sight takes one server's word about one of its nodes.
 func (m *Manager) sight(s *server, n *wire.CensusNode) {
+	if why := impossible(n); why != "" {
+		m.find("conflict", n.Cell, n.Incarnation, fmt.Sprintf("%s reports a node that cannot be: %s", s.id, why))
+		return
+	}
 	m.highest = max(m.highest, n.Incarnation)
 	if n.Quarantined != "" {
 		m.find("quarantined", n.Cell, n.Incarnation, fmt.Sprintf("node %d on %s: %s", n.Node, s.id, n.Quarantined))
@@ -25,10 +30,6 @@ func (m *Manager) sight(s *server, n *wire.CensusNode) {
 		if in.Incarnation == n.Incarnation && in.State != Deleted && m.explained(in, s, n) {
 			return
 		}
-	}
-	if len(n.Members) == 0 || n.Cell.Check() != nil || n.Incarnation == 0 || n.Configuration == 0 || n.Alpha == 0 {
-		m.find("conflict", n.Cell, n.Incarnation, fmt.Sprintf("%s reports a node that cannot be", s.id))
-		return
 	}
 	c := m.claims[n.Cell]
 	if in := m.names[n.Cell]; c == nil && in != nil && in.since == m.observer.round && n.Incarnation <= in.Incarnation {
@@ -40,6 +41,33 @@ func (m *Manager) sight(s *server, n *wire.CensusNode) {
 	}
 	c.add(report{server: s, node: uint32(n.Node), round: m.observer.round, sealed: n.Sealed, learner: n.Learner}, viewOf(n))
 	m.decide(n.Cell, c, false)
+}
+
+// incarnationMax is higher than any incarnation that comes about by counting: what is reported above it is damaged, and to begin
+// behind it would leave no numbers.
+const incarnationMax cell.Incarnation = 1 << 62
+
+// impossible says why there is no such node, or "". What passes can be made a record of, stored, and read again.
+func impossible(n *wire.CensusNode) string {
+	rec := Record{Cell: n.Cell, Incarnation: n.Incarnation, Plan: 1, State: Sealing, Configuration: n.Configuration, Alpha: n.Alpha, Owner: n.Owner}
+	if n.Learner {
+		rec.Configuration = max(rec.Configuration, 2) // it is not told who owns ballot 1
+	}
+	for _, mem := range n.Members {
+		if mem.Node > math.MaxUint32 {
+			return fmt.Sprintf("a member is node %d", mem.Node)
+		}
+		rec.Members = append(rec.Members, NewMember(uint32(mem.Node), mem.Server))
+	}
+	switch err := rec.check(); {
+	case err != nil:
+		return err.Error()
+	case len(rec.Members) == 0 || n.Configuration == 0:
+		return fmt.Sprintf("configuration %d has %d members", n.Configuration, len(rec.Members))
+	case n.Incarnation > incarnationMax || n.Alpha > alphaMax || n.Node > math.MaxUint32:
+		return fmt.Sprintf("incarnation %d, alpha %d, node %d", n.Incarnation, n.Alpha, n.Node)
+	}
+	return ""
 }
 
 // viewOf is the configuration that a node knows.
@@ -104,9 +132,13 @@ func (m *Manager) confirm(in *incarnation, i int) {
 
 // grave takes one tombstone.
 func (m *Manager) grave(s *server, g *wire.Grave) {
+	if g.Cell.Check() != nil || g.Incarnation == 0 || g.Incarnation > incarnationMax {
+		m.find("conflict", g.Cell, g.Incarnation, fmt.Sprintf("%s reports a tombstone that cannot be", s.id))
+		return
+	}
 	m.highest = max(m.highest, g.Incarnation)
 	in, c := m.names[g.Cell], m.claims[g.Cell]
-	if g.Cell.Check() != nil || g.Incarnation == 0 || c == nil && in != nil && (in.Incarnation > g.Incarnation || in.Incarnation == g.Incarnation && in.State == Deleted) {
+	if c == nil && in != nil && (in.Incarnation > g.Incarnation || in.Incarnation == g.Incarnation && in.State == Deleted) {
 		return
 	}
 	if in != nil && in.State == Wiping && in.Incarnation == g.Incarnation {
@@ -155,7 +187,7 @@ func (m *Manager) givesWay(in *incarnation) bool {
 	switch {
 	case in.is(Wiping, Deleted):
 		return true
-	case in.unended.size() >= in.majority():
+	case (in.unended | in.hosting).size() >= in.majority():
 		return false
 	}
 	m.endOutdated(in)
@@ -202,13 +234,14 @@ func (in *incarnation) related(v *view) bool {
 func (m *Manager) adoptFounded(in *incarnation, c *claim, j *judgement) {
 	m.planner.forget(&in.Record)
 	v := j.view
-	in.Configuration, in.Members, in.Founding = v.configuration, v.members, nil
+	in.reseat(v.members)
+	in.Configuration, in.Founding = v.configuration, nil
 	in.Founded, in.Void, in.Absent = j.hosts|j.others, 0, allMembers(len(v.members))&^(j.hosts|j.others)
-	in.seen, in.unended, in.since = j.hosts|j.others, j.hosts, m.observer.round
+	in.seen, in.unended, in.hosting, in.since = j.hosts|j.others, j.hosts, j.hosts, m.observer.round
 	if in.work != nil {
 		in.work.foreign, in.work.refused = 0, 0
 	}
-	if err := m.planner.keep(&in.Record); err != nil {
+	if err := m.account(in); err != nil {
 		in.begin().note(v.members[0].Server(), asError(err))
 	}
 	in.Plan++
@@ -247,7 +280,7 @@ func (m *Manager) adoptClaim(name cell.ID, c *claim, j *judgement, s State) {
 		in.begin().note(by.id, asError(err)) // placement does not count it; it is a cell all the same
 		m.pursue(in)
 	}
-	in.seen, in.unended = j.hosts|j.others, j.hosts
+	in.seen, in.unended, in.hosting = j.hosts|j.others, j.hosts, j.hosts
 	m.adopted++
 	if s == Live {
 		m.route(in)
@@ -289,7 +322,7 @@ func (m *Manager) witness(c *claim, inc cell.Incarnation) *server {
 func (m *Manager) compare(in *incarnation) {
 	o := &m.observer
 	seen, unended := in.seen, in.unended
-	in.seen, in.unended = 0, 0
+	in.seen, in.unended, in.hosting = 0, 0, unended
 	if in.is(Deleted) || in.since == o.round && o.round > 0 {
 		return
 	}
@@ -432,12 +465,13 @@ func (m *Manager) claimed(name cell.ID) string {
 	return fmt.Sprintf("servers host incarnation %d of it, which this store does not know (%s): %s", inc, j.finding, j.describe())
 }
 
-// nextIncarnation is the number of the next incarnation of a name: above all that this store or any server knows, and for a
-// name that nobody knows above all that was heard of before a rebuild ended, since a server that kept silent may host it.
+// nextIncarnation is the number of the next incarnation of a name: above all that this store or any server knows, and above all
+// that was heard of any name before a rebuild ended, since a server that kept silent may host what the store never knew or, if it
+// is an old one, a later life of what it has for deleted.
 func (m *Manager) nextIncarnation(name cell.ID) cell.Incarnation {
 	last := m.mode.floor
 	if in := m.names[name]; in != nil {
-		last = in.Incarnation
+		last = max(last, in.Incarnation)
 	}
 	if c := m.claims[name]; c != nil {
 		last = max(last, c.deepest())

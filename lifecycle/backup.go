@@ -53,7 +53,11 @@ func Backup(ctx context.Context, store Store, to Objects, name string) (wire.Bac
 		}
 		return to.Put(ctx, chunkName(name, len(sums)), b)
 	}
-	err := store.Scan(func(key, value []byte) error {
+	scan := store.Scan
+	if x, ok := store.(Snapshotter); ok {
+		scan = func(visit func(key, value []byte) error) error { return x.Snapshot(ctx, visit) }
+	}
+	err := scan(func(key, value []byte) error {
 		chunk = append(binary.AppendUvarint(chunk, uint64(len(key))), key...)
 		chunk = append(binary.AppendUvarint(chunk, uint64(len(value))), value...)
 		done.Pairs++

@@ -176,7 +176,12 @@ func TestServiceBackup(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := open(t, ServiceConfig{Store: store, Caller: h, Objects: func(url string) (Objects, error) {
+	var s *Service
+	var second error
+	s = open(t, ServiceConfig{Store: store, Caller: h, Objects: func(url string) (Objects, error) {
+		if second == nil {
+			_, second = s.Backup(t.Context(), "here") // while the first is being made
+		}
 		if url != "here" {
 			return nil, &cell.Error{Kind: cell.Invalid, Detail: url}
 		}
@@ -188,6 +193,9 @@ func TestServiceBackup(t *testing.T) {
 	}
 	if _, err := s.Backup(t.Context(), "there"); !errors.Is(err, cell.Invalid) {
 		t.Errorf("to nowhere: %v", err)
+	}
+	if !errors.Is(second, cell.Overloaded) {
+		t.Errorf("two at a time: %v", second)
 	}
 	done, backupErr := s.Backup(t.Context(), "here")
 	closeService(t, s)

@@ -136,30 +136,163 @@ func TestMissingMemberIsNotFoundedAgain(t *testing.T) {
 }
 
 // Four nodes of a deleted cell, which were away while the others were wiped (hazard H15), make no living cell when the store is
-// lost, and no server drops them unproven: an operator who deletes the cell has its own log decide.
+// lost, whoever is heard first, and no server drops them unproven: an operator who deletes the cell has its own log decide.
 func TestHalfDeletedStaysDeleted(t *testing.T) {
-	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	for _, first := range []int{0, 4} { // of the three that have wiped theirs
+		w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, Scans: 2, ScanPage: 1}, 7)
+		w.create(time.Minute, "a")
+		w.drain()
+		k := incKey{"a", 1}
+		w.sealed[k] = true
+		for i, s := range w.servers {
+			if s.lags[k] = i < first || i >= first+3; !s.lags[k] {
+				delete(s.nodes, k)
+				s.tombs["a"] = 1
+				s.tombs["0"], s.tombs["1"], s.tombs["2"] = 1, 1, 1 // they are told before it, a page each
+			}
+		}
+		w.store = NewMemStore()
+		w.crash()
+		wantFinding(t, w.listen(1), "half-deleted a.1", "has a tombstone", "hosts it")
+		w.rebuild(wire.RebuildEnd)
+		wantError(t, w.outcome(t, w.create(0, "a")), cell.Exists, "half-deleted")
+		w.delete(time.Minute, wire.Drop{Cell: "a"})
+		w.rounds(3)
+		w.wantCell(t, "a", 1, "deleted", "")
+		w.create(time.Minute, "a")
+		w.rounds(1)
+		w.wantCell(t, "a", 2, "live", "")
+	}
+}
+
+// Who does not host his node when a cell is adopted is never told of its founding: what he once promised there is not known (A3).
+func TestAbsentMemberOfAnAdoptedCell(t *testing.T) {
+	w := lost(t, 7, "a")
+	gone := w.servers[4]
+	delete(gone.nodes, incKey{"a", 1})
+	w.crash()
+	wantFinding(t, w.listen(2), "missing a.1", string(gone.reg.Server))
+	w.rebuild(wire.RebuildEnd)
+	w.rounds(2)
+	w.crash()
+	w.rounds(2)
+	if _, back := gone.nodes[incKey{"a", 1}]; back {
+		t.Error("the node was created again")
+	}
+	w.wantCell(t, "a", 1, "live", "does not host it")
+}
+
+// A later life beside a living one is a contradiction that nobody but an operator resolves: the record stays, no node is dropped.
+func TestLaterLifeBesideALivingOne(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 14)
+	w.create(time.Minute, "a")
+	w.drain()
+	first, second := incKey{"a", 1}, incKey{"a", 2}
+	f := wire.Founding{Cell: "a", Incarnation: 2, Owner: 1, Alpha: 4}
+	for _, s := range w.servers {
+		if _, hosts := s.nodes[first]; !hosts {
+			f.Members = append(f.Members, wire.Founder{Node: uint64(len(f.Members)) + 1, Server: s.reg.Server})
+		}
+	}
+	w.juries[second] = f
+	for _, mem := range f.Members {
+		w.byID[mem.Server].nodes[second] = f
+	}
+	before := w.hostedNow()
+	w.rounds(3)
+	wantFinding(t, w.rebuild(wire.RebuildLook), "conflict a.2", "a.1 live is here, too")
+	w.wantCell(t, "a", 1, "live", "")
+	if after := w.hostedNow(); after != before {
+		t.Errorf("hosted was\n%s, is\n%s", before, after)
+	}
+}
+
+// Nodes of another jury under the number of a living record confirm nothing, and are not dropped with it (L3).
+func TestStrangersInTheCensus(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 11)
+	k := incKey{"a", 1}
+	stranger := wire.Founding{Cell: "a", Incarnation: 1, Alpha: 9, Owner: 1}
+	for i, s := range w.servers {
+		if i < 3 || i >= 7 {
+			stranger.Members = append(stranger.Members, wire.Founder{Node: uint64(len(stranger.Members)) + 1, Server: s.reg.Server})
+		}
+		w.setUp(s, i < 7)
+	}
+	for _, s := range w.servers[:3] {
+		s.nodes[k] = stranger
+	}
+	w.create(time.Minute, "a")
+	w.drain()
+	for _, s := range w.servers {
+		w.setUp(s, true)
+	}
+	w.rounds(2)
+	if n := w.m.names["a"].Founded.size(); n != 4 {
+		t.Errorf("%d members are taken for founded", n)
+	}
+	if s := w.rebuild(wire.RebuildLook); len(s.Findings) == 0 || !strings.Contains(findings(s)[0], "a.1") {
+		t.Errorf("found %v", findings(s))
+	}
+	w.crash() // what the founding told of the strangers is forgotten
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.rounds(3)
+	for i, s := range w.servers {
+		if _, hosts := s.nodes[k]; hosts != (i < 3) {
+			t.Errorf("%s hosts a node: %v", s.reg.Server, hosts)
+		}
+	}
+	wantFinding(t, w.rebuild(wire.RebuildLook), "half-deleted a.1", "hosts it")
+}
+
+// A page that was read before a deletion and arrives after it does not make the name taken.
+func TestPageOfThePast(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, RebuildPace: 1e6, ScanPace: 1e6}, 7)
+	w.create(time.Minute, "a")
+	w.advance(time.Second) // the first round is over
+	w.now += time.Minute
+	w.turn()
+	for len(w.flight) == 0 || w.flight[0].Method != wire.MethodCensus {
+		if len(w.flight) > 0 {
+			w.deliver(0, true, true)
+		}
+		w.now += time.Millisecond
+		w.turn()
+	}
+	late := w.flight[0]
+	page := w.census(w.byID[late.Server], late.Params.(*wire.Census))
+	w.flight = w.flight[1:]
+	if len(page.Nodes) != 1 {
+		t.Fatalf("the page has %d nodes", len(page.Nodes))
+	}
+	w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.drain()
+	w.wantCell(t, "a", 1, "deleted", "")
+	w.m.Heard(w.now, late.ID, page, nil, nil)
+	w.create(time.Minute, "a")
+	w.drain()
+	w.wantCell(t, "a", 2, "live", "")
+}
+
+// The only tombstone that says that a cell was deleted is the last of many, and the four nodes that are left are a majority: it
+// is read before them all the same.
+func TestLateTombstone(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, Scans: 2, ScanPage: 1, RebuildPace: 2e9}, 7)
 	w.create(time.Minute, "a")
 	w.drain()
 	k := incKey{"a", 1}
 	w.sealed[k] = true
 	for i, s := range w.servers {
-		if s.lags[k] = i >= 3; i < 3 {
-			delete(s.nodes, k)
-			s.tombs["a"] = 1
-		}
+		s.lags[k] = true
+		w.setUp(s, i == 0 || i >= 3)
 	}
+	delete(w.servers[0].nodes, k)
+	w.servers[0].tombs = map[cell.ID]cell.Incarnation{"0": 1, "1": 1, "2": 1, "3": 1, "4": 1, "5": 1, "a": 1}
 	w.store = NewMemStore()
 	w.crash()
-	wantFinding(t, w.listen(2), "half-deleted a.1", "has a tombstone", "hosts it")
-	w.rebuild(wire.RebuildEnd)
-	wantError(t, w.outcome(t, w.create(0, "a")), cell.Exists, "half-deleted")
-	w.delete(time.Minute, wire.Drop{Cell: "a"})
-	w.rounds(3)
-	w.wantCell(t, "a", 1, "deleted", "")
-	w.create(time.Minute, "a")
-	w.rounds(1)
-	w.wantCell(t, "a", 2, "live", "")
+	w.listen(1)
+	if c := w.m.names["a"]; c != nil {
+		t.Errorf("made of what is left of a deleted cell: %v", c)
+	}
 }
 
 // With the store of the day before, which has the cell for alive, the tombstone at a server that had confirmed is proof enough to
@@ -188,6 +321,16 @@ func TestTombstonesRaiseIncarnations(t *testing.T) {
 	w.rounds(1)
 	w.wantCell(t, "a", 3, "deleted", "")
 	w.create(time.Minute, "a")
+	w.drain()
+	w.wantCell(t, "a", 4, "live", "")
+
+	w = newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute, ScanPace: 1e6}, 7)
+	w.servers[5].tombs["a"] = 3
+	for w.turn(); w.m.claims["a"] == nil; w.turn() {
+		w.drain()
+		w.now += time.Millisecond
+	}
+	w.create(time.Minute, "a") // while the round is not over
 	w.drain()
 	w.wantCell(t, "a", 4, "live", "")
 }
@@ -245,6 +388,12 @@ func TestPaceOfTheCensus(t *testing.T) {
 			asked++
 			at[w.now/time.Second]++
 			w.deliver(0, true, true)
+			for i, s := range w.servers { // who was heard and connects again is not asked again
+				if asked == servers+servers/2 && w.m.server(s.reg.Server).scanned == 1 && i%2 == 0 {
+					w.setUp(s, false)
+					w.setUp(s, true)
+				}
+			}
 		}
 		next, ok := w.m.Next()
 		if !ok {
@@ -285,6 +434,26 @@ func TestCensusSurvivesLosses(t *testing.T) {
 				t.Fatalf("%v is missed at %b", c, c.Absent)
 			}
 		}
+	}
+}
+
+// A server that does not answer the census to the end is left out of the round after some tries, and nobody is missed on it.
+func TestSilentServerIsNotMissed(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Minute}, 7)
+	w.create(time.Minute, "a")
+	w.drain()
+	for mute := w.servers[3].reg.Server; w.m.observer.ended < 2; {
+		w.turn()
+		if len(w.flight) > 0 {
+			w.deliver(0, true, w.flight[0].Server != mute || w.flight[0].Method != wire.MethodCensus)
+			continue
+		}
+		at, _ := w.m.Next()
+		w.now = max(w.now, at)
+	}
+	w.wantCell(t, "a", 1, "live", "")
+	if s := w.rebuild(wire.RebuildLook); s.Found != 0 || s.Complete {
+		t.Errorf("complete %v, found %v", s.Complete, findings(s))
 	}
 }
 
@@ -331,5 +500,50 @@ func TestStoreFromBefore(t *testing.T) {
 		w.rebuild(wire.RebuildEnd)
 		w.advance(time.Minute)
 		w.checkRebuilt(want)
+	}
+}
+
+// Members are told to drop their nodes, and do; before they answer, a census tells of their tombstones, which ends the deletion. Their
+// answers then are late, whether they say that it is done or that the call failed, and whether the name has a next life or not.
+func TestDropsAreAnsweredAfterTheCensus(t *testing.T) {
+	for _, failed := range []bool{false, true} {
+		for _, reborn := range []bool{false, true} {
+			w := newWorld(t.Fatalf, seven(), 7)
+			w.create(time.Minute, "a")
+			w.drain()
+			w.delete(time.Minute, wire.Drop{Cell: "a"})
+			for w.m.names["a"].State == Sealing {
+				w.deliver(0, true, true)
+			}
+			drops := w.flight
+			if len(drops) != 7 {
+				t.Fatalf("%d drops are under way", len(drops))
+			}
+			if w.flight = nil; reborn {
+				w.m.wishAgain(w.m.names["a"])
+			}
+			for _, c := range drops {
+				s := w.byID[c.Server]
+				w.serve(s, c)
+				w.m.grave(w.m.server(s.reg.Server), &wire.Grave{Cell: "a", Incarnation: 1})
+			}
+			w.turn()
+			for _, c := range drops {
+				if failed {
+					w.m.Done(w.now, c.ID, nil, &cell.Error{Op: c.Method, Kind: cell.UnknownResult, Detail: "lost"})
+				} else {
+					w.m.Done(w.now, c.ID, make([]wire.Outcome, 1), nil)
+				}
+				w.turn()
+			}
+			w.settle()
+			w.create(time.Minute, "a")
+			w.settle()
+			w.wantCell(t, "a", 2, "live", "")
+			w.checkSettled()
+			if err := w.store.Scan(func(key, value []byte) error { return NewManager(w.config).Restore(key, value) }); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

@@ -144,7 +144,7 @@ func (m *Manager) emptyServer(d *drain) {
 	if m.planner.book.Nodes(id) == 0 && d.server.replacing == 0 {
 		d.waits, d.problem = nil, nil
 		if d.duty == Decommissioning {
-			m.decommission(d)
+			m.tryDecommission(d)
 			return
 		}
 		d.at = never // the end of a replacement has it looked at again
@@ -192,10 +192,10 @@ func (m *Manager) emptyServer(d *drain) {
 // down and only has nodes to be wiped cannot be asked for anything more: it is empty for who wants to retire it.
 func (m *Manager) newRound(d *drain) {
 	if d.duty == Decommissioning && d.cursor == 0 && d.standing == 0 && d.round && !d.server.up && d.server.replacing == 0 {
-		m.decommission(d)
-		return
-	}
-	if d.begun > 0 {
+		if m.tryDecommission(d) {
+			return
+		}
+	} else if d.begun > 0 {
 		d.problem = nil
 	}
 	if pause := m.config.RetryMax; d.round && d.begun == 0 {
@@ -204,6 +204,45 @@ func (m *Manager) newRound(d *drain) {
 		m.pauseDrain(d, 0)
 	}
 	d.cursor, d.begun, d.standing, d.round = m.planner.book.Nodes(d.server.id), 0, 0, true
+}
+
+// tryDecommission retires an identity, unless something says that the server still has a part in a cell. It reports whether it did;
+// if not, it looks again later.
+func (m *Manager) tryDecommission(d *drain) bool {
+	if d.problem = m.partOf(d.server); d.problem != nil {
+		m.pauseDrain(d, m.config.RetryMax)
+		return false
+	}
+	m.decommission(d)
+	return true
+}
+
+// partOf says in which cell a server has a part although the drain has found nothing more to do, or nil. The book does not count
+// what nobody could decide about, nor a jury that contradicts another; and while a round lasts, cells come. It costs a look at
+// every cell, as retiring does: an identity that is gone does not come back.
+func (m *Manager) partOf(s *server) (why *cell.Error) {
+	if m.config.ScanEvery > 0 && s.up && s.first == 0 {
+		return &cell.Error{Kind: cell.Unavailable, Detail: "the server was not asked yet what it hosts"}
+	}
+	for name, c := range m.claims {
+		for i := range c.reports {
+			if c.reports[i].server == s && (why == nil || name < why.Cell) {
+				why = &cell.Error{Kind: cell.Conflict, Cell: name, Detail: "the server hosts a node of it, and this store does not know the cell"}
+			}
+		}
+	}
+	if why != nil {
+		return why
+	}
+	m.order.scan("", "", func(name cell.ID) bool {
+		for in := m.names[name]; in != nil && why == nil; in = in.older {
+			if in.is(Creating, Live, Sealing) && in.hosts(s.id) {
+				why = &cell.Error{Kind: cell.Conflict, Cell: name, Detail: fmt.Sprintf("the server is a member of incarnation %d, which is %s", in.Incarnation, in.State)}
+			}
+		}
+		return why == nil
+	})
+	return why
 }
 
 // decommission retires an identity that hosts nothing any more.

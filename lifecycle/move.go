@@ -233,6 +233,10 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 	v.looking, v.queued = true, true
 	v.tries++
 	m.stall(in, v)
+	if v.stalled >= hopelessAfter && in.Moving().Cause != ByOperator && !m.server(in.Moving().Add).up {
+		m.giveUpMove(in)
+		return
+	}
 	pause := m.backoff(v.tries, err)
 	if err == nil || err.RetryAfter > 0 {
 		pause = min(pause, movePauseMax)
@@ -242,6 +246,20 @@ func (m *Manager) parkMove(in *incarnation, v *moving, err *cell.Error) {
 			m.moves = append(m.moves, v)
 		}
 	})
+}
+
+// hopelessAfter is how many pauses in a row that brought nothing new, about half a minute, make a replacement be given up whose
+// new server is down. It would hold up every other replacement of its cell, repairs of dead members included, for as long as that
+// server is gone.
+const hopelessAfter = 4 * stuckAfter
+
+// giveUpMove ends a replacement that nobody asked for by name; whoever wanted it chooses again, among the servers that are up.
+func (m *Manager) giveUpMove(in *incarnation) {
+	add := in.Moving().Add
+	in.Plan++
+	m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Unavailable, Cell: in.Cell,
+		Detail: fmt.Sprintf("server %s, which was to come, is down", add), Hint: "ask again: another one is chosen"})
+	m.pursue(in)
 }
 
 // movePauseMax bounds the pause before a cell is looked at again that is busy, or teaches.
@@ -346,12 +364,13 @@ func (m *Manager) adopt(in *incarnation, c *wire.Configured) {
 		}
 	}
 	m.planner.forget(&in.Record)
-	in.Configuration, in.Members, in.Founded, in.Void, in.Absent = c.Number, members, founded, void, absent
-	in.seen, in.unended, in.since = 0, 0, m.observer.round
+	in.reseat(members)
+	in.Configuration, in.Founded, in.Void, in.Absent = c.Number, founded, void, absent
+	in.seen, in.unended, in.hosting, in.since = 0, 0, 0, m.observer.round
 	if in.Founded|in.Absent == in.all() {
 		in.Founding = nil
 	}
-	if err := m.planner.keep(&in.Record); err != nil && in.work != nil {
+	if err := m.account(in); err != nil && in.work != nil {
 		in.work.note(c.Members[0].Server, asError(err))
 	}
 	in.Plan++
@@ -372,7 +391,7 @@ func (m *Manager) abandonMove(in *incarnation, why *cell.Error) {
 	if in.Moving().isZero() {
 		return
 	}
-	if in.State != Live && in.Moving().Node != 0 && !in.hosts(in.Moving().Add) {
+	if in.State != Live && in.Moving().Node != 0 && !in.hosts(in.Moving().Add) && len(in.Members) < wire.MembersMax {
 		if in.Founding == nil && in.Founded != in.all() {
 			founding := in.Members
 			in.Founding = &founding // who is not told yet is told of the founding as it was

@@ -284,6 +284,47 @@ func TestFoundingIsToldAsItWas(t *testing.T) {
 	w.wantCell(t, "a", 1, "live", "")
 }
 
+// A founder is told of the founding, and while it is, another member is replaced: the founder has another position in the jury then,
+// and its answer must be taken for its own and nobody else's, whatever it is.
+func TestFoundingIsAnsweredAfterAReplacement(t *testing.T) {
+	for _, answer := range []*cell.Error{nil, {Kind: cell.Deleted}, {Kind: cell.Exists}, {Kind: cell.Refused}, {Kind: cell.UnknownResult}} {
+		w := newWorld(t.Fatalf, seven(), 8)
+		w.create(time.Minute, "a")
+		in := w.m.names["a"]
+		late := w.byID[in.Members[6].Server()]
+		held := slices.IndexFunc(w.flight, func(c Call) bool { return c.Server == late.reg.Server })
+		asked := w.flight[held]
+		w.flight = slices.Delete(w.flight, held, held+1)
+		w.drain()
+		w.replace(time.Minute, "a", in.Members[0].Server(), "")
+		for i := 0; in.Configuration == 1; i++ {
+			if i > 1000 {
+				t.Fatal("no member is replaced")
+			}
+			w.someFlight()
+			w.deliver(0, true, true)
+		}
+		at := slices.IndexFunc(in.Members, func(m Member) bool { return m.Server() == late.reg.Server })
+		if at == 6 {
+			t.Fatalf("the late founder is still at position %d", at)
+		}
+		if answer != nil && answer.Kind == cell.UnknownResult { // the call as a whole
+			w.m.Done(w.now, asked.ID, nil, answer)
+		} else {
+			w.m.Done(w.now, asked.ID, []wire.Outcome{{Err: answer}}, nil)
+		}
+		w.turn()
+		others := memberSet(0)
+		if in.work != nil {
+			others = in.work.foreign | in.work.refused
+		}
+		others |= in.Void | (in.all() &^ in.Founded)
+		if err := in.Record.check(); err != nil || others&^(1<<at) != 0 || in.Founded.has(at) != (answer == nil) {
+			t.Errorf("after %v: %v, %+v", answer, err, in.Record)
+		}
+	}
+}
+
 // A cell that is deleted while a member is being replaced leaves nothing on either server.
 func TestDeleteWhileReplacing(t *testing.T) {
 	for calls := range 8 {

@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -21,6 +22,14 @@ type users struct {
 	tries   int  // pauses in a row
 	why     string
 	waiters []waiter
+}
+
+// throng is users whose cells wait for the limit of one brick, in order. A few of them are looked at whenever a token has come: not all,
+// however many there are.
+type throng struct {
+	users []*users
+	back  int  // of those that were let go last, so many have come back: they are first again
+	armed bool // a timer lets the next ones go
 }
 
 // followsPerTurn bounds the searches for a better place of one turn; one takes up to some milliseconds in a large pool.
@@ -141,7 +150,7 @@ func (m *Manager) approachOne(u *users) {
 		return
 	}
 	if err := m.allowMoves(in.Brick, ByNear); err != nil { // before a server is looked for
-		m.parkUsers(u, err.Detail, err.RetryAfter)
+		m.throngUsers(u, in.Brick, err)
 		return
 	}
 	swap, ok, err := m.planner.improve(&in.Record, u.hints())
@@ -152,8 +161,8 @@ func (m *Manager) approachOne(u *users) {
 		m.arrived(u)
 	default:
 		p := Proposal{Cell: u.cell, Incarnation: u.incarnation, Remove: swap.Remove, Add: swap.Add, Cause: ByNear, Why: swap.String()}
-		if err := m.Propose(m.now, p); err != nil {
-			m.parkUsers(u, err.Detail, err.RetryAfter)
+		if err := m.Propose(m.now, p); err != nil { // of a server, as a rule; a search costs too much to be repeated for each of its tokens
+			m.parkUsers(u, err.Detail, max(err.RetryAfter, m.backoff(u.tries+1, nil)))
 			return
 		}
 		u.why = fmt.Sprintf("%s is being replaced by %s", swap.Remove, swap.Add)
@@ -179,6 +188,35 @@ func (m *Manager) parkUsers(u *users, why string, pause time.Duration) {
 	}
 	u.queued = true
 	m.after(pause, func() { m.following = append(m.following, u) })
+}
+
+// throngUsers lets a cell wait for the limit of its brick.
+func (m *Manager) throngUsers(u *users, brick string, err *cell.Error) {
+	c := m.throngs[brick]
+	if c == nil {
+		c = &throng{}
+		m.throngs[brick] = c
+	}
+	u.why, u.queued = err.Detail, true
+	c.users = slices.Insert(c.users, c.back, u)
+	c.back++
+	m.armThrong(c, max(err.RetryAfter, time.Millisecond))
+}
+
+// armThrong lets the first of a throng go after a pause, and the next ones after further pauses.
+func (m *Manager) armThrong(c *throng, pause time.Duration) {
+	if c.armed {
+		return
+	}
+	c.armed = true
+	m.after(pause, func() {
+		n := min(len(c.users), followsPerTurn)
+		m.following = append(m.following, c.users[:n]...)
+		c.users, c.back, c.armed = slices.Delete(c.users, 0, n), 0, false
+		if len(c.users) > 0 {
+			m.armThrong(c, pause)
+		}
+	})
 }
 
 // settleUsers answers those who wait for a cell to be near.

@@ -1,6 +1,7 @@
 package lifecycle
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -253,9 +254,19 @@ func (m *Manager) pageFailed(s *scan, err *cell.Error) {
 	})
 }
 
+// endlessPages leaves a server out of the round whose cursor does not move: its pages would never end.
+func (m *Manager) endlessPages(s *scan) {
+	m.find("conflict", "", 0, fmt.Sprintf("%s does not get on with telling what it hosts: stuck behind %d", s.server.id, s.after))
+	m.leaveScan(s.server)
+}
+
 // readGraves takes a page of tombstones.
 func (m *Manager) readGraves(s *scan, page *wire.GravePage) {
 	s.tries = 0
+	if page.More && page.Next <= s.after {
+		m.endlessPages(s)
+		return
+	}
 	for i := range page.Graves {
 		m.grave(s.server, &page.Graves[i])
 	}
@@ -273,6 +284,10 @@ func (m *Manager) readGraves(s *scan, page *wire.GravePage) {
 // readNodes takes a page of nodes.
 func (m *Manager) readNodes(s *scan, page *wire.CensusPage) {
 	s.tries = 0
+	if n := len(page.Nodes); page.More && n > 0 && page.Nodes[n-1].Handle <= s.after {
+		m.endlessPages(s)
+		return
+	}
 	m.observer.reported += uint64(len(page.Nodes))
 	for i := range page.Nodes {
 		m.sight(s.server, &page.Nodes[i])

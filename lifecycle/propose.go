@@ -150,6 +150,7 @@ func (m *Manager) join(in *incarnation, p *Proposal) *cell.Error {
 		moving.Cause = ByOperator
 		in.setMoving(moving)
 		m.save(in)
+		m.moves, m.heldMoves = append(m.moves, m.heldMoves...), nil // those whose kind is still paused come back
 	}
 	return nil
 }

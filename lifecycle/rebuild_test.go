@@ -59,6 +59,10 @@ func (w *world) census(s *fakeServer, q *wire.Census) *wire.CensusPage {
 		if conf.Number == 1 && !n.Learner {
 			n.Owner = s.nodes[k].Owner
 		}
+		if f := s.nodes[k]; len(f.Members) > 0 && !sameJury(f, w.juries[k]) { // a node of another jury under the same number
+			n.Configuration, n.Alpha, n.Owner, conf.Members, n.Learner, n.Sealed = 1, f.Alpha, f.Owner, f.Members, false, false
+			n.Node = nodeOn(f.Members, s.reg.Server)
+		}
 		for _, f := range conf.Members {
 			n.Members = append(n.Members, wire.CensusMember{Node: f.Node, Server: f.Server})
 		}

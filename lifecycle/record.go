@@ -164,6 +164,7 @@ const (
 	storedVersion = 1 // of every format but records
 	recordVersion = 3 // 2: with the cause of a replacement; 3: with absent members
 	recordFields  = 22
+	alphaMax      = 1 << 16 // of slots in flight; a record with more is refused when it is read
 	keyUsers      = 'n'
 	keyRecord     = 'r' // cells sort behind the servers that they name
 	keyMode       = '!' // before everything else
@@ -272,7 +273,7 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 	}
 	rec.Members = decodeMembers(&r, names)
 	rec.Owner = r.Uint()
-	rec.Alpha = uint32(r.UintMax(1<<16, "alpha"))
+	rec.Alpha = uint32(r.UintMax(alphaMax, "alpha"))
 	rec.Founded = memberSet(r.UintMax(1<<wire.MembersMax-1, "founded"))
 	rec.Void = memberSet(r.UintMax(1<<wire.MembersMax-1, "void"))
 	rec.Dropped = memberSet(r.UintMax(1<<wire.MembersMax-1, "dropped"))

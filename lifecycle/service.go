@@ -58,6 +58,7 @@ type Service struct {
 	mu      sync.Mutex
 	inbox   []input
 	closed  bool  // no more inputs are taken
+	backing bool  // a backup is being written
 	stats   Stats // after the last turn
 	failure error // why the loop stopped by itself
 	retired map[cell.ServerID]bool

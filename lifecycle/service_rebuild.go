@@ -61,8 +61,19 @@ func (s *Service) Backup(ctx context.Context, url string) (wire.BackupDone, erro
 		s.mu.Unlock()
 		return wire.BackupDone{}, &cell.Error{Op: op, Kind: cell.Unavailable, Detail: "the lifecycle manager has stopped"}
 	}
+	if s.backing {
+		s.mu.Unlock()
+		return wire.BackupDone{}, &cell.Error{Op: op, Kind: cell.Overloaded, Detail: "another backup is being written", RetryAfter: 10 * time.Second,
+			Hint: "one at a time: each reads the whole store"}
+	}
+	s.backing = true
 	s.calls.Add(1) // the store stays open until it is done
 	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.backing = false
+	}()
 	defer s.calls.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -3,6 +3,7 @@ package lifecycle
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -22,6 +23,7 @@ type incarnation struct {
 
 	seen    memberSet // members whose nodes were reported, or confirmed, in this round of the census
 	unended memberSet // of those, who did not report the seal
+	hosting memberSet // unended as of the end of the last round
 	since   uint32    // round in which its members were set: who is not seen by the end of that round is not missed yet
 
 	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
@@ -101,6 +103,7 @@ type Manager struct {
 	users     map[cell.ID]*users // where the users of volumes are, for the cells that were told
 	following []*users           // whose cells shall be looked at
 	followAt  time.Duration      // not before
+	throngs   map[string]*throng // by brick
 	level     level              // what balance is about
 
 	retired    map[cell.ServerID]bool  // identities that never come back (rule 17)
@@ -128,7 +131,7 @@ func NewManager(c Config) *Manager {
 		config: c, planner: newPlanner(c.Seed), dice: rand.New(rand.NewPCG(c.Seed, diceStream)), texts: intern{},
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
-		users: map[cell.ID]*users{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
+		users: map[cell.ID]*users{}, throngs: map[string]*throng{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
 		open:   openList{of: map[*incarnation]*unsettled{}},
 		guard:  guard{limits: c.Limits, bricks: map[string]*buckets{}},
 		claims: map[cell.ID]*claim{}, strays: strays{nodes: map[stray]*server{}, names: map[cell.ID]int{}},
@@ -200,7 +203,7 @@ func (m *Manager) insert(in *incarnation) error {
 	in.since = m.observer.round
 	m.unlevel()
 	if in.State != Deleted && in.Ending != ByLoss {
-		if err := m.planner.keep(&in.Record); err != nil {
+		if err := m.account(in); err != nil {
 			return err
 		}
 	}
@@ -215,6 +218,16 @@ func (m *Manager) insert(in *incarnation) error {
 		m.wishAgain(in)
 	}
 	return nil
+}
+
+// account has placement count the members, and wakes the drains of those that shall be empty. The error is that of the book.
+func (m *Manager) account(in *incarnation) error {
+	for i := 0; i < len(in.Members) && len(m.drains) > 0; i++ {
+		if d := m.drainOf(in.Members[i].Server()); d != nil {
+			d.at = min(d.at, m.now)
+		}
+	}
+	return m.planner.keep(&in.Record)
 }
 
 // pending tells how urgently an incarnation is to be stored.
@@ -268,6 +281,9 @@ func (m *Manager) forget(in *incarnation) {
 func (m *Manager) become(in *incarnation, s State) {
 	must.That(in.State < s, "states are not left backwards: %v becomes %v", in, s)
 	m.enter(in, s)
+	if u := m.users[in.Cell]; s > Live && u != nil && u.incarnation == in.Incarnation {
+		m.forgetUsers(u, &cell.Error{Op: "lifecycle.locate", Kind: cell.Deleted, Cell: in.Cell, Detail: "the cell was deleted meanwhile"})
+	}
 	if s != Live {
 		m.abandonMove(in, &cell.Error{Op: "lifecycle.replace", Kind: cell.Deleted, Cell: in.Cell,
 			Detail: fmt.Sprintf("incarnation %d is %s meanwhile", in.Incarnation, s)})
@@ -308,6 +324,31 @@ func (in *incarnation) job(i int) job {
 	return found
 }
 
+// reseat changes who the members are. What is known of those that stay goes with them to their new positions; what waits for
+// the others comes up for nothing.
+func (in *incarnation) reseat(members []Member) {
+	if w := in.work; w != nil {
+		was := *w
+		w.queued, w.heard, w.refused, w.foreign, w.tries = 0, 0, 0, 0, [wire.MembersMax]uint8{}
+		for k, mem := range members {
+			i := slices.Index(in.Members, mem)
+			if i < 0 {
+				continue
+			}
+			for _, set := range [...]struct {
+				was memberSet
+				is  *memberSet
+			}{{was.queued, &w.queued}, {was.heard, &w.heard}, {was.refused, &w.refused}, {was.foreign, &w.foreign}} {
+				if set.was.has(i) {
+					set.is.add(k)
+				}
+			}
+			w.tries[k] = was.tries[i]
+		}
+	}
+	in.Members = members
+}
+
 // begin returns the incarnation's work, starting it when there is none.
 func (in *incarnation) begin() *work {
 	if in.work == nil {
@@ -326,7 +367,7 @@ func (m *Manager) pursue(in *incarnation) {
 		busy = true
 		if w := in.begin(); !w.queued.has(i) {
 			w.queued.add(i)
-			m.queue(task{in, uint8(i)})
+			m.queue(task{in, in.Members[i]})
 		}
 	}
 	if in.State == Sealing && in.Record.founded() {

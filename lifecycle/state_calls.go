@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -33,11 +34,15 @@ type server struct {
 	notBefore time.Duration
 }
 
-// task asks one member of one incarnation whatever its job is when the task comes up.
+// task asks one member of one incarnation whatever its job is when the task comes up. It names the member, not its position: that
+// changes when another member is replaced while the task waits.
 type task struct {
 	in     *incarnation
-	member uint8
+	member Member
 }
+
+// place is the member's position now, or -1: it is a member no more.
+func (t *task) place() int { return slices.Index(t.in.Members, t.member) }
 
 // call is a request in flight: a batch of one kind of job, a seal, or a question to a survivor.
 type call struct {
@@ -74,7 +79,7 @@ func (m *Manager) wake(s *server) {
 // queue adds a task to its server's queue. The queue outlives the server's absence, so nothing has to be searched for when
 // it returns; a task that has become needless by then is dropped when it comes up.
 func (m *Manager) queue(t task) {
-	s := m.server(t.in.Members[t.member].Server())
+	s := m.server(t.member.Server())
 	if s.head > 64 && s.head > len(s.todo)/2 {
 		s.todo = append(s.todo[:0], s.todo[s.head:]...)
 		s.head = 0
@@ -116,7 +121,12 @@ func (m *Manager) tellServer(s *server) {
 		t := s.todo[s.head]
 		s.todo[s.head] = task{}
 		s.head++
-		switch j := t.in.job(int(t.member)); {
+		i := t.place()
+		if i < 0 {
+			m.pursue(t.in)
+			continue
+		}
+		switch j := t.in.job(i); {
 		case j == found && t.in.recovery != nil:
 			recovering = append(recovering, t)
 			size += t.in.recovery.size()
@@ -127,7 +137,7 @@ func (m *Manager) tellServer(s *server) {
 		case j == drop:
 			dropping = append(dropping, t)
 		default:
-			t.in.begin().queued.remove(int(t.member))
+			t.in.begin().queued.remove(i)
 			m.pursue(t.in)
 		}
 	}
@@ -221,11 +231,16 @@ func (m *Manager) Done(now time.Duration, id CallID, outcomes []wire.Outcome, er
 	}
 	c.server.failures = 0
 	for i, t := range c.tasks {
-		t.in.begin().queued.remove(int(t.member))
+		k := t.place()
+		if k < 0 {
+			m.pursue(t.in)
+			continue
+		}
+		t.in.begin().queued.remove(k)
 		if c.job == found {
-			m.foundDone(t, outcomes[i].Err)
+			m.foundDone(t, k, outcomes[i].Err)
 		} else {
-			m.dropDone(t, outcomes[i].Err)
+			m.dropDone(t, k, outcomes[i].Err)
 		}
 	}
 	m.wake(c.server)
@@ -244,14 +259,15 @@ func (m *Manager) batchFailed(c *call, err *cell.Error) {
 	}
 }
 
-// foundDone takes a server's answer to a founding.
-func (m *Manager) foundDone(t task, err *cell.Error) {
-	in, i, w := t.in, int(t.member), t.in.work
+// foundDone takes a server's answer to a founding; i is the member's position.
+func (m *Manager) foundDone(t task, i int, err *cell.Error) {
+	in, w := t.in, t.in.work
 	switch {
 	case err == nil:
 		in.Founded.add(i)
 		in.seen.add(i)
 		w.refused.remove(i)
+	case err.Kind == cell.Deleted && in.Founded.has(i): // a census saw it meanwhile; the next one tells what became of it
 	case err.Kind == cell.Deleted:
 		in.Void.add(i)
 	case err.Kind == cell.Stale || err.Kind == cell.Exists:
@@ -263,7 +279,7 @@ func (m *Manager) foundDone(t task, err *cell.Error) {
 		if err.Kind != cell.Overloaded && err.Kind != cell.Unavailable {
 			w.refused.add(i)
 		}
-		m.park(t, err)
+		m.park(t, i, err)
 	}
 	if err != nil {
 		w.note(in.Members[i].Server(), err)
@@ -274,24 +290,24 @@ func (m *Manager) foundDone(t task, err *cell.Error) {
 
 // dropDone takes a server's answer to a drop. Only what leaves the server's tombstone behind counts: otherwise a
 // founding that is still under way could bring the node back.
-func (m *Manager) dropDone(t task, err *cell.Error) {
+func (m *Manager) dropDone(t task, i int, err *cell.Error) {
 	if err == nil || err.Kind == cell.Deleted {
-		t.in.Dropped.add(int(t.member))
+		t.in.Dropped.add(i)
 	} else {
-		t.in.work.note(t.in.Members[t.member].Server(), err)
-		m.park(t, err)
+		t.in.work.note(t.member.Server(), err)
+		m.park(t, i, err)
 	}
 	m.advance(t.in)
 }
 
 // park asks again later what one member has declined.
-func (m *Manager) park(t task, err *cell.Error) {
+func (m *Manager) park(t task, i int, err *cell.Error) {
 	w := t.in.begin()
-	w.queued.add(int(t.member))
-	if w.tries[t.member] < 100 {
-		w.tries[t.member]++
+	w.queued.add(i)
+	if w.tries[i] < 100 {
+		w.tries[i]++
 	}
-	m.after(m.backoff(int(w.tries[t.member]), err), func() { m.queue(t) })
+	m.after(m.backoff(int(w.tries[i]), err), func() { m.queue(t) })
 }
 
 // note keeps the last thing that went wrong, for people.

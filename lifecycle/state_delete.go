@@ -185,8 +185,9 @@ func (m *Manager) becomeDeleted(in *incarnation) {
 	}
 	m.become(in, Deleted)
 	in.since = m.observer.round
-	in.Members, in.Founding, in.Founded, in.Void, in.Dropped, in.Absent, in.Owner = nil, nil, 0, 0, 0, 0, 0
-	in.seen, in.unended = 0, 0
+	in.reseat(nil)
+	in.Founding, in.Founded, in.Void, in.Dropped, in.Absent, in.Owner = nil, 0, 0, 0, 0, 0
+	in.seen, in.unended, in.hosting = 0, 0, 0
 	m.free(in.Cell)
 	m.pursue(in)
 }

@@ -145,10 +145,15 @@ func (m *Manager) inquire(in *incarnation, dead map[cell.ServerID]bool, content 
 }
 
 // unfit says why an incarnation is in no state to be recovered, or "".
-func unfit(in *incarnation) string {
-	switch {
-	case in == nil:
+func (m *Manager) unfit(in *incarnation) string {
+	if in == nil {
 		return "the lifecycle manager does not know this cell"
+	}
+	// The recovered incarnation is the next one. If servers know that already, there would be two juries of one number.
+	if c := m.claims[in.Cell]; c != nil && (c.deepest() > in.Incarnation || len(c.reports) > 0 && c.incarnations()[0] >= in.Incarnation) {
+		return fmt.Sprintf("servers tell of what this store does not know; see `physalia control rebuild --look`: %s", m.claimed(in.Cell))
+	}
+	switch {
 	case in.State == Sealing:
 		return "its deletion is pending; a cell that shall be deleted is not recovered"
 	case !in.is(Creating, Live):
@@ -216,7 +221,7 @@ func (m *Manager) PlanRecovery(now time.Duration, id RequestID, req wire.PlanRec
 	for i, name := range names {
 		c, in := &p.page.Cells[i], m.names[name]
 		c.Cell = name
-		if c.Problem = unfit(in); c.Problem != "" {
+		if c.Problem = m.unfit(in); c.Problem != "" {
 			continue
 		}
 		c.Incarnation, c.Plan, c.Brick, c.Color = in.Incarnation, in.Plan, in.Brick, in.Color

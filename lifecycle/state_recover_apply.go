@@ -52,7 +52,7 @@ func (m *Manager) recoverOne(w waiter, c wire.RecoveryCell, dead map[cell.Server
 		}
 		return
 	}
-	if why := unfit(in); why != "" {
+	if why := m.unfit(in); why != "" {
 		w.resolve(m.unrecovered(&c, cell.Refused, "%s", why))
 		return
 	}
@@ -145,6 +145,11 @@ func (m *Manager) goOn(old *incarnation, c *wire.RecoveryCell, v *verdict) *work
 		rec.Members = append(rec.Members, NewMember(uint32(f.Node), f.Server))
 	}
 	old.Plan++
+	if u := m.users[old.Cell]; u != nil && u.incarnation == old.Incarnation { // it is the same volume
+		u.incarnation, u.near, u.tries = rec.Incarnation, false, 0
+		m.saveUsers(u)
+		m.follow(u)
+	}
 	m.become(old, Wiping)
 	old.Ending = ByLoss
 	m.settle(old, toCreate, &cell.Error{Op: "lifecycle.create", Kind: cell.Stale, Cell: old.Cell,

@@ -212,6 +212,8 @@ func (m *Manager) drainStates() (list []wire.DrainState) {
 		switch {
 		case m.pauses[MoveCells] != nil:
 			x.Waiting = m.paused(MoveCells).Detail
+		case d.problem != nil && d.problem.Cell == "":
+			x.Waiting = d.problem.Detail
 		case d.problem != nil:
 			x.Waiting = fmt.Sprintf("cell %s cannot be moved: %s", d.problem.Cell, d.problem.Detail)
 		case d.waits != nil:

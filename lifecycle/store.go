@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"bytes"
+	"context"
 	"maps"
 	"slices"
 	"sync"
@@ -15,11 +16,17 @@ type Store interface {
 	// Put makes all writes durable, as one atomic batch, in order. After an error nothing is known about the batch, and
 	// the process must stop and start again from Scan.
 	Put(batch []Write) error
-	// Scan visits everything stored at one moment, in key order. The slices are valid only during the visit. It may run beside
-	// Put, on another goroutine: that is how backups are made.
+	// Scan visits everything stored at one moment, in key order. The slices are valid only during the visit. Unless the store
+	// is a Snapshotter, it may run beside Put, on another goroutine: that is how backups are made.
 	Scan(visit func(key, value []byte) error) error
 	// Close releases the store.
 	Close() error
+}
+
+// Snapshotter is a Store whose Scan is for its one user, and that has another way to read it beside Put.
+type Snapshotter interface {
+	// Snapshot is as Scan, and may run beside everything. Its failure does not concern the store.
+	Snapshot(ctx context.Context, visit func(key, value []byte) error) error
 }
 
 // MemStore is a Store in memory, for tests and simulations. It is safe for concurrent use. What Put has accepted is

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"slices"
 	"strconv"
@@ -204,7 +203,7 @@ func (g *gossip) living(ids []cell.ServerID) []bool {
 	}
 	present := g.present()
 	for i, id := range ids {
-		out[i] = id == g.self || present[id] != nil
+		out[i] = id == g.self || present[id]
 	}
 	return out
 }
@@ -218,12 +217,12 @@ func (g *gossip) hopes() []string {
 	return addrs
 }
 
-// present lists the other servers in the pool, one life of each.
-func (g *gossip) present() map[cell.ServerID]*memberlist.Node {
-	others := make(map[cell.ServerID]*memberlist.Node)
+// present tells which other servers are in the pool. Of memberlist's nodes only the names may be read: it changes the rest.
+func (g *gossip) present() map[cell.ServerID]bool {
+	others := make(map[cell.ServerID]bool)
 	for _, n := range g.list.Members() {
 		if id, _, err := parseLife(n.Name); err == nil && id != g.self {
-			others[id] = n
+			others[id] = true
 		}
 	}
 	return others
@@ -235,19 +234,13 @@ func (g *gossip) members() int { return 1 + len(g.present()) }
 // lost picks some servers of the address book that are not in the pool.
 func (g *gossip) lost() []string {
 	present := g.present()
-	return g.book.gossip(lostAtOnce, func(id cell.ServerID) bool { return present[id] == nil && id != g.self })
+	return g.book.gossip(lostAtOnce, func(id cell.ServerID) bool { return !present[id] && id != g.self })
 }
 
-// acquaintances picks some members of the pool, at random.
+// acquaintances picks some servers of the address book that are in the pool.
 func (g *gossip) acquaintances() []string {
-	var addrs []string
-	for _, n := range g.list.Members() {
-		if n.Name != lifeName(g.self, g.boot) {
-			addrs = append(addrs, n.Address())
-		}
-	}
-	rand.Shuffle(len(addrs), func(i, j int) { addrs[i], addrs[j] = addrs[j], addrs[i] })
-	return addrs[:min(len(addrs), acquaintancesMax)]
+	present := g.present()
+	return g.book.gossip(acquaintancesMax, func(id cell.ServerID) bool { return present[id] })
 }
 
 // join asks addresses one after the other until enough have answered, and returns how many did. memberlist's own dialling

@@ -12,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"physalia/cell"
+	_ "physalia/internal/rapidseed"
 )
 
 func TestGossipMeta(t *testing.T) {

@@ -231,22 +231,21 @@ func (c *controlPlane) create(s *Server, ids ...cell.ID) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	for {
+	eventually(c.t, "the nodes are created", func() bool {
 		var out wire.Outcomes
-		if err := c.session().Call(ctx, wire.MethodCreateNodes, m, &out); err != nil {
-			c.t.Fatal(err)
-		}
-		if len(out.Outcomes) != len(ids) {
+		err := c.session().Call(ctx, wire.MethodCreateNodes, m, &out)
+		if err == nil && len(out.Outcomes) != len(ids) {
 			c.t.Fatalf("%d outcomes for %d foundings", len(out.Outcomes), len(ids))
 		}
-		err := out.Outcomes[0].Err
-		if err == nil {
-			return
+		if err == nil && out.Outcomes[0].Err != nil {
+			err = out.Outcomes[0].Err
 		}
-		if err.Kind != cell.Unavailable { // the restart scan
+		// The restart scan, or a session that the server has just given up.
+		if kind := cell.KindOf(err); err != nil && kind != cell.Unavailable && kind != cell.UnknownResult {
 			c.t.Fatal(err)
 		}
-	}
+		return err == nil
+	})
 }
 
 func cellIDs(n int) []cell.ID {

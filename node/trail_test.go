@@ -45,7 +45,7 @@ func (c *testColony) explain(id cell.ID) string {
 	var b strings.Builder
 	for i, s := range c.servers {
 		if s == nil || c.session(s) == nil {
-			fmt.Fprintf(&b, "server %d (%s) is stopped\n", i+1, s.Identity().Server)
+			fmt.Fprintf(&b, "server %d is stopped\n", i+1)
 			continue
 		}
 		fmt.Fprintf(&b, "server %d (%s): ", i+1, s.Identity().Server)
@@ -77,8 +77,12 @@ func flags(pairs ...any) string {
 
 // explanation asks one server.
 func (c *testColony) explanation(i int, id cell.ID) (*wire.Explanation, error) {
+	conn, err := c.dial(i)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience/4)
 	defer cancel()
 	var x wire.Explanation
-	return &x, c.connect(i).Call(ctx, wire.MethodExplain, &wire.ExplainRequest{Header: wire.Header{Cell: id, Timeout: 2000}}, &x)
+	return &x, conn.Call(ctx, wire.MethodExplain, &wire.ExplainRequest{Header: wire.Header{Cell: id, Timeout: 2000}}, &x)
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	_ "physalia/internal/rapidseed"
 )
 
 // TestPropertySchedules plays random schedules, with the checkers of this package watching every step. A failure prints

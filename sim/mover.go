@@ -252,6 +252,9 @@ func (w *World) watchJury(s *server, v *volume) {
 	if r == nil || r.IsUntaught() || r.Applied() < v.juryAt || r.Configuration() == v.jury {
 		return
 	}
+	if v.jury == nil || r.Configuration().Number != v.jury.Number {
+		v.before = v.members
+	}
 	v.jury, v.juryAt = r.Configuration(), r.Applied()
 	v.members = v.members[:0:0]
 	for _, m := range v.jury.Members {
@@ -269,9 +272,13 @@ func (v *volume) sits(s *server) bool {
 	return false
 }
 
-// juries are the member sets that must keep a majority: that in force, and the one that a replacement under way leads to.
+// juries are the member sets that must keep a majority: the newest, the one before it while that is still needed (rule 11), and the
+// one that a replacement under way leads to.
 func (v *volume) juries() [][]*server {
 	all := [][]*server{v.members}
+	if v.jury != nil && v.jury.Unsettled {
+		all = append(all, v.before)
+	}
 	if v.job == nil || !v.sits(v.job.old) || v.sits(v.job.new) {
 		return all
 	}

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	_ "physalia/internal/rapidseed"
 	"physalia/paxos"
 )
 

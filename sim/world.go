@@ -51,6 +51,7 @@ type volume struct {
 	found    wire.Founding
 	jury     *paxos.Configuration // of members; nil until the first is seen
 	juryAt   paxos.Slot           // that had been applied by then
+	before   []*server            // the members before those of jury
 	routed   wire.Route           // what discovery knows
 	created  [serversMax]bool     // servers that said so
 	log      []paxos.Entry

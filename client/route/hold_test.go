@@ -8,6 +8,7 @@ import (
 	"pgregory.net/rapid"
 
 	"physalia/cell"
+	_ "physalia/internal/rapidseed"
 )
 
 const holdTTL = 12 * time.Second

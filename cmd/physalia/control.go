@@ -62,6 +62,7 @@ func (a *app) controlCommand() *cobra.Command {
 	f.StringVar(&c.Listen, "listen", "127.0.0.1:7300", "`address` for servers and clients")
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7310", "`address` of /metrics, /livez and /readyz; empty for none")
 	f.StringVar(&c.Objects, "objects", "", "`where` discovery keeps its snapshots: a directory, or s3://bucket/prefix?endpoint=URL; empty for data-dir/objects")
+	f.DurationVar(&c.Snapshot, "snapshot-every", time.Minute, "`time` between two snapshots of discovery")
 	f.StringSliceVar(&c.Copies, "discovery-copies", nil, "`addresses` of the other control processes, whose copies of discovery exchange routes with this one")
 	f.Float64Var(&c.RegistersPerSecond, "registers-per-second", 0, "`number` of registrations of servers admitted per second; 0 for the default")
 	f.Uint64Var(&c.Seed, "seed", 0, "`number` that placement and jitter are drawn from; 0 draws one")

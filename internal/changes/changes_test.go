@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	_ "physalia/internal/rapidseed"
 )
 
 // TestFollowing: whoever goes from page to page, or starts anew when it is told to, ends with what the set is.

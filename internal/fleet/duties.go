@@ -27,6 +27,26 @@ type Stats struct {
 	Telling    int    // connections that still have to be told
 }
 
+// counters makes one for each method that is served to anybody.
+func counters(c Config) map[string]*atomic.Uint64 {
+	all := map[string]*atomic.Uint64{}
+	for _, handlers := range []map[string]Handler{c.Server, c.Client} {
+		for method := range handlers {
+			all[method] = new(atomic.Uint64)
+		}
+	}
+	return all
+}
+
+// Asked tells how many requests were taken of each method that has a handler; registrations are counted apart, in Stats.
+func (f *Fleet) Asked() map[string]uint64 {
+	all := make(map[string]uint64, len(f.asked))
+	for method, n := range f.asked {
+		all[method] = n.Load()
+	}
+	return all
+}
+
 // Stats reports the counters.
 func (f *Fleet) Stats() Stats {
 	s := Stats{Registered: f.stats.registered.Load(), Redirected: f.stats.redirected.Load(), Told: f.stats.told.Load(),

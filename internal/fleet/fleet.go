@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"physalia/cell"
@@ -120,7 +121,8 @@ type Fleet struct {
 	entry entry
 	tells chan struct{} // capacity 1: there is something in telling
 	stats stats
-	knock *knocker // nil: nobody knocks
+	asked map[string]*atomic.Uint64 // requests taken, by method; the map itself never changes
+	knock *knocker                  // nil: nobody knocks
 
 	mu      sync.RWMutex
 	members map[cell.ServerID]*member
@@ -140,7 +142,7 @@ type member struct {
 
 // Serve starts to serve ln, which the Fleet owns from now on, until Close.
 func Serve(ln net.Listener, c Config) *Fleet {
-	f := &Fleet{cfg: c.withDefaults(), stop: make(chan struct{}), tells: make(chan struct{}, 1), members: map[cell.ServerID]*member{}}
+	f := &Fleet{cfg: c.withDefaults(), stop: make(chan struct{}), tells: make(chan struct{}, 1), members: map[cell.ServerID]*member{}, asked: counters(c)}
 	if f.cfg.Roster == nil {
 		f.cfg.Roster = roster.Alone(c.Control, ln.Addr().String())
 	}
@@ -240,6 +242,7 @@ func (f *Fleet) handle(c *rpc.Conn, req rpc.Request) {
 			Detail: fmt.Sprintf("method %q is not served to this side", req.Method)})
 		return
 	}
+	f.asked[req.Method].Add(1)
 	h(Request{Method: req.Method, Params: req.Params, Server: server, conn: c, id: req.ID})
 }
 

@@ -263,6 +263,9 @@ func TestCallsBothWays(t *testing.T) {
 	if err := f.Call(t.Context(), "s1", wire.MethodSeal, &wire.SealCell{}, nil); !errors.Is(err, cell.Quarantined) {
 		t.Fatalf("the server's error did not arrive: %v", err)
 	}
+	if all := f.Asked(); len(all) != 1 || all[wire.MethodLookup] != 3 { // the malformed one was taken, the one before registering was not
+		t.Fatalf("requests are counted as %v", all)
+	}
 }
 
 func TestSilentServerLosesItsSession(t *testing.T) {

@@ -16,6 +16,7 @@ var mayImport = map[string]string{
 	"cell/machine":       "cell internal/wire",
 	"internal/must":      "",
 	"internal/deps":      "",
+	"internal/rapidseed": "",
 	"internal/house":     "",
 	"internal/topology":  "cell",
 	"internal/wire":      "cell",
@@ -38,7 +39,7 @@ var mayImport = map[string]string{
 	"health":             "cell internal/wire internal/rpc internal/topology internal/fleet",
 	"sim":                "cell cell/machine client client/route discovery health internal/topology internal/wire internal/wire/peer lifecycle node node/core node/storage paxos placement sim/blockstore",
 	"sim/blockstore":     "cell",
-	"cmd/physalia":       "cell cell/machine client discovery health internal/duty internal/fleet internal/knock internal/objects internal/roster internal/rpc internal/topology internal/wire lifecycle lifecycle/etcdstore node placement sim sim/blockstore",
+	"cmd/physalia":       "cell cell/machine client client/snapshots discovery health internal/duty internal/fleet internal/knock internal/objects internal/roster internal/rpc internal/topology internal/wire lifecycle lifecycle/etcdstore node placement sim sim/blockstore",
 
 	"lifecycle/etcdstore": "cell lifecycle internal/roster",
 	"internal/etcdtest":   "",

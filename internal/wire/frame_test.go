@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	"physalia/cell"
+	_ "physalia/internal/rapidseed"
 )
 
 // frame makes one frame around a body.

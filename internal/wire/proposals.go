@@ -2,10 +2,11 @@ package wire
 
 import "physalia/cell"
 
-// The methods by which the instance that watches a brick asks the active one for repairs.
+// The methods by which the instance that watches a brick asks the active one for repairs, and whom to miss.
 const (
 	MethodPropose  = "lifecycle.propose"  // control -> control: ProposeRepair -> nothing, or why not
 	MethodWithdraw = "lifecycle.withdraw" // control -> control: WithdrawRepair -> Withdrawn
+	MethodKnown    = "lifecycle.known"    // control -> control: ListServers -> ServerList, of all servers that the store remembers
 )
 
 // ProposeRepair asks for a member to be replaced because its server is dead.

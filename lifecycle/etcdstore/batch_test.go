@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"physalia/cell"
+	_ "physalia/internal/rapidseed"
 	"physalia/lifecycle"
 )
 

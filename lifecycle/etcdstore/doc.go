@@ -16,7 +16,7 @@
 //
 //   - E1 (one writer). Every transaction on the data, every page that is read included, compares that the election key of its
 //     term still exists. So once a later term has begun, which needs that key to be gone, nothing of an earlier one has any
-//     effect, however late it arrives, and the pages of a scan are of one moment.
+//     effect, however late it arrives. The pages of a scan are of one revision, between two batches.
 //   - E2 (at most once). Every write moves head from the value that it was planned for. A transaction whose answer was lost is
 //     sent again as it was; if both arrive, one of them changes nothing. A copy that was delayed on its way cannot put an
 //     older value over a newer one.

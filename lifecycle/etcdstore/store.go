@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -30,8 +31,8 @@ const (
 	scanPage       = 2048 // keys of one read
 )
 
-// Store is the lifecycle.Store of one term. Like every lifecycle.Store it has one user; Put and Scan block, while etcd does
-// not answer, until the term is over.
+// Store is the lifecycle.Store of one term. One goroutine puts, and others may scan meanwhile, as a backup does; Put and Scan
+// block, while etcd does not answer, until the term is over.
 type Store struct {
 	kv     clientv3.KV
 	ctx    context.Context // the term; its cause says how it ended
@@ -40,15 +41,16 @@ type Store struct {
 	term   int64           // revision that created it
 	log    *slog.Logger
 
-	head   string // value of head; empty: there is none
-	count  uint64 // writes of this term
-	broken error  // why no more is done
+	mu     sync.Mutex // held by a Put to its end, and by a Scan for its first page, so that no scan begins within a journal
+	head   string     // value of head; empty: there is none
+	count  uint64     // writes of this term
+	broken error      // why no more is done
 }
 
 // openStore takes the store over: it learns head, and carries out or drops what a journal holds (E3).
 func openStore(ctx context.Context, kv clientv3.KV, prefix, electionKey string, term int64, log *slog.Logger) (*Store, error) {
 	s := &Store{kv: kv, ctx: ctx, prefix: prefix, key: electionKey, term: term, log: log}
-	resp, err := s.read(clientv3.OpGet(s.prefix + "/head"))
+	resp, _, err := s.read(clientv3.OpGet(s.prefix + "/head"))
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +69,8 @@ func openStore(ctx context.Context, kv clientv3.KV, prefix, electionKey string, 
 // parts are carried out, the last of them together with the removal of commit. Whoever dies in between leaves a journal that
 // is carried out as often as needed, since writing the same values again changes nothing.
 func (s *Store) Put(batch []lifecycle.Write) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.broken != nil {
 		return s.broken
 	}
@@ -120,12 +124,12 @@ func (s *Store) endJournal() []clientv3.Op {
 
 // recover carries out the journal of an earlier term if it was committed, and drops it if not.
 func (s *Store) recover() error {
-	commit, err := s.read(clientv3.OpGet(s.prefix + "/commit"))
+	commit, _, err := s.read(clientv3.OpGet(s.prefix + "/commit"))
 	if err != nil {
 		return err
 	}
 	if len(commit.Kvs) == 0 {
-		left, err := s.read(clientv3.OpGet(s.prefix+"/journal/", clientv3.WithPrefix(), clientv3.WithCountOnly()))
+		left, _, err := s.read(clientv3.OpGet(s.prefix+"/journal/", clientv3.WithPrefix(), clientv3.WithCountOnly()))
 		if err != nil || left.Count == 0 {
 			return err
 		}
@@ -138,7 +142,7 @@ func (s *Store) recover() error {
 	}
 	var batch []lifecycle.Write
 	for i := range n {
-		resp, err := s.read(clientv3.OpGet(s.journalKey(i)))
+		resp, _, err := s.read(clientv3.OpGet(s.journalKey(i)))
 		if err != nil {
 			return err
 		}
@@ -171,16 +175,15 @@ func (s *Store) ops(batch []lifecycle.Write) []clientv3.Op {
 	return ops
 }
 
-// Scan visits everything stored in key order. All pages are of one moment (E1).
+// Scan visits everything stored in key order. All pages are of the revision of the first one, whatever is put meanwhile. That
+// etcd has compacted it away ends the scan, not the term.
 func (s *Store) Scan(visit func(key, value []byte) error) error {
-	if s.broken != nil {
-		return s.broken
-	}
 	root := s.prefix + "/data/"
-	for from, end := root, clientv3.GetPrefixRangeEnd(root); ; {
-		resp, err := s.read(clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(scanPage)))
+	from, end := root, clientv3.GetPrefixRangeEnd(root)
+	resp, revision, err := s.firstPage(clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(scanPage)))
+	for {
 		if err != nil {
-			return s.lost(err)
+			return err
 		}
 		for _, kv := range resp.Kvs {
 			if err := visit(kv.Key[len(root):], kv.Value); err != nil {
@@ -191,7 +194,18 @@ func (s *Store) Scan(visit func(key, value []byte) error) error {
 			return nil
 		}
 		from = string(resp.Kvs[len(resp.Kvs)-1].Key) + "\x00"
+		resp, _, err = s.read(clientv3.OpGet(from, clientv3.WithRange(end), clientv3.WithLimit(scanPage), clientv3.WithRev(revision)))
 	}
+}
+
+// firstPage reads the page that tells the moment of a scan: one between two batches.
+func (s *Store) firstPage(op clientv3.Op) (page *pb.RangeResponse, revision int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.broken != nil {
+		return nil, 0, s.broken
+	}
+	return s.read(op)
 }
 
 // Close does nothing: the content is etcd's, and the term is ended by who won it.
@@ -237,16 +251,16 @@ func (s *Store) isOurs(r interface{ GetResponseRange() *pb.RangeResponse }) bool
 	return len(kvs) == 1 && kvs[0].CreateRevision == s.term
 }
 
-// read carries out one read within the term (E1).
-func (s *Store) read(op clientv3.Op) (*pb.RangeResponse, error) {
+// read carries out one read within the term (E1), and tells the revision as of which it was.
+func (s *Store) read(op clientv3.Op) (page *pb.RangeResponse, revision int64, err error) {
 	resp, err := s.persist([]clientv3.Cmp{s.holds()}, []clientv3.Op{op}, nil)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !resp.Succeeded {
-		return nil, s.fenced()
+		return nil, 0, s.fenced()
 	}
-	return resp.Responses[0].GetResponseRange(), nil
+	return resp.Responses[0].GetResponseRange(), resp.Header.Revision, nil
 }
 
 // persist sends a transaction until etcd has answered it. Sending it again is harmless: reads change nothing, and of the

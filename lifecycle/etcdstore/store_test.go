@@ -282,6 +282,46 @@ func TestLostAnswersAndLateCopies(t *testing.T) {
 	}
 }
 
+// A backup scans while the manager puts: what it reads is of one moment, between two batches, however many pages it takes and also
+// when a batch goes by the journal.
+func TestScanBesidePuts(t *testing.T) {
+	w := newWorld(t, connect(t, etcdtest.Start(t)), "/p/scan")
+	s := w.mustOpen()
+	batch := func(value string) (list []lifecycle.Write) {
+		for i := range 2*scanPage + 10 {
+			list = append(list, lifecycle.Write{Key: fmt.Appendf(nil, "k%06d", i), Value: []byte(value)})
+		}
+		return list
+	}
+	if err := s.Put(batch("0")); err != nil {
+		t.Fatal(err)
+	}
+	put := make(chan error)
+	go func() {
+		var err error
+		for i := 1; i < 8 && err == nil; i++ {
+			err = s.Put(batch(fmt.Sprint(i)))
+		}
+		put <- err
+	}()
+	for ended, scans := false, 0; !ended || scans < 3; scans++ {
+		seen := map[string]int{}
+		if err := s.Scan(func(_, v []byte) error { seen[string(v)]++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if len(seen) != 1 {
+			t.Fatalf("one scan has pairs of several moments: %v", seen)
+		}
+		select {
+		case err := <-put:
+			if ended = true; err != nil {
+				t.Fatal(err)
+			}
+		default:
+		}
+	}
+}
+
 // An instance whose term is over writes nothing and reads nothing, and says why.
 func TestFenced(t *testing.T) {
 	w := newWorld(t, connect(t, etcdtest.Start(t)), "/p/fenced")
@@ -290,7 +330,7 @@ func TestFenced(t *testing.T) {
 	if err := put(deposed, "1"); err != nil {
 		t.Fatal(err)
 	}
-	reader := *deposed // believes in the same term
+	reader := &Store{kv: deposed.kv, ctx: deposed.ctx, prefix: deposed.prefix, key: deposed.key, term: deposed.term, log: deposed.log}
 	active := w.mustOpen()
 	for range 2 {
 		if err := put(deposed, "2"); !errors.Is(err, ErrFenced) || !errors.Is(err, cell.Stale) {

@@ -26,6 +26,9 @@ func (c *Core) Report(m *wire.ReportRequest) *wire.ServerReport {
 	// The nodes that Tick looks at next: others in each report, since Tick goes around.
 	for i := range min(sampledNodes, len(c.hotList)) {
 		h := c.hotList[(c.hotAt+i)%len(c.hotList)]
+		if h.hot == nil {
+			continue // wiped or quarantined; Tick has not come by yet
+		}
 		out.Sampled++
 		out.Bytes += uint64(h.hot.machine.Bytes())
 	}

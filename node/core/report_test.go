@@ -38,3 +38,25 @@ func TestReportOfBytes(t *testing.T) {
 		t.Fatalf("%d nodes, %+v", n, report)
 	}
 }
+
+// A node that has just been quarantined or wiped is still in the list of those in memory, and has nothing there any more.
+func TestReportWithoutWhatIsGone(t *testing.T) {
+	for name, lose := range map[string]func(c *colony, core *Core){
+		"quarantined": func(_ *colony, core *Core) { core.quarantine(core.index["vol-1"], "test") },
+		"wiped": func(c *colony, _ *Core) {
+			if err := c.dropAt(0, "vol-1", 1, true); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		c := supportedColony(t)
+		core := c.servers[0].core
+		lose(c, core)
+		if len(core.hotList) != 1 || core.hotList[0].hot != nil {
+			t.Fatalf("%s: %d nodes are listed as in memory; the case is not met", name, len(core.hotList))
+		}
+		if r := core.Report(&wire.ReportRequest{}); r.Sampled != 0 || r.Bytes != 0 {
+			t.Errorf("%s: %+v", name, r)
+		}
+	}
+}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
+
+	_ "physalia/internal/rapidseed"
 )
 
 // One schedule of operations is drawn and driven through the model and through Pebble, each checked against history, a

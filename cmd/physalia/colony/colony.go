@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,6 +38,11 @@ type Spec struct {
 	// of its own.
 	Instances int
 	Store     string
+	// ControlArgs is added to the command line of the control plane, for trials that need other limits than users do.
+	ControlArgs []string
+	// Copies is how many control processes there are beside the one that servers know: copies of discovery and nothing else, which
+	// learn what they know from each other.
+	Copies int
 	// Host says where the process of a name runs; nil: all of them on loopback.
 	Host func(name string) Host
 }
@@ -61,7 +67,7 @@ func (s Spec) Check() error {
 		name  string
 		value int
 		most  int
-	}{{"bricks", s.Bricks, 16}, {"colors", s.Colors, 8}, {"servers", s.Servers, 64}, {"racks", s.Racks, 64}, {"powers", s.Powers, 64}} {
+	}{{"bricks", s.Bricks, 16}, {"colors", s.Colors, 8}, {"servers", s.Servers, 64}, {"racks", s.Racks, 64}, {"powers", s.Powers, 64}, {"copies", 1 + s.Copies, 16}} {
 		if n.value < 1 || n.value > n.most {
 			return &cell.Error{Op: "colony", Kind: cell.Invalid, Detail: fmt.Sprintf("%s is %d", n.name, n.value), Hint: fmt.Sprintf("use 1 to %d", n.most)}
 		}
@@ -106,7 +112,8 @@ type Colony struct {
 	Control     *Process
 	ControlAddr string
 	ControlOps  string
-	Instances   []*Instance // all control processes, that one first
+	Instances   []*Instance // all control processes that share the store, that one first
+	Copies      []*Instance // further copies of discovery
 	Servers     []*Server
 	Crowd       *Process // hosts all servers of a crowded colony; else nil
 }
@@ -147,7 +154,7 @@ func plan(s Spec) (*Colony, error) {
 	if s.Crowded {
 		count = 0 // its servers choose ports of their own
 	}
-	ports, err := freePorts(2*instances + 4*count)
+	ports, err := freePorts(2*instances + 2*s.Copies + 4*count)
 	if err != nil {
 		return nil, err
 	}
@@ -162,14 +169,23 @@ func plan(s Spec) (*Colony, error) {
 		if i > 0 {
 			name = fmt.Sprintf("control%d", i+1)
 		}
-		v := &Instance{Addr: next(name), Ops: next(name)}
-		v.Process = s.process(name, "control", "--name", name, "--listen", v.Addr, "--listen-ops", v.Ops)
+		c.Instances = append(c.Instances, &Instance{Addr: next(name), Ops: next(name), Process: &Process{Name: name}})
+	}
+	for i := range s.Copies {
+		name := fmt.Sprintf("copy%d", i+1)
+		c.Copies = append(c.Copies, &Instance{Addr: next(name), Ops: next(name), Process: &Process{Name: name}})
+	}
+	c.ControlAddr, c.ControlOps = c.Instances[0].Addr, c.Instances[0].Ops
+	for _, v := range c.Instances {
+		v.Process = s.control(v.Name, v.Addr, v.Ops, c.DiscoveryAddrs())
 		if s.Store != "" {
 			v.Args = append(v.Args, "--store", s.Store, "--store-ttl", storeTTL.String())
 		}
-		c.Instances = append(c.Instances, v)
 	}
-	c.Control, c.ControlAddr, c.ControlOps = c.Instances[0].Process, c.Instances[0].Addr, c.Instances[0].Ops
+	c.Control = c.Instances[0].Process
+	for _, v := range c.Copies {
+		v.Process = s.control(v.Name, v.Addr, v.Ops, c.DiscoveryAddrs())
+	}
 	if s.Crowded {
 		c.Crowd = s.process("servers", "bench", "servers", "--bricks", strconv.Itoa(s.Bricks), "--colors", strconv.Itoa(s.Colors),
 			"--servers", strconv.Itoa(s.Servers), "--racks", strconv.Itoa(s.Racks), "--powers", strconv.Itoa(s.Powers),
@@ -192,6 +208,24 @@ func plan(s Spec) (*Colony, error) {
 		}
 	}
 	return c, nil
+}
+
+// control makes a control process, which is told of all copies of discovery but itself.
+func (s Spec) control(name, addr, ops string, all []string) *Process {
+	args := []string{"--name", name, "--listen", addr, "--listen-ops", ops}
+	if others := slices.DeleteFunc(all, func(a string) bool { return a == addr }); len(others) > 0 {
+		args = append(args, "--discovery-copies", strings.Join(others, ","))
+	}
+	return s.process(name, "control", append(args, s.ControlArgs...)...)
+}
+
+// DiscoveryAddrs are where clients may look cells up: every control process, the one that servers know first.
+func (c *Colony) DiscoveryAddrs() []string {
+	all := []string{c.ControlAddr}
+	for _, v := range c.Copies {
+		all = append(all, v.Addr)
+	}
+	return all
 }
 
 // process makes a child with its own directory and log.
@@ -223,8 +257,8 @@ func (c *Colony) ControlAddresses() (all []string) {
 // processes lists all children, the control plane first.
 func (c *Colony) processes() []*Process {
 	var all []*Process
-	for _, i := range c.Instances {
-		all = append(all, i.Process)
+	for _, v := range slices.Concat(c.Instances, c.Copies) {
+		all = append(all, v.Process)
 	}
 	for _, s := range c.Servers {
 		all = append(all, s.Process)

@@ -144,3 +144,25 @@ func TestSpecCheck(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Copies of discovery are told of every control process but themselves, and servers of none of them.
+func TestCopies(t *testing.T) {
+	s := spec(t)
+	s.Copies = 2
+	c, err := plan(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := c.DiscoveryAddrs(); len(all) != 3 || len(c.Copies) != 2 || all[0] != c.ControlAddr {
+		t.Fatalf("copies at %v", all)
+	}
+	for i, v := range c.Copies {
+		line := strings.Join(v.Args, " ")
+		if other := c.Copies[1-i].Addr; !strings.Contains(line, "--discovery-copies "+c.ControlAddr+","+other) || v.Name == c.Control.Name {
+			t.Errorf("%s is started with %q", v.Name, line)
+		}
+		if strings.Contains(strings.Join(c.Servers[0].Args, " "), v.Addr) {
+			t.Errorf("servers know %s", v.Name)
+		}
+	}
+}

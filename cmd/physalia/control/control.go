@@ -38,13 +38,14 @@ import (
 type Config struct {
 	DataDir   string // of the lifecycle manager's store; one control process each
 	Colony    string
-	Name      string   // of this process, for people; unique among those that share a store
-	Listen    string   // host:port for servers and clients
-	Advertise string   // host:port at which others reach Listen; empty: as it listens
-	ListenOps string   // host:port of /metrics, /livez and /readyz; empty: none
-	Seed      uint64   // of placement and of jitter
-	Objects   string   // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
-	Copies    []string // addresses of other copies of discovery: other control processes
+	Name      string        // of this process, for people; unique among those that share a store
+	Listen    string        // host:port for servers and clients
+	Advertise string        // host:port at which others reach Listen; empty: as it listens
+	ListenOps string        // host:port of /metrics, /livez and /readyz; empty: none
+	Seed      uint64        // of placement and of jitter
+	Objects   string        // where discovery keeps its snapshots, see objects.Open; empty: the directory objects below DataDir
+	Copies    []string      // addresses of other copies of discovery: other control processes
+	Snapshot  time.Duration // between two snapshots of discovery; 0: discovery's default
 	Logger    *slog.Logger
 
 	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
@@ -88,6 +89,7 @@ type Control struct {
 
 	roster roster.Roster
 	table  atomic.Pointer[duty.Table] // of the roster as last seen
+	moved  chan struct{}              // capacity 1: the roster has changed since recall looked
 
 	ctx    context.Context // of the goroutines below
 	cancel context.CancelFunc
@@ -101,7 +103,7 @@ func Start(c Config) (*Control, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, ctx: ctx, cancel: cancel}
+	p := &Control{cfg: c, ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
@@ -213,6 +215,10 @@ func (p *Control) watchRoster() {
 		case <-p.roster.Changed():
 			p.retable()
 			p.fleet.RosterChanged()
+			select {
+			case p.moved <- struct{}{}:
+			default: // recall has been told
+			}
 		}
 	}
 }

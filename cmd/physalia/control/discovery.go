@@ -32,7 +32,7 @@ func (p *Control) openDiscovery(servers discovery.Caller) error {
 	}
 	p.discovery = discovery.NewService(discovery.ServiceConfig{Servers: servers, Log: p.cfg.Logger,
 		Copies: p.copies, Dial: discovery.DialCopy(p.cfg.Colony),
-		Keeper: discovery.KeeperConfig{Store: store, Copy: p.cfg.Name}})
+		Keeper: discovery.KeeperConfig{Store: store, Copy: p.cfg.Name, Every: p.cfg.Snapshot}})
 	return nil
 }
 

@@ -1,7 +1,9 @@
 package control
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -43,6 +45,41 @@ func (m manager) Withdraw(w health.Withdrawal, reply func(bool)) {
 	var answer wire.Withdrawn
 	m.control.forward(standing, wire.MethodWithdraw, &wire.WithdrawRepair{Cell: w.Cell, Remove: w.Remove}, &answer,
 		func(err *cell.Error) { reply(answer.Given && err == nil) })
+}
+
+// known asks the active instance for a page of the servers that its store remembers, in order of identity; reply is called once,
+// on another goroutine.
+func (p *Control) known(req *wire.ListServers, reply func(*wire.ServerList, *cell.Error)) {
+	here, standing := p.seat.current(wire.MethodKnown)
+	if standing != nil {
+		var page wire.ServerList
+		p.forward(standing, wire.MethodKnown, req, &page, func(err *cell.Error) { reply(&page, err) })
+		return
+	}
+	here.Known(func(servers []wire.Registration, err *cell.Error) {
+		page := knownPage(servers, req)
+		reply(&page, err)
+	})
+}
+
+// knownPage cuts a page out of all servers. They are few, and rarely asked for: whoever watches a brick asks after his start and
+// after the instances have changed.
+func knownPage(servers []wire.Registration, req *wire.ListServers) (page wire.ServerList) {
+	limit := int(req.Limit)
+	if limit < 1 || limit > wire.ListLimitMax {
+		limit = wire.ListLimitMax
+	}
+	slices.SortFunc(servers, func(a, b wire.Registration) int { return cmp.Compare(a.Server, b.Server) })
+	for _, r := range servers {
+		if r.Server <= req.After {
+			continue
+		}
+		if page.More = len(page.Servers) == limit; page.More {
+			return page
+		}
+		page.Servers = append(page.Servers, wire.ServerState{Registration: r})
+	}
+	return page
 }
 
 // proposal is a proposal as the lifecycle manager takes it.
@@ -88,6 +125,23 @@ func (p *Control) proposalHandlers() map[string]fleet.Handler {
 				return
 			}
 			here.Propose(proposal(&req), func(err *cell.Error) { r.Reply(nil, err) })
+		},
+		wire.MethodKnown: func(r fleet.Request) {
+			var req wire.ListServers
+			if !r.Decode(&req) {
+				return
+			}
+			if _, err := p.seat.current(r.Method); err != nil {
+				r.Reply(nil, err) // to be passed on once is enough
+				return
+			}
+			p.known(&req, func(page *wire.ServerList, err *cell.Error) {
+				if err != nil {
+					r.Reply(nil, err)
+					return
+				}
+				r.Reply(page, nil)
+			})
 		},
 		wire.MethodWithdraw: func(r fleet.Request) {
 			var req wire.WithdrawRepair

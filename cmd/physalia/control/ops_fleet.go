@@ -44,6 +44,11 @@ func (p *Control) fleetMetrics(r *prometheus.Registry) {
 	} {
 		counter("registrations_total", registrations, prometheus.Labels{"result": result}, value)
 	}
+	// Methods are a few dozen, and tell who asks: clients look up, operators list, servers push.
+	for method := range p.fleet.Asked() {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Subsystem: "control", Name: "requests_total",
+			Help: "Requests taken, by method.", ConstLabels: prometheus.Labels{"method": method}}, func() float64 { return float64(p.fleet.Asked()[method]) }))
+	}
 	// It grows when an instance comes, goes or is elected; at other times it stands still.
 	counter("duties_moved_total", "Servers told that another instance has a duty now.", nil, func(s fleet.Stats) uint64 { return s.Told })
 }

@@ -78,38 +78,62 @@ func (p *Control) watch(r wire.Registration, had, has wire.Duties) {
 	}
 }
 
-// recall has the observer miss whoever the store remembers and nobody has heard.
+// recall has the observer miss whoever the store remembers and nobody has heard: a while after the start, and after every change of
+// the roster, which may have given this instance the bricks of another one. The store is the active instance's, whoever that is.
 func (p *Control) recall() {
-	timer := time.NewTimer(recallAfter)
-	defer timer.Stop()
-	select {
-	case <-p.ctx.Done():
-		return
-	case <-timer.C:
-	}
-	store, standing := p.seat.current("health.recall")
-	if standing != nil {
-		p.cfg.Logger.Info("servers that have not come back are not missed by an instance that stands by", "error", standing)
-		return
-	}
-	// What the store remembers and the observer knows already is left alone there; so a server that came in the very last
-	// moment is not counted twice.
-	store.Known(func(servers []wire.Registration, err *cell.Error) {
-		if err != nil {
-			p.cfg.Logger.Warn("servers are not recalled", "error", err)
+	for {
+		timer := time.NewTimer(recallAfter)
+		select {
+		case <-p.ctx.Done():
+			timer.Stop()
 			return
+		case <-timer.C:
 		}
-		for _, r := range servers {
-			if !p.watches(r.Brick) {
-				continue
-			}
-			if err := p.observer.Recall(r); err != nil {
-				p.cfg.Logger.Warn("server is not recalled", "server", r.Server, "error", err)
-				continue
-			}
-			p.repairs.Server(r)
+		if err := p.recallAll(); err != nil && p.ctx.Err() == nil {
+			p.cfg.Logger.Warn("servers are not recalled; it is tried again", "error", err)
+			continue
 		}
-	})
+		select {
+		case <-p.ctx.Done():
+			return
+		case <-p.moved:
+		}
+	}
+}
+
+// recallAll goes through all pages of servers that the store remembers. What the observer knows already is left alone there; so a
+// server that came in the very last moment is not counted twice.
+func (p *Control) recallAll() *cell.Error {
+	type answer struct {
+		page *wire.ServerList
+		err  *cell.Error
+	}
+	for req := (wire.ListServers{Limit: wire.ListLimitMax}); ; {
+		answers := make(chan answer, 1)
+		p.known(&req, func(page *wire.ServerList, err *cell.Error) { answers <- answer{page, err} })
+		a := <-answers // every question is answered, at the latest when its time is over or the manager stops
+		if a.err != nil {
+			return a.err
+		}
+		for i := range a.page.Servers {
+			if r := a.page.Servers[i].Registration; p.watches(r.Brick) {
+				p.miss(r)
+			}
+			req.After = a.page.Servers[i].Registration.Server
+		}
+		if !a.page.More {
+			return nil
+		}
+	}
+}
+
+// miss has one server watched that may never have been heard.
+func (p *Control) miss(r wire.Registration) {
+	if err := p.observer.Recall(r); err != nil {
+		p.cfg.Logger.Warn("server is not recalled", "server", r.Server, "error", err)
+		return
+	}
+	p.repairs.Server(r)
 }
 
 // manager is the lifecycle manager as the repairer sees it. It is made before the manager, since routes come as soon as that is

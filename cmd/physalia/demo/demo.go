@@ -17,7 +17,6 @@ import (
 	"physalia/cmd/physalia/crowd"
 	"physalia/cmd/physalia/judge"
 	"physalia/cmd/physalia/operator"
-	"physalia/internal/wire"
 )
 
 // Config says what to run. Every field is required but Say.
@@ -119,17 +118,8 @@ func (d *Demo) found(ctx context.Context) error {
 		d.cells = append(d.cells, cell.ID(fmt.Sprintf("vol-%d", i+1)))
 	}
 	began = time.Now()
-	for from := 0; from < len(d.cells); from += wire.BatchMax {
-		part := d.cells[from:min(from+wire.BatchMax, len(d.cells))]
-		outcomes, err := d.op.Create(ctx, "demo.create", wire.CreateCells{Cells: part})
-		if err != nil {
-			return err
-		}
-		for i := range outcomes {
-			if failure := outcomes[i].Err; failure != nil {
-				return fmt.Errorf("create %s: %w", part[i], failure)
-			}
-		}
+	if err := d.op.CreateAll(ctx, "demo.create", d.cells); err != nil {
+		return err
 	}
 	d.report.CreateMS = millis(time.Since(began))
 	d.cfg.Say("created %d cells of seven nodes in %s", len(d.cells), took(began))

@@ -43,6 +43,23 @@ func (o Operator) Create(ctx context.Context, op string, request wire.CreateCell
 	return o.outcomes(ctx, op, wire.MethodCreateCells, &request, len(request.Cells))
 }
 
+// CreateAll asks for any number of cells, batch after batch, and insists on every one of them.
+func (o Operator) CreateAll(ctx context.Context, op string, ids []cell.ID) error {
+	for from := 0; from < len(ids); from += wire.BatchMax {
+		part := ids[from:min(from+wire.BatchMax, len(ids))]
+		outcomes, err := o.Create(ctx, op, wire.CreateCells{Cells: part})
+		if err != nil {
+			return err
+		}
+		for i := range outcomes {
+			if failure := outcomes[i].Err; failure != nil {
+				return fmt.Errorf("create %s: %w", part[i], failure)
+			}
+		}
+	}
+	return nil
+}
+
 // Delete asks for the deletion of cells, at most wire.BatchMax of them, and waits for their seals as Create does.
 func (o Operator) Delete(ctx context.Context, op string, request wire.DeleteCells) ([]wire.Outcome, error) {
 	request.Wait = waitFor(ctx)

@@ -15,6 +15,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/must"
+	_ "physalia/internal/rapidseed"
 	"physalia/internal/wire"
 	"physalia/paxos"
 )
