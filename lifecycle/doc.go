@@ -15,7 +15,9 @@
 //
 //	creating -> live -> sealing -> wiping -> deleted (a tombstone, until the next incarnation replaces it)
 //
-// A lost one goes from creating or live to wiping at once.
+// A lost one goes from creating or live to wiping at once. Live, and who has confirmed, are no decisions: a requester may hear of
+// his cell before they are stored, which they are soon after (saveSoon). What he was told stands on a majority of servers and
+// on the record of the founding, both durable; after a crash in between the same jury is asked again, and says the same.
 //
 // The loop is closed: whatever a member has not confirmed is asked again, with pauses, for as long as its server may come
 // back; every question is idempotent, so a lost confirmation costs a message. Waiting in a CellInfo says what is missing.
