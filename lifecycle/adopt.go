@@ -336,6 +336,9 @@ func (m *Manager) compare(in *incarnation) {
 			continue
 		}
 		switch {
+		case in.is(Creating, Live) && in.work != nil && in.work.foreign.has(i): // what was in its way may be gone: it is asked again
+			in.work.foreign.remove(i)
+			m.pursue(in)
 		case in.State == Wiping && in.Absent.has(i) && !in.begin().heard.has(i):
 			in.begin().heard.add(i)
 			m.pursue(in)
@@ -362,7 +365,7 @@ func (m *Manager) compare(in *incarnation) {
 // hosts no such node, so there is nothing to be patient for. What a limit or a pause refuses now is proposed again after the
 // next round; the finding tells the operator either way.
 func (m *Manager) replaceMissing(in *incarnation, gone memberSet) {
-	if m.mode.rebuilding || in.State != Live || !in.Moving().isZero() {
+	if m.mode.rebuilding || in.State != Live || !in.Moving().isZero() && m.server(in.Moving().Add).up {
 		return
 	}
 	for i, mem := range in.Members {
@@ -438,6 +441,10 @@ func (m *Manager) conclude(name cell.ID) {
 		m.find(kind.String(), name, inc, text)
 	}
 	deepest := c.deepest()
+	if len(c.reports) == 0 && in != nil && deepest < in.Incarnation {
+		delete(m.claims, name) // tombstones of earlier incarnations say nothing about one that lives
+		return
+	}
 	if len(c.reports) == 0 && (in == nil || in.is(Wiping, Deleted)) {
 		delete(m.claims, name)
 		if in == nil || in.Incarnation < deepest {

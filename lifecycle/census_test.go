@@ -573,3 +573,82 @@ func TestCensusKnowsTheMembersOfACellThatIsDeletedWhileItMoves(t *testing.T) {
 	w.rounds(20)
 	w.wantCell(t, "a", 1, "deleted", "")
 }
+
+// The answer of a drop is lost, and the census tells that the node is gone before the manager gives the call up: by then the
+// incarnation has no members any more.
+func TestDropEndsAfterTheCensusHasTold(t *testing.T) {
+	for _, end := range []string{"lost", "refused", "done"} {
+		w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Second}, 7)
+		w.create(time.Minute, "a")
+		w.drain()
+		w.delete(0, wire.Drop{Cell: "a"})
+		for w.m.names["a"].State != Wiping {
+			w.deliver(0, true, true)
+		}
+		w.turn()
+		var late []Call // whose drops arrive, and are not answered
+		for _, c := range w.flight {
+			w.serve(w.byID[c.Server], c)
+			late = append(late, c)
+		}
+		w.flight = nil
+		w.rounds(2)
+		w.wantCell(t, "a", 1, "deleted", "")
+		for _, c := range late {
+			err := &cell.Error{Kind: cell.Unavailable}
+			switch end {
+			case "lost":
+				w.m.Done(w.now, c.ID, nil, err)
+			case "refused":
+				w.m.Done(w.now, c.ID, []wire.Outcome{{Err: err}}, nil)
+			case "done":
+				w.m.Done(w.now, c.ID, []wire.Outcome{{}}, nil)
+			}
+			w.turn()
+		}
+		w.rounds(1)
+		w.wantCell(t, "a", 1, "deleted", "")
+	}
+}
+
+// A member refused its founding, since a node of an earlier incarnation was in its way. When that is gone, the member is asked
+// again; and tombstones of earlier incarnations do not keep a member that is missing from being replaced, nor does a replacement whose new server
+// has died.
+func TestCensusAsksAgainAndReplacesBesideOldTombstones(t *testing.T) {
+	w := newWorld(t.Fatalf, Config{Seed: 1, ScanEvery: time.Second}, 9)
+	w.create(time.Minute, "a")
+	w.drain()
+	members := serversOf(w.wantCell(t, "a", 1, "live", ""))
+	in := w.m.names["a"]
+	odd := w.byID[members[2]]
+	in.Founded.remove(2)
+	in.begin().foreign.add(2)
+	delete(odd.nodes, incKey{"a", 1})
+	w.rounds(3)
+	if _, there := odd.nodes[incKey{"a", 1}]; !there || in.Founded != in.all() {
+		t.Errorf("it was not asked again: founded %b", in.Founded)
+	}
+	w.m.claims["a"] = &claim{graves: []grave{{w.m.server(members[0]), 0}}}
+	w.byID[members[4]].leave(incKey{"a", 1})
+	delete(w.byID[members[4]].nodes, incKey{"a", 1})
+	for range 20 {
+		if !in.Moving().isZero() {
+			break
+		}
+		w.rounds(1)
+	}
+	if w.rounds(4); slices.Contains(serversOf(w.list()[0]), members[4]) {
+		t.Errorf("it is not replaced: %+v", in.Moving())
+	}
+	missing := in.Members[0].Server()
+	w.byID[missing].leave(incKey{"a", 1})
+	delete(w.byID[missing].nodes, incKey{"a", 1})
+	if err := w.m.Propose(w.now, Proposal{Cell: "a", Remove: missing, Cause: ByRepair}); err != nil {
+		t.Fatal(err)
+	}
+	in.Absent.add(0) // as the census found
+	w.setUp(w.byID[in.Moving().Add], false)
+	if w.rounds(6); slices.Contains(serversOf(w.list()[0]), missing) {
+		t.Errorf("it waits for a server that has died: %+v", in.Moving())
+	}
+}

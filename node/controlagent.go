@@ -324,11 +324,11 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		}
 	case wire.MethodCensus:
 		if m := new(wire.Census); s.decode(c, q, m) {
-			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Census(m) }) })
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, to, core, func() wire.Message { return core.Census(m) }) })
 		}
 	case wire.MethodGraves:
 		if m := new(wire.Census); s.decode(c, q, m) {
-			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, core, func() wire.Message { return core.Graves(m) }) })
+			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, to, core, func() wire.Message { return core.Graves(m) }) })
 		}
 	case wire.MethodDigest, wire.MethodPull:
 		s.tellRoutes(c, q)
@@ -369,12 +369,12 @@ func (s *Server) report(c *rpc.Conn, q rpc.Request) {
 
 // answerCensus answers a page of a census, unless the server does not know yet what it hosts: half a list would say that the
 // other half is lost.
-func (s *Server) answerCensus(c *rpc.Conn, q rpc.Request, core *core.Core, page func() wire.Message) {
+func (s *Server) answerCensus(c *rpc.Conn, q rpc.Request, to core.Origin, core *core.Core, page func() wire.Message) {
 	if !core.Ready() {
 		s.refuseRequest(c, q, &cell.Error{Op: q.Method, Kind: cell.Unavailable, Detail: "the server is starting", RetryAfter: controlBackoffMin})
 		return
 	}
-	c.Reply(q.ID, page(), nil)
+	core.Tell(to, page())
 }
 
 // decode reads the parameters of a request; when it reports false, the request is answered already.

@@ -44,11 +44,6 @@ func TestH03ClockIsReadAfterTheInbox(t *testing.T) {
 	}
 }
 
-// localReads tells how many reads a server answered under read leases.
-func (s *Server) localReads() int {
-	return int(testutil.ToFloat64(s.metrics.reads.WithLabelValues("lease")))
-}
-
 // linearizable tells how many reads the servers answered in one way: under a read "lease", or asking the "jury".
 func (c *testColony) linearizable(how string) (n float64) {
 	for _, s := range c.servers {

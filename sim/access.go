@@ -40,6 +40,7 @@ func (s *session) ask(addr, method string, params []byte, answer func(result []b
 
 // lookUp asks a discovery copy for routes; without the control plane nobody listens.
 func (w *World) lookUp(s *session, addr string, cells []cell.ID, answer func(*wire.Routes)) {
+	w.report.Lookups++
 	s.after(2*between(s.dice, wayMax), func() {
 		if w.noControl > 0 {
 			w.trace.note(w.now, "client %d finds nobody at %s", s.at, addr)
@@ -48,12 +49,20 @@ func (w *World) lookUp(s *session, addr string, cells []cell.ID, answer func(*wi
 		}
 		routes := &wire.Routes{}
 		for _, id := range cells {
-			if v := w.cellNamed(id); v.routed.Incarnation > 0 {
+			if v := w.discovered(id); v != nil && v.routed.Incarnation > 0 {
 				routes.Routes = append(routes.Routes, v.route())
 			}
 		}
 		answer(routes)
 	})
+}
+
+// discovered is the incarnation of a cell that discovery knows: of a scratch cell the one that it was told to know.
+func (w *World) discovered(id cell.ID) *volume {
+	if w.control == nil || !isScratch(id) {
+		return w.cellNamed(id)
+	}
+	return w.control.lives[life{id, w.control.found}]
 }
 
 // route is what discovery knows of a cell. It is a hint: whoever moves nodes may leave it behind.

@@ -20,7 +20,7 @@ func (c *controlChecks) proposed(p *process, now time.Duration, x health.Repair,
 	if c.open[p] == nil {
 		c.open[p] = map[cell.ID]opened{}
 	}
-	if under, ok := c.open[p][x.Cell]; ok && under.remove != x.Remove && v.known.Number == under.number && now-under.at < config.Pause.UnderWay {
+	if under, ok := c.open[p][x.Cell]; ok && under.remove != x.Remove && under.incarnation == x.Incarnation && v.known.Number == under.number && now-under.at < config.Pause.UnderWay {
 		w.fail("repairs", place{s: s, v: v}, "it is to be replaced while the replacement of %s is under way", under.remove)
 	}
 	missed, since := 0, time.Duration(0)
@@ -44,7 +44,7 @@ func (c *controlChecks) proposed(p *process, now time.Duration, x health.Repair,
 	if err != nil {
 		return
 	}
-	c.open[p][x.Cell] = opened{x.Remove, now, v.known.Number}
+	c.open[p][x.Cell] = opened{x.Remove, x.Incarnation, now, v.known.Number}
 	c.taken = append(c.taken, w.now)
 	n := 0
 	for _, at := range c.taken {
@@ -69,9 +69,10 @@ func (v *volume) knows(s cell.ServerID) bool {
 
 // opened is a proposal that a manager took, by the clock of the process.
 type opened struct {
-	remove cell.ServerID
-	at     time.Duration
-	number uint64 // of the cell's newest configuration then
+	remove      cell.ServerID
+	incarnation cell.Incarnation
+	at          time.Duration
+	number      uint64 // of the cell's newest configuration then
 }
 
 // death is what a process was told of a server, by its clock: a server that comes back and stays for less than ReturnMin has not

@@ -26,6 +26,7 @@ type control struct {
 	downs   int // upsets that keep it down
 	people  operators
 	lives   map[life]*volume // of scratch names
+	found   cell.Incarnation // which discovery finds of them
 	checks  controlChecks
 }
 

@@ -133,7 +133,7 @@ func (w *World) deliver(s *server, k *call, method string, params []byte) {
 			k.reply(&core.Reply{Err: &cell.Error{Op: method, Kind: cell.Unavailable, RetryAfter: tickEvery}})
 			return
 		}
-		k.reply(&core.Reply{Result: m()})
+		c.Tell(to, m())
 	}
 	switch method {
 	case wire.MethodCreateNodes:

@@ -18,7 +18,6 @@ type operators struct {
 	dice    *rand.Rand
 	wanted  []*wanted
 	drained map[cell.ServerID]bool // that are to be told that they serve again
-	asked   bool                   // about the rebuild, and not answered yet
 	seen    bool                   // a rebuild under way, since the store was lost
 }
 

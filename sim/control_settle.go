@@ -81,7 +81,7 @@ func (c *control) unfinished() string {
 		return "a server is drained"
 	}
 	for _, x := range c.people.wanted {
-		if !x.settled && !x.ended {
+		if !x.settled && !x.ended && !c.stillborn(x.id) {
 			return fmt.Sprintf("%s shall exist: %v, and nobody says so", x.id, x.exists)
 		}
 	}
@@ -97,6 +97,9 @@ func (c *control) compare(list []wire.CellInfo) string {
 	for i := range list {
 		x := &list[i]
 		listed[life{x.Cell, x.Incarnation}] = x
+		if c.stillborn(x.Cell) {
+			continue
+		}
 		if x.State != "deleted" && x.State != "live" && !c.excused(x.Waiting) || x.State == "live" && x.Waiting != "" && !c.excused(x.Waiting) {
 			return fmt.Sprintf("%s.%d is %s and waits: %s", x.Cell, x.Incarnation, x.State, x.Waiting)
 		}
@@ -113,6 +116,7 @@ func (c *control) compare(list []wire.CellInfo) string {
 		for _, n := range s.core.Census(&wire.Census{}).Nodes {
 			x := listed[life{n.Cell, n.Incarnation}]
 			switch {
+			case c.stillborn(n.Cell):
 			case x == nil:
 				return fmt.Sprintf("%s hosts node %d of %s.%d, which nobody wants", s.id, n.Node, n.Cell, n.Incarnation)
 			case x.State != "live" && !c.excused(x.Waiting):
@@ -122,6 +126,22 @@ func (c *control) compare(list []wire.CellInfo) string {
 		}
 	}
 	return c.compareWanted(list)
+}
+
+// stillborn reports whether nothing was chosen in the newest incarnation of a name, no majority hosts it, and the store has been lost: whoever
+// was not told of it then never will be, so it can neither live nor be sealed, and its name stays taken (rule 15).
+func (c *control) stillborn(id cell.ID) bool {
+	inc := c.checks.newest[id]
+	if !c.vault.lost || !isScratch(id) || inc == 0 || len(c.world.volumeOf(id, inc).log) > 0 {
+		return false
+	}
+	hosts := 0
+	for _, s := range c.world.servers {
+		if s.core != nil && slices.ContainsFunc(s.core.Census(&wire.Census{}).Nodes, func(n wire.CensusNode) bool { return n.Cell == id && n.Incarnation == inc }) {
+			hosts++
+		}
+	}
+	return hosts <= jurySize/2
 }
 
 // excused reports whether what waits waits for a server that stays away, or was damaged.

@@ -14,6 +14,7 @@ type vault struct {
 	pairs    map[string][]byte
 	term     uint64
 	copies   []map[string][]byte // backups, oldest first
+	lost     bool                // it was at any time
 	restored bool                // it was lost, or put back to a copy, and was not rebuilt since
 }
 
@@ -57,7 +58,7 @@ func (v *vault) copy() { v.copies = append(v.copies, maps.Clone(v.pairs)) }
 // was made yet. Batches that are on their way to what was lost are lost, too: the term has changed.
 func (v *vault) lose(back int) {
 	v.term++
-	v.restored = true
+	v.restored, v.lost = true, true
 	if back < 0 || len(v.copies) == 0 {
 		v.pairs = map[string][]byte{}
 		return

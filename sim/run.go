@@ -40,6 +40,7 @@ type Report struct {
 	LeaseEnds      [route.HoldClosed + 1]int // as their holders saw them
 	BlockOps       int                       // operations that the block store acknowledged
 	Records        int                       // changes of volume records that were acknowledged
+	Lookups        int                       // of routes, that clients asked discovery for
 	Controls       int                       // control processes that were started
 	Created        int                       // creations that were acknowledged
 	Deleted        int                       // and deletions

@@ -17,6 +17,7 @@ import (
 func TestDecommissionARealServer(t *testing.T) {
 	spec := small(t)
 	spec.Servers = 9
+	spec.ControlArgs = []string{"--scan-every", "1s"} // an identity is retired only after its server was asked what it hosts
 	c, err := colony.Start(spec)
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,13 @@ import (
 )
 
 // The census is what a manager that lost its store, or fears to have, learns from: every node that is hosted, and every
-// tombstone. It is told from memory, a page at a time, and makes no node hot. A page may run ahead of the disk by one turn;
-// a manager that acts on it meets the truth when it asks.
+// tombstone. It is made from memory, a page at a time, and makes no node hot. What memory has may not be durable yet, and a
+// manager takes a tombstone for proof that a node will never come back: so a page is answered with Tell.
+
+// Tell answers with a page once everything that it may rest on is durable.
+func (c *Core) Tell(to Origin, page wire.Message) {
+	c.hold(heldItem{reply: &Reply{To: to, Result: page}})
+}
 
 // Census pages through the hosted nodes in order of their handles. A node that is created meanwhile has a higher handle, so
 // it is not missed.

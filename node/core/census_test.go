@@ -42,6 +42,26 @@ func TestCensusPages(t *testing.T) {
 	}
 }
 
+// A tombstone that a crash may still undo is not told: the manager would found the next incarnation beside a node that comes back.
+func TestCensusWaitsForTheDisk(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.servers[0].slow = true
+	core := c.servers[0].core
+	core.DropNodes(c.origin(), &wire.DropNodes{Sealed: true, Drops: []wire.Drop{{Cell: "vol-1", Incarnation: 1}}})
+	page := core.Graves(&wire.Census{})
+	if len(page.Graves) != 1 {
+		t.Fatalf("%+v", page)
+	}
+	to := c.origin()
+	core.Tell(to, page)
+	for _, r := range core.Flush().Replies {
+		if r.To == to {
+			t.Errorf("told before it is durable: %+v", r)
+		}
+	}
+}
+
 // Tombstones are told in pages, with the newest number, and they outlive a restart.
 func TestGravesPages(t *testing.T) {
 	c := newColony(t, 7)
