@@ -240,6 +240,7 @@ func (c *Core) OnPeer(m *PeerMessage) {
 		c.stray(from, m)
 	case h.incarnation != m.Envelope.Incarnation:
 		c.drop("wrong incarnation")
+		c.answerAbsent(from, m)
 	case m.Message.To != 0 && m.Message.To != h.node:
 		c.drop("wrong recipient")
 		if m.Message.To < h.node && h.configuration.Number > m.Envelope.Configuration {

@@ -31,12 +31,16 @@ func (c *Core) leads(h *hosted, r *Request) bool {
 		if !c.forward(h, r, c.server(to)) {
 			c.reply(r.Origin, nil, c.redirect(r.op(), h, to))
 		}
+		if r.Header.Attempt >= attemptsJittered {
+			c.challenge(h)
+		}
 		return false
 	}
 	if refusal := c.mayCampaign(h); refusal != nil {
 		refusal.Op, refusal.Cell = r.op(), h.id
 		c.reply(r.Origin, nil, refusal)
 		c.askAround(h)
+		c.challenge(h)
 		return false
 	}
 	if !c.campaign(h) {
@@ -148,6 +152,7 @@ func (c *Core) receive(h *hosted, in *PeerMessage) {
 		if m.Kind == paxos.MsgPrepare && replica.Promised().Less(m.Ballot) && !c.mayPromise(h, h.server(m.From)) {
 			c.guard(h, func() { replica.Refuse(m) })
 			c.touch(h)
+			c.challenge(h)
 			return
 		}
 		if c.turns(h, m) {

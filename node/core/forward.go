@@ -7,7 +7,6 @@ import (
 	"physalia/cell"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
-	"physalia/paxos"
 )
 
 // Any member forwards a request that it cannot answer (rule 13): a client that reaches this server but not the proposer's
@@ -138,24 +137,18 @@ func (c *Core) onForwardedAnswer(s *server, f *peer.Forward) {
 	c.forwards.waiting = slices.Delete(w, i, i+1)
 	c.waiters--
 	if f.Err != nil {
-		if f.Err.Kind == cell.Quarantined {
-			c.nameBallot(c.index[x.request.Header.Cell])
+		switch f.Err.Kind {
+		case cell.Quarantined:
+			c.challenge(c.index[x.request.Header.Cell])
+		case cell.UnknownHere: // it is hosted here, so the client must not look for it elsewhere
+			c.challenge(c.index[x.request.Header.Cell])
+			f.Err = &cell.Error{Op: f.Err.Op, Kind: cell.Unavailable, Cell: f.Err.Cell, RetryAfter: campaignAgain,
+				Detail: "the server of the proposer hosts no node of it: " + f.Err.Detail}
 		}
 		c.reply(x.request.Origin, nil, f.Err)
 		return
 	}
 	c.reply(x.request.Origin, rawMessage(f.Body), nil)
-}
-
-// nameBallot tells the owner of the promised ballot which one this node stands by. An owner that is out of service resigns it
-// then (resignBelow); to one that is well it says nothing new.
-func (c *Core) nameBallot(h *hosted) {
-	if h == nil || h.hot == nil {
-		return
-	}
-	if b := h.hot.replica.Promised(); b.Node != h.node {
-		c.emit(h, &paxos.Message{Kind: paxos.MsgNack, From: h.node, To: b.Node, Ballot: b}, noEpoch)
-	}
 }
 
 // expireForwards answers the requests whose client or proposer's server took too long.

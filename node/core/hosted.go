@@ -57,6 +57,7 @@ type hot struct {
 	reading   []paxos.ReadToken // local reads that wait for the end of the turn
 	bound     binding           // to whom this member confirmed its promised ballot
 	inherited paxos.Ballot      // what it had promised when it was loaded; it may have confirmed that in an earlier heat
+	question  question          // to the owner of that ballot
 	service   service           // of how much use it is as candidate or proposer
 
 	known  acquaintances // who the configuration does not know

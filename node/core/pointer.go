@@ -172,6 +172,7 @@ func (c *Core) stray(from *server, m *PeerMessage) {
 	p := c.pointers.of[m.Envelope.Cell]
 	if p == nil || p.configuration == nil || p.incarnation != m.Envelope.Incarnation {
 		c.drop("unknown cell")
+		c.answerAbsent(from, m)
 		return
 	}
 	c.drop("moved")

@@ -178,7 +178,7 @@ func (c *Core) stamp(h *hosted, m *paxos.Message) peer.Epoch {
 	if s == nil || m.To == h.node || m.Ballot != h.hot.replica.Promised() || !c.supports(s) {
 		return noEpoch
 	}
-	h.hot.bound = binding{s, s.boot, m.Ballot}
+	h.hot.bound, h.hot.question.number = binding{s, s.boot, m.Ballot}, 0
 	return peer.Epoch{Boot: c.cfg.Boot, Counter: s.epoch}
 }
 

@@ -337,7 +337,7 @@ func (c *Core) askAround(h *hosted) {
 
 // tellMoved answers a message to a node that is not here any more with where its cell lives. The answer is never answered.
 func (c *Core) tellMoved(to *server, m *PeerMessage, conf *paxos.Configuration) {
-	if m.Message.Kind >= peer.KindMoved {
+	if m.Message.Kind >= peer.KindMoved && m.Message.Kind != peer.KindStands {
 		return
 	}
 	envelope := peer.Envelope{Cell: m.Envelope.Cell, Incarnation: m.Envelope.Incarnation, Configuration: conf.Number, Moved: conf}

@@ -52,6 +52,11 @@ func (c *Core) host(h *hosted, in *PeerMessage) (done bool) {
 	case peer.KindVouched:
 		c.vouched(h, in)
 		return true
+	case peer.KindStands: // it is there
+		return true
+	case peer.KindAbsent:
+		c.absent(h, m)
+		return true
 	case paxos.MsgTeachAll:
 		return c.taught(h, m)
 	}

@@ -63,7 +63,7 @@ func known(k paxos.MessageKind) (fields, bool) {
 	switch {
 	case int(k) < len(fieldsOf) && fieldsOf[k] != 0:
 		return fieldsOf[k], true
-	case k >= KindMoved && k <= KindVouched:
+	case k >= KindMoved && k <= KindAbsent:
 		return hostFields[k-KindMoved], true
 	}
 	return 0, false
@@ -165,7 +165,7 @@ func DecodeMessage(r *wire.Reader, env *Envelope, m *paxos.Message) {
 func (d *Decoder) DecodeMessage(r *wire.Reader, env *Envelope, m *paxos.Message) {
 	*env, *m = Envelope{}, paxos.Message{}
 	n := r.Array(math.MaxInt16, "message")
-	m.Kind = paxos.MessageKind(r.Enum(uint8(KindVouched), "message kind"))
+	m.Kind = paxos.MessageKind(r.Enum(uint8(KindAbsent), "message kind"))
 	f, ok := known(m.Kind)
 	if !ok && r.Err() == nil {
 		r.FailUnknown("message kind", uint64(m.Kind))
