@@ -170,6 +170,8 @@ func (m *Manager) decide(name cell.ID, c *claim, final bool) {
 		in := m.names[name]
 		switch {
 		case in != nil && !in.is(Wiping, Deleted) && !final:
+		case final && in != nil && c.onlyLearners(inc) && (in.Incarnation > inc || in.Incarnation == inc && in.is(Wiping, Deleted)):
+			m.dropClaimed(name, c, inc) // it has no vote, and this store knows that its incarnation has ended
 		case j.finding == isEnded && (in == nil || in.Incarnation < inc && m.givesWay(in)):
 			m.adoptClaim(name, c, &j, Wiping)
 		case j.finding == isEnded && in.Incarnation >= inc:

@@ -101,6 +101,11 @@ func (c *claim) incarnations() (list []cell.Incarnation) {
 	return list
 }
 
+// onlyLearners reports whether nobody with a vote reports an incarnation.
+func (c *claim) onlyLearners(inc cell.Incarnation) bool {
+	return !slices.ContainsFunc(c.reports, func(r report) bool { return c.views[r.view].incarnation == inc && !r.learner })
+}
+
 // finding is what the reports about one incarnation come to.
 type finding uint8
 

@@ -197,6 +197,32 @@ func TestDeletionWithoutQuorum(t *testing.T) {
 	w.wantCell(t, "a", 1, "wiping", "4 of 7 nodes wiped")
 }
 
+// TestSealTakesFounders: four were founded, the cell is to be deleted, and one of the four never comes back. The founders that were
+// not reached before are founded now, since the seal takes a majority.
+func TestSealTakesFounders(t *testing.T) {
+	w := newWorld(t.Fatalf, seven(), 7)
+	w.create(time.Minute, "a")
+	for range 4 {
+		w.deliver(0, true, true)
+	}
+	for len(w.flight) > 0 {
+		w.deliver(0, false, false)
+	}
+	w.wantCell(t, "a", 1, "live", "4 of 7 nodes founded")
+	for _, s := range w.servers {
+		if len(s.nodes) > 0 {
+			s.lost = true
+			w.setUp(s, false)
+			break
+		}
+	}
+	id := w.delete(time.Minute, wire.Drop{Cell: "a"})
+	w.advance(30 * time.Second)
+	if err := w.outcome(t, id); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestNameIsFreeWhileServersAreDown: after the seal, a member that is down does not keep the name; it is wiped when it
 // returns, whatever the name is used for by then (hazard H15).
 func TestNameIsFreeWhileServersAreDown(t *testing.T) {

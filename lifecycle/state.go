@@ -321,10 +321,10 @@ func (in *incarnation) job(i int) job {
 		return nothing
 	case in.State == Wiping && (in.settled().has(i) || in.Ending == ByLoss || in.work != nil && in.work.heard.has(i)):
 		return drop
-	case asked, in.State == Sealing && in.Record.founded():
+	case asked:
 		return nothing
 	}
-	return found
+	return found // also while it is being sealed: those that were founded may be lost, and the seal takes a majority
 }
 
 // reseat changes who the members are. What is known of those that stay goes with them to their new positions; what waits for

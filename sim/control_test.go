@@ -26,9 +26,6 @@ func TestControlSwarm(t *testing.T) {
 	}
 	var sum Report
 	for seed := uint64(1); seed <= controlSeeds; seed++ {
-		if open[seed] {
-			continue
-		}
 		r := Run(swarm.Draw(SeedSource(seed)))
 		if r.Failure != nil {
 			t.Fatalf("seed %d: %s", seed, r.Describe())
@@ -46,9 +43,6 @@ func TestControlSwarm(t *testing.T) {
 		}
 	}
 }
-
-// open are seeds whose failure is known and not mended yet; docs/bugs.md, "Open", tells what is seen.
-var open = map[uint64]bool{72: true}
 
 // controlSeeds takes some ten seconds on an idle machine.
 const controlSeeds = 100
