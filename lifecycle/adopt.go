@@ -262,7 +262,7 @@ func (m *Manager) adoptFounded(in *incarnation, c *claim, j *judgement) {
 func (m *Manager) adoptClaim(name cell.ID, c *claim, j *judgement, s State) {
 	v := j.view
 	by := m.witness(c, v.incarnation)
-	rec := Record{Cell: name, Incarnation: v.incarnation, State: s, Plan: 1, Brick: by.reg.Brick, Color: by.reg.Color, Configuration: v.configuration,
+	rec := Record{Cell: name, Incarnation: v.incarnation, State: s, Plan: 1, Brick: labelOf(by.reg.Brick), Color: labelOf(by.reg.Color), Configuration: v.configuration,
 		Alpha: v.alpha, Owner: v.owner, Members: slices.Clone(v.members), Founded: j.hosts | j.others, Adopted: true}
 	if s == Wiping {
 		rec.Ending = BySeal

@@ -55,7 +55,7 @@ func full(t *testing.T) *MemStore {
 	x := mode{floor: 7}
 	batch := []Write{x.write()}
 	for i := range 20_000 {
-		rec := Record{Cell: cell.ID(fmt.Sprintf("vol-%06d", i)), Incarnation: 1, State: Creating, Plan: 1, Brick: "b1", Color: "red", Configuration: 1,
+		rec := Record{Cell: cell.ID(fmt.Sprintf("vol-%06d", i)), Incarnation: 1, State: Creating, Plan: 1, Brick: labelOf("b1"), Color: labelOf("red"), Configuration: 1,
 			Alpha: 4, Owner: 1}
 		for n := range 7 {
 			rec.Members = append(rec.Members, NewMember(uint32(n)+1, cell.ServerID(fmt.Sprintf("s%d-%040d", n, i%50))))

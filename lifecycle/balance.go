@@ -81,7 +81,7 @@ func (m *Manager) relieve(id cell.ServerID) (more bool) {
 		if in == nil || in.State != Live || !in.Moving().isZero() || m.downMembers(in) != 0 {
 			continue
 		}
-		if m.allowMoves(in.Brick, ByBalance) != nil {
+		if m.allowMoves(in.Brick.String(), ByBalance) != nil {
 			return true
 		}
 		swap, ok, err := m.planner.improve(&in.Record, m.hintsOf(in))

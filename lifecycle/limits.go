@@ -254,7 +254,7 @@ func (m *Manager) allowMove(in *incarnation, p *Proposal, add *server, take bool
 				Detail: fmt.Sprintf("%d replacements are under way at server %s", n, s.id), Hint: "it waits for its turn"}
 		}
 	}
-	list := m.guard.scopes(p.Cause.class(), in.Brick, servers...)
+	list := m.guard.scopes(p.Cause.class(), in.Brick.String(), servers...)
 	if err := m.guard.check(m.now, p.Cause.class(), m.keepBack(in, p.Cause), list); err != nil || !take {
 		return err
 	}

@@ -92,9 +92,9 @@ func (l *ledger) stored(batch []Write) {
 		l.seen[string(wr.Key)] = r
 		switch mv := r.Moving(); {
 		case before.Cell == "":
-			l.spend(creations, r.Brick, r.servers()...)
+			l.spend(creations, r.Brick.String(), r.servers()...)
 		case !mv.isZero() && (before.Moving().Remove != mv.Remove || before.Moving().Add != mv.Add):
-			l.spend(mv.Cause.class(), r.Brick, mv.Remove, mv.Add)
+			l.spend(mv.Cause.class(), r.Brick.String(), mv.Remove, mv.Add)
 		}
 	}
 }

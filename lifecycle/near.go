@@ -149,8 +149,8 @@ func (m *Manager) approachOne(u *users) {
 		m.parkUsers(u, "a member is down: "+m.listed(in, down), 0)
 		return
 	}
-	if err := m.allowMoves(in.Brick, ByNear); err != nil { // before a server is looked for
-		m.throngUsers(u, in.Brick, err)
+	if err := m.allowMoves(in.Brick.String(), ByNear); err != nil { // before a server is looked for
+		m.throngUsers(u, in.Brick.String(), err)
 		return
 	}
 	swap, ok, err := m.planner.improve(&in.Record, u.hints())

@@ -93,7 +93,7 @@ func (p *planner) place(members int, brick, color string, keep ...cell.ServerID)
 
 // keep counts an incarnation's nodes. The error says that the stored jury contradicts what else is stored.
 func (p *planner) keep(r *Record) error {
-	jury := placement.Placement{Brick: topology.Brick(r.Brick), Color: topology.Color(r.Color),
+	jury := placement.Placement{Brick: topology.Brick(r.Brick.String()), Color: topology.Color(r.Color.String()),
 		Members: make([]cell.ServerID, len(r.Members))}
 	for i, m := range r.Members {
 		jury.Members[i] = m.Server()

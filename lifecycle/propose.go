@@ -168,7 +168,7 @@ func (m *Manager) checkMember(in *incarnation, add cell.ServerID) *cell.Error {
 		return &cell.Error{Kind: cell.Exists, Detail: fmt.Sprintf("server %s is a member already", add)}
 	case m.drainOf(add) != nil || m.retired[add]:
 		return &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is to be emptied, or retired", add), Hint: "physalia server list tells which are not"}
-	case string(where.Brick) != in.Brick || string(where.Color) != in.Color:
+	case string(where.Brick) != in.Brick.String() || string(where.Color) != in.Color.String():
 		return &cell.Error{Kind: cell.Refused, Detail: fmt.Sprintf("server %s is of brick %s color %s, the cell of brick %s color %s",
 			add, where.Brick, where.Color, in.Brick, in.Color)}
 	}

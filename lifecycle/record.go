@@ -96,25 +96,43 @@ type Record struct {
 	Cell          cell.ID
 	Incarnation   cell.Incarnation
 	Plan          uint64 // raised by every decision about this cell, over all its incarnations
-	Brick         string
-	Color         string
+	Brick         label
+	Color         label
 	Configuration uint64   // number of the configuration that Members is; 1 is the founding one
 	Members       []Member // ordered by node number; none in a tombstone
 	Owner         uint64   // node number that owns ballot 1
 	Alpha         uint32
 	State         State
+	Ending        Ending
+	Retry         bool      // ended ByVoid, and the creation is still wanted: the next incarnation follows
+	Adopted       bool      // made from what servers reported, not planned by the manager of this store
 	Founded       memberSet // confirmed: hosts its node of exactly this jury, durably
 	Void          memberSet // confirmed: never hosted it and never will (its own tombstone forbids it)
 	Dropped       memberSet // confirmed: wiped, and will never host it again
-	Ending        Ending
-	Retry         bool // ended ByVoid, and the creation is still wanted: the next incarnation follows
+	// Absent are members that are known not to be there, or were never heard of: they count as dead, and are never founded. A
+	// member that confirmed once and is gone since is in Founded, too.
+	Absent memberSet
 	// What few records have is behind pointers, since a million that have none are held in memory. Both are replaced, never changed.
 	Founding *[]Member // who founded it, while a member is to be told of the founding although Members has changed
 	move     *Move     // the replacement under way; nil: none. See Moving.
-	// Absent are members that are known not to be there, or were never heard of: they count as dead, and are never founded. A
-	// member that confirmed once and is gone since is in Founded, too.
-	Absent  memberSet
-	Adopted bool // made from what servers reported, not planned by the manager of this store
+}
+
+// label is a text that many records share, in 8 bytes; the zero value is the empty one.
+type label struct{ text unique.Handle[string] }
+
+func labelOf(text string) label {
+	if text == "" {
+		return label{}
+	}
+	return label{unique.Make(text)}
+}
+
+// String is the text.
+func (l label) String() string {
+	if l == (label{}) {
+		return ""
+	}
+	return l.text.Value()
 }
 
 // Move is one member that shall be replaced. Everything else about it is the cell's own log's to tell.
@@ -199,8 +217,8 @@ func appendRecord(b []byte, r *Record) []byte {
 	b = wire.AppendUint(b, uint64(r.Incarnation))
 	b = wire.AppendUint(b, uint64(r.State))
 	b = wire.AppendUint(b, r.Plan)
-	b = wire.AppendString(b, r.Brick)
-	b = wire.AppendString(b, r.Color)
+	b = wire.AppendString(b, r.Brick.String())
+	b = wire.AppendString(b, r.Color.String())
 	b = wire.AppendUint(b, r.Configuration)
 	b = appendMembers(b, r.Members)
 	b = wire.AppendUint(b, r.Owner)
@@ -267,8 +285,8 @@ func decodeRecord(b []byte, names intern) (Record, error) {
 		Incarnation:   cell.Incarnation(r.Uint()),
 		State:         State(r.UintMax(uint64(Deleted), "state")),
 		Plan:          r.Uint(),
-		Brick:         names.text(r.Text(wire.NameBytesMax, "brick")),
-		Color:         names.text(r.Text(wire.NameBytesMax, "color")),
+		Brick:         labelOf(names.text(r.Text(wire.NameBytesMax, "brick"))),
+		Color:         labelOf(names.text(r.Text(wire.NameBytesMax, "color"))),
 		Configuration: r.Uint(),
 	}
 	rec.Members = decodeMembers(&r, names)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -24,8 +25,8 @@ func drawRecord(t *rapid.T) Record {
 		Incarnation:   cell.Incarnation(rapid.Uint64Range(1, 1<<63).Draw(t, "incarnation")),
 		State:         State(rapid.IntRange(int(Creating), int(Deleted)).Draw(t, "state")),
 		Plan:          rapid.Uint64Min(1).Draw(t, "plan"),
-		Brick:         rapid.StringN(0, 16, 64).Draw(t, "brick"),
-		Color:         rapid.StringN(0, 16, 64).Draw(t, "color"),
+		Brick:         labelOf(rapid.StringN(0, 16, 64).Draw(t, "brick")),
+		Color:         labelOf(rapid.StringN(0, 16, 64).Draw(t, "color")),
 		Configuration: rapid.Uint64Min(1).Draw(t, "configuration"),
 		Alpha:         rapid.Uint32Range(1, 16).Draw(t, "alpha"),
 	}
@@ -76,7 +77,7 @@ func TestRecordRoundTrip(t *testing.T) {
 
 // TestStoredForm holds the bytes on disk: a change of these needs a new version.
 func TestStoredForm(t *testing.T) {
-	r := Record{Cell: "vol-1", Incarnation: 2, State: Live, Plan: 3, Brick: "b1", Color: "red", Configuration: 1, Alpha: 4,
+	r := Record{Cell: "vol-1", Incarnation: 2, State: Live, Plan: 3, Brick: labelOf("b1"), Color: labelOf("red"), Configuration: 1, Alpha: 4,
 		Owner: 2, Members: []Member{NewMember(1, "s1"), NewMember(2, "s2"), NewMember(3, "s3")}, Founded: 0b111}
 	g := wire.Registration{Server: "s1", Name: "n", Colony: "c", Brick: "b", Rack: "r", Power: "p", Color: "red", PeerAddr: "h:1",
 		ClientAddr: "h:2", GossipAddr: "h:3", Boot: 7, Nodes: 99, Capacity: 1000}
@@ -263,5 +264,12 @@ func TestAnswersFitAFrame(t *testing.T) {
 	}
 	if listed != names[len(names)-1] {
 		t.Errorf("the last page ends with %s", listed)
+	}
+}
+
+// A million incarnations are held in memory: what every one of them takes counts.
+func TestIncarnationIsSmall(t *testing.T) {
+	if n := unsafe.Sizeof(incarnation{}); n > 160 {
+		t.Errorf("an incarnation takes %d bytes beside its members and its name, the budget is 160", n)
 	}
 }

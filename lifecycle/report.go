@@ -131,7 +131,7 @@ func infoBytes(c *wire.CellInfo) int {
 
 // info describes the newest incarnation of a name.
 func (m *Manager) info(in *incarnation) wire.CellInfo {
-	c := wire.CellInfo{Cell: in.Cell, Incarnation: in.Incarnation, State: in.State.String(), Brick: in.Brick, Color: in.Color,
+	c := wire.CellInfo{Cell: in.Cell, Incarnation: in.Incarnation, State: in.State.String(), Brick: in.Brick.String(), Color: in.Color.String(),
 		Members: m.founders(in.Members), Plan: in.Plan, Waiting: m.waitingFor(in)}
 	if in.State != Deleted {
 		c.Live = uint32(m.live(in))

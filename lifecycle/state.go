@@ -15,19 +15,17 @@ import (
 // apart, in work.
 type incarnation struct {
 	Record
-	pending   pending // what of Record was not handed out to be stored yet
-	forgotten bool    // the store shall not hold it any more
+	pending   pending   // what of Record was not handed out to be stored yet
+	forgotten bool      // the store shall not hold it any more
+	held      bool      // ended ByLoss: its nodes are not dropped before its successor lives
+	since     uint32    // round in which its members were set: who is not seen by the end of that round is not missed yet
+	seen      memberSet // members whose nodes were reported, or confirmed, in this round of the census
+	unended   memberSet // of those, who did not report the seal
+	hosting   memberSet // unended as of the end of the last round
 
-	recovery *recovery // the state to found it with, until every member has it; nil for a cell that begins empty
-	held     bool      // ended ByLoss: its nodes are not dropped before its successor lives
-
-	seen    memberSet // members whose nodes were reported, or confirmed, in this round of the census
-	unended memberSet // of those, who did not report the seal
-	hosting memberSet // unended as of the end of the last round
-	since   uint32    // round in which its members were set: who is not seen by the end of that round is not missed yet
-
-	older *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
-	work  *work        // nil once nothing is to be done and nobody waits
+	recovery *recovery    // the state to found it with, until every member has it; nil for a cell that begins empty
+	older    *incarnation // the earlier one, if not all of its nodes were wiped when this one was planned; and so on
+	work     *work        // nil once nothing is to be done and nobody waits
 }
 
 // work is what the manager does about one incarnation now. None of it is stored.

@@ -67,7 +67,7 @@ func (m *Manager) createOne(w waiter, name cell.ID, brick, color string) {
 		m.want(&wish{cell: name, brick: brick, color: color, waiters: []waiter{w}})
 	case in.State == Sealing:
 		w.resolve(exists(name, fmt.Sprintf("incarnation %d is being deleted: %s", in.Incarnation, m.waitingFor(in))))
-	case brick != "" && brick != in.Brick || color != "" && color != in.Color:
+	case brick != "" && brick != in.Brick.String() || color != "" && color != in.Color.String():
 		w.resolve(exists(name, fmt.Sprintf("it lives in brick %s color %s", in.Brick, in.Color)))
 	case in.State == Live:
 		w.resolve(nil)
@@ -109,7 +109,7 @@ func (m *Manager) want(w *wish) {
 
 // wishAgain follows a creation that cannot finish with a wish for the next incarnation, and hands its waiters over.
 func (m *Manager) wishAgain(in *incarnation) {
-	w := &wish{cell: in.Cell, brick: in.Brick, color: in.Color}
+	w := &wish{cell: in.Cell, brick: in.Brick.String(), color: in.Color.String()}
 	if in.work != nil {
 		w.waiters, in.work.waiters = in.work.waiters, nil
 	}
@@ -303,7 +303,7 @@ func (m *Manager) planOne(w *wish) *cell.Error {
 	if err := m.allowCreation(string(jury.Brick), jury.Members); err != nil {
 		return err
 	}
-	rec := Record{Cell: w.cell, Incarnation: 1, State: Creating, Plan: 1, Brick: string(jury.Brick), Color: string(jury.Color),
+	rec := Record{Cell: w.cell, Incarnation: 1, State: Creating, Plan: 1, Brick: labelOf(string(jury.Brick)), Color: labelOf(string(jury.Color)),
 		Configuration: 1, Alpha: m.config.Alpha, Owner: uint64(jury.Owner) + 1, Members: make([]Member, len(jury.Members))}
 	for i, s := range jury.Members {
 		rec.Members[i] = NewMember(uint32(i)+1, s)

@@ -224,7 +224,7 @@ func (m *Manager) PlanRecovery(now time.Duration, id RequestID, req wire.PlanRec
 		if c.Problem = m.unfit(in); c.Problem != "" {
 			continue
 		}
-		c.Incarnation, c.Plan, c.Brick, c.Color = in.Incarnation, in.Plan, in.Brick, in.Color
+		c.Incarnation, c.Plan, c.Brick, c.Color = in.Incarnation, in.Plan, in.Brick.String(), in.Color.String()
 		p.open++
 		m.inquire(in, dead, false, func(y *survey, v verdict) {
 			describe(c, y, &v)
@@ -285,7 +285,7 @@ func (m *Manager) planned(p *planning) {
 		}
 		in := m.names[c.Cell]
 		m.planner.forget(&in.Record) // its old nodes do not stand in the way of the new ones
-		jury, err := m.planner.place(len(in.Members), in.Brick, in.Color, survivors(c)...)
+		jury, err := m.planner.place(len(in.Members), in.Brick.String(), in.Color.String(), survivors(c)...)
 		if err != nil {
 			c.Problem = err.Error()
 			m.replan(in)

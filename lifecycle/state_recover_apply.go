@@ -98,7 +98,7 @@ func (m *Manager) checkJury(in *incarnation, c *wire.RecoveryCell, dead map[cell
 		switch {
 		case s == nil || !s.up || dead[f.Server]:
 			return m.unrecovered(c, cell.Stale, "server %s is to host it and is not connected", f.Server)
-		case s.reg.Brick != in.Brick || s.reg.Color != in.Color:
+		case s.reg.Brick != in.Brick.String() || s.reg.Color != in.Color.String():
 			return m.unrecovered(c, cell.Invalid, "server %s is of brick %s color %s, the cell of %s %s", f.Server, s.reg.Brick, s.reg.Color, in.Brick, in.Color)
 		case f.Node < 1 || f.Node > wire.MembersMax:
 			return m.unrecovered(c, cell.Invalid, "node number is %d", f.Node)
