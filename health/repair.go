@@ -183,6 +183,7 @@ func (r *Repairer) Verdict(v Verdict) {
 	if ref == 0 {
 		return
 	}
+	r.watch() // who stayed long enough by now is back, although no turn came to see it
 	h := &r.hosts[ref]
 	switch {
 	case v.Up && h.state == hostDead:

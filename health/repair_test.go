@@ -194,6 +194,25 @@ func TestReturn(t *testing.T) {
 	}
 }
 
+// A server returned and stayed for long enough, and dies again before a turn has seen that: its patience begins anew.
+func TestDeathAfterAReturnThatNoTurnSaw(t *testing.T) {
+	c := DefaultRepairConfig()
+	w := newRepairWorld(t, c, 5, 7, 6, 3, 200)
+	w.die("s000")
+	w.run(c.Patience - time.Minute)
+	w.comeBack("s000")
+	w.now += c.ReturnMin + time.Second // no turn
+	w.die("s000")
+	w.run(c.Patience - time.Second)
+	if len(w.proposals) != 0 {
+		t.Fatalf("%d proposals before the patience is over", len(w.proposals))
+	}
+	w.run(5 * time.Minute)
+	if len(w.proposals) == 0 {
+		t.Fatal("no proposal after it")
+	}
+}
+
 // What is past planning when the server returns goes on to its end.
 func TestReturnTooLate(t *testing.T) {
 	c := DefaultRepairConfig()

@@ -397,6 +397,10 @@ func (m *Manager) compareGraves(in *incarnation, c *claim, seen, unended memberS
 	case len(in.Members)-buried.size() < in.majority(), unended == 0 && len(in.Members)-gone.size() < in.majority():
 		// A majority refuses to host it for ever, or it was deleted where it had moved to, and nobody here has it any more.
 		m.endOutdated(in)
+	case in.State == Sealing && buried&in.Founded != 0 && unended.size() < in.majority():
+		// Its deletion was asked for, and a manager before this one had the proof of its end: the wiping has begun. Those that are
+		// left, and those that are away, need not come to a majority again.
+		m.endOutdated(in)
 	case buried&in.Founded != 0 && in.State == Live:
 		// Who confirmed to host it has a tombstone: its deletion was asked for. Its own log tells whether the seal was chosen.
 		m.find("half-deleted", in.Cell, in.Incarnation, "a member has a tombstone; the deletion goes on: "+m.listed(in, in.all()))
@@ -495,17 +499,30 @@ func (m *Manager) nextIncarnation(name cell.ID) cell.Incarnation {
 	return last + 1
 }
 
-// takeClaimed makes a record of a name that an operator wants deleted although nobody could decide about it: he says what it
-// is. What follows is an ordinary deletion, which the cell itself must agree to.
-func (m *Manager) takeClaimed(name cell.ID) {
-	c := m.claims[name]
-	if c == nil || len(c.reports) == 0 || m.mode.rebuilding {
+// takeClaimed takes up what servers report under a name that an operator wants deleted although nobody could decide about it: he
+// says what it is. What follows is an ordinary deletion, which the cell itself must agree to. Only where no majority is left that
+// could, and a tombstone tells that a manager once had the proof, the rest is dropped.
+func (m *Manager) takeClaimed(d wire.Drop) {
+	c := m.claims[d.Cell]
+	if c == nil || m.mode.rebuilding {
 		return
 	}
-	inc := c.incarnations()[0]
-	j := judgeClaim(c, inc)
-	if in := m.names[name]; j.view == nil || j.finding == conflicting || in != nil && !(in.Incarnation < inc && in.is(Wiping, Deleted)) {
-		return
+	for _, inc := range c.incarnations() {
+		in, j := m.names[d.Cell], judgeClaim(c, inc)
+		if d.Incarnation != 0 && d.Incarnation != inc || j.view == nil || j.finding == conflicting {
+			continue
+		}
+		remains := j.finding == halfDeleted && (j.hosts|j.others).size() <= len(j.view.members)/2
+		switch {
+		case in != nil && in.Incarnation >= inc:
+			if remains && (in.Incarnation > inc || in.is(Wiping, Deleted)) {
+				m.dropClaimed(d.Cell, c, inc)
+			}
+		case in != nil && !in.is(Wiping, Deleted):
+		case remains:
+			m.adoptClaim(d.Cell, c, &j, Wiping)
+		default:
+			m.adoptClaim(d.Cell, c, &j, Sealing)
+		}
 	}
-	m.adoptClaim(name, c, &j, Sealing)
 }

@@ -33,7 +33,7 @@ func (m *Manager) deleteOne(w waiter, d wire.Drop) {
 		w.resolve(asError(err))
 		return
 	}
-	m.takeClaimed(d.Cell)
+	m.takeClaimed(d)
 	in := m.names[d.Cell]
 	last := cell.Incarnation(0)
 	if in != nil {

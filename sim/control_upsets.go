@@ -72,14 +72,8 @@ func (p *ControlPlan) check() error {
 	return nil
 }
 
-// drawControl draws a control plane, in one schedule of eight. The world lives longer then, since managers think in hundreds of
-// milliseconds, and has servers to move to.
-func drawControl(s Source, p *Schedule) {
-	if s.Draw("with a control plane", 8) == 1 {
-		giveControl(s, p)
-	}
-}
-
+// giveControl draws a control plane. The world lives longer then, since managers think in hundreds of milliseconds, and has servers
+// to move to.
 func giveControl(s Source, p *Schedule) {
 	c := &ControlPlan{Scratch: s.Draw("scratch cells", 4), Wishes: s.Draw("wishes", 12), Patience: 600*time.Millisecond + ms(s, "control patience", 600),
 		Scan: 200*time.Millisecond + ms(s, "scan", 300)}

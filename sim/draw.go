@@ -29,7 +29,6 @@ func drawFrom(s Source, all []pattern) Schedule {
 	}
 	drawKnobs(s, &p)
 	drawPeople(s, &p)
-	drawControl(s, &p)
 	switch s.Draw("dead", 4) {
 	case 1:
 		p.Dead = drawServers(s, p.Servers, 3)

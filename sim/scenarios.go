@@ -18,7 +18,7 @@ type Scenario struct {
 // Scenarios are all of them; the first is the default.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{"swarm", "everything", nil, false},
+		{"swarm", "everything but a control plane of its own", nil, false},
 		{"calm", "weather and knobs, but no faults", []string{}, false},
 		{"crashes", "servers, racks and power domains die and lose what they had not synced", []string{"crash", "ambush", "power cut", "rack loss",
 			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}, false},
@@ -57,9 +57,7 @@ func ScenarioNamed(name string) (Scenario, error) {
 func (s Scenario) Draw(source Source) Schedule {
 	if s.control {
 		p := Draw(source)
-		if p.Control == nil {
-			giveControl(source, &p)
-		}
+		giveControl(source, &p)
 		return p
 	}
 	if s.only == nil {
