@@ -30,6 +30,7 @@ type Config struct {
 	ListenClient string // host:port for clients
 	ListenGossip string // host:port for gossip (TCP and UDP)
 	ListenOps    string // host:port for /metrics, /livez and /readyz; empty: none
+	Profiles     bool   // serve /debug/pprof there, too
 	// Advertise is the host that others reach this server at, on all its ports. Empty: the host that each listener has,
 	// which must then be a particular one.
 	Advertise string

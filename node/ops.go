@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -61,7 +62,23 @@ func (s *Server) opsHandler() http.Handler {
 		}
 		probe(w, why)
 	})
+	if s.cfg.Profiles {
+		profiles(mux)
+	}
 	return mux
+}
+
+// profiles adds Go's own profiles. One of the processor takes as long as it is asked for, so its answer has no deadline; the header
+// that asks for it has.
+func profiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", func(w http.ResponseWriter, r *http.Request) {
+		if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		pprof.Profile(w, r)
+	})
 }
 
 // stuck says why the server does not work, or nothing.

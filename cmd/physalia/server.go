@@ -55,6 +55,7 @@ func (a *app) serverCommand() *cobra.Command {
 	f.StringVar(&c.ListenClient, "listen-client", "127.0.0.1:7302", "`address` for clients")
 	f.StringVar(&c.ListenGossip, "listen-gossip", "127.0.0.1:7303", "`address` for gossip, TCP and UDP")
 	f.StringVar(&c.ListenOps, "listen-ops", "127.0.0.1:7304", "`address` of /metrics, /livez and /readyz; empty for none")
+	f.BoolVar(&c.Profiles, "profiles", false, "serve Go's /debug/pprof on --listen-ops, to whoever reaches that")
 	f.StringVar(&c.Advertise, "advertise", "", "`host` that others reach it at; the host of --listen-peer when empty")
 	f.StringSliceVar(&c.Join, "join", nil, "gossip `addresses` of other servers, beside those that the control plane names")
 	f.IntVar(&c.Capacity, "capacity", 0, "`number` of nodes that it is willing to host; 0 for the default")

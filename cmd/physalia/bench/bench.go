@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync"
 	"time"
 
@@ -30,6 +31,7 @@ type Config struct {
 	Libraries int                              // client libraries, each with connections of its own, that the clients share
 	ValueSize int                              // bytes of each value
 	Duration  time.Duration                    // of the writes, and again of the reads
+	Profiles  string                           // directory for processor profiles; empty: none
 	Say       func(format string, args ...any) // takes progress, one line at a time; nil drops it
 }
 
@@ -112,6 +114,12 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 		Libraries: cfg.Libraries, ValueBytes: cfg.ValueSize}}
 	if b.report.FdatasyncP50US, b.report.FdatasyncP99US, err = measureSync(cfg.Colony.Dir); err != nil {
 		return r, err
+	}
+	if cfg.Profiles != "" {
+		cfg.Colony.ServerArgs = append(cfg.Colony.ServerArgs, "--profiles")
+		if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
+			return r, err
+		}
 	}
 	if b.colony, err = colony.Start(cfg.Colony); err != nil {
 		return r, err
@@ -223,7 +231,9 @@ func (b *Bench) writes(ctx context.Context) error {
 	serversBefore, known := b.colony.CPU()
 	writtenBefore, knownWritten := b.colony.Written()
 	clientBefore := ownCPU()
-	took, err := b.each(ctx, b.cfg.Duration, func(ctx context.Context, i int, w *worker) { w.write(ctx, i) })
+	took, err := b.profiled(ctx, "write", func() (time.Duration, error) {
+		return b.each(ctx, b.cfg.Duration, func(ctx context.Context, i int, w *worker) { w.write(ctx, i) })
+	})
 	if err != nil {
 		return err
 	}
@@ -252,20 +262,22 @@ func (b *Bench) writes(ctx context.Context) error {
 func (b *Bench) reads(ctx context.Context) error {
 	b.cfg.Say("reading for %v", b.cfg.Duration)
 	r := &b.report
-	return b.read(ctx, client.Linearizable, &r.ReadsPerS, &r.ReadP50MS, &r.ReadP99MS)
+	return b.read(ctx, "read", client.Linearizable, &r.ReadsPerS, &r.ReadP50MS, &r.ReadP99MS)
 }
 
 // confirmedReads measures the same reads when every one of them is confirmed by a majority.
 func (b *Bench) confirmedReads(ctx context.Context) error {
 	b.cfg.Say("reading for %v, confirmed by a majority each", b.cfg.Duration)
 	r := &b.report
-	return b.read(ctx, client.Confirmed, &r.ConfirmedReadsPerS, &r.ConfirmedReadP50MS, &r.ConfirmedReadP99MS)
+	return b.read(ctx, "confirmed-read", client.Confirmed, &r.ConfirmedReadsPerS, &r.ConfirmedReadP50MS, &r.ConfirmedReadP99MS)
 }
 
 // read measures one kind of reads. Both kinds are measured in one run, by the same clients on the same keys, one right after the
 // other, so that the difference is the jury's round trip and nothing else.
-func (b *Bench) read(ctx context.Context, option client.ReadOption, perS, p50, p99 *float64) error {
-	took, err := b.each(ctx, b.cfg.Duration, func(ctx context.Context, i int, w *worker) { w.read(ctx, i, option) })
+func (b *Bench) read(ctx context.Context, phase string, option client.ReadOption, perS, p50, p99 *float64) error {
+	took, err := b.profiled(ctx, phase, func() (time.Duration, error) {
+		return b.each(ctx, b.cfg.Duration, func(ctx context.Context, i int, w *worker) { w.read(ctx, i, option) })
+	})
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type Spec struct {
 	Store     string
 	// ControlArgs is added to the command line of the control plane, for trials that need other limits than users do.
 	ControlArgs []string
+	// ServerArgs is added to the command line of every server.
+	ServerArgs []string
 	// Copies is how many control processes there are beside the one that servers know: copies of discovery and nothing else, which
 	// learn what they know from each other.
 	Copies int
@@ -200,6 +202,7 @@ func plan(s Spec) (*Colony, error) {
 			"--brick", v.Brick, "--color", v.Color, "--rack", v.Rack, "--power", v.Power,
 			"--listen-peer", v.Peer, "--listen-client", v.Client, "--listen-gossip", v.Gossip, "--listen-ops", v.Ops,
 			"--control-plane", strings.Join(c.ControlAddresses(), ","), "--capacity", strconv.Itoa(s.Capacity), "--memtable-bytes", strconv.Itoa(s.MemTableBytes))
+		v.Args = append(v.Args, s.ServerArgs...)
 		c.Servers = append(c.Servers, v)
 	}
 	for _, p := range c.processes() {
