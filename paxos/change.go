@@ -264,6 +264,7 @@ func (r *Replica) court(n NodeNumber) {
 type holder struct {
 	node  NodeNumber
 	backs bool // it promised the ballot
+	floor Slot // it told nothing of what it accepted up to here, which it holds only as state: it does not count before that is applied
 	has   Slot // what it applied so far, when it promised or voted; all of that is on its disk
 	holds Slot // from where on it would restart, by its votes alone
 }
@@ -290,10 +291,10 @@ func (r *Replica) know(n NodeNumber) *holder {
 	return &r.holders[len(r.holders)-1]
 }
 
-// notePromise notes that a node promised the own ballot, and how much it has.
-func (r *Replica) notePromise(n NodeNumber, has Slot) {
+// notePromise notes that a node promised the own ballot, how much it has, and up to where it told nothing else.
+func (r *Replica) notePromise(n NodeNumber, has, floor Slot) {
 	h := r.know(n)
-	h.backs, h.has = true, max(h.has, has)
+	h.backs, h.has, h.floor = true, max(h.has, has), max(h.floor, floor)
 }
 
 // noteHeld notes from where on a node would restart.
@@ -303,14 +304,15 @@ func (r *Replica) noteHeld(n NodeNumber, holds Slot) {
 }
 
 // backed reports whether a majority of a jury promised the own ballot: only then may it be used in that jury's slots (P8,
-// hazard H4). It is told by promises alone: who merely accepted something did not say what else it had accepted before.
+// hazard H4). It is told by promises alone: who merely accepted something did not say what else it had accepted before. A promise
+// that leaves out slots which are not applied here counts once they are (P5): a majority of others may have told all of them.
 func (r *Replica) backed(c *Configuration) bool {
 	if r.backing == c {
 		return true // asked for every slot; a configuration never changes, and nobody takes a promise back
 	}
 	n := 0
 	for i := range c.Members {
-		if h := r.holder(c.Members[i].Node); h != nil && h.backs {
+		if h := r.holder(c.Members[i].Node); h != nil && h.backs && h.floor <= r.applied {
 			n++
 		}
 	}

@@ -74,8 +74,8 @@
 //     certify and learn; asserted in Restore; told in certify.txt and deposed.txt.
 //
 //   - P5 (floor). At or below its floor a member neither promises nor accepts, it says how far it got; a candidate that
-//     hears so proposes nothing there before it was taught. A ring position that is still needed is never overwritten.
-//     Kept by onPrepare, onAccept and maybeLead; told in floor.txt and behind.txt.
+//     hears so does not count that promise before it was taught as far. A ring position that is still needed is never overwritten.
+//     Kept by onPrepare, onAccept and backed; told in floor.txt and behind.txt.
 //
 //   - P6 (reads are confirmed). A read is answered only after a majority confirmed, durably and after the read arrived,
 //     that this ballot is still the highest it promised, and after everything re-proposed was applied. Kept by Read and

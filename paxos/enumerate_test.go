@@ -191,7 +191,7 @@ func (s *space) internMember(m *member) uint16 {
 		return uint16(intern(s, "member", fmt.Sprint("pointer ", m.cfg.Self), &s.members, m))
 	}
 	r := m.replica
-	key := fmt.Append(nil, r.Describe(), saidBy(r.conf, r.pending), r.ballot, r.seen, r.from, holdersOf(r), r.owed, r.tail, r.next, r.informed, r.asked,
+	key := fmt.Append(nil, r.Describe(), saidBy(r.conf, r.pending), r.ballot, r.seen, r.from, holdersOf(r), r.tail, r.next, r.informed, r.asked,
 		r.teacher, r.source, r.sealing, r.queue.commands, r.stored, r.freed, r.heir, r.settling, r.prod, r.handing, numberOf(r.backing), numberOf(r.canvassed), "|")
 	for i := range r.open {
 		key = fmt.Append(key, r.open[i].slot, numberOf(r.open[i].jury), r.open[i].votes, r.open[i].chosen, "|")

@@ -67,7 +67,7 @@ func (r *Replica) campaign() {
 	r.role = Candidate
 	r.ballot = Ballot{Round: max(r.seen, r.promised.Round, 1) + 1, Node: r.cfg.Self}
 	r.seen = r.ballot.Round
-	r.holders, r.backing, r.canvassed, r.adopted, r.owed, r.tail = r.holders[:0], nil, r.conf, r.adopted[:0], 0, 0
+	r.holders, r.backing, r.canvassed, r.adopted, r.tail = r.holders[:0], nil, r.conf, r.adopted[:0], 0
 	r.from = r.applied + 1
 	r.sendDurable(Message{Kind: MsgPrepare, Ballot: r.ballot, Slot: r.from}) // durable first: P3
 	r.onPrepare(&Message{Kind: MsgPrepare, From: r.cfg.Self, Ballot: r.ballot, Slot: r.from})
@@ -84,10 +84,7 @@ func (r *Replica) onPromise(m *Message) {
 	for _, record := range m.Records {
 		r.adopt(record, record.Slot <= m.Through)
 	}
-	if m.Floor >= r.from && m.Floor > r.owed {
-		r.owed = m.Floor
-	}
-	r.notePromise(m.From, m.Through)
+	r.notePromise(m.From, m.Through, m.Floor)
 	r.learnAdopted()
 	r.hear(max(m.Floor, m.Through), m.From)
 	r.maybeLead()
@@ -114,7 +111,7 @@ func (r *Replica) onLatePromise(m *Message) {
 	if r.sealing != sealSent { // behind a seal there is no tail
 		r.findTail()
 	}
-	r.notePromise(m.From, m.Through)
+	r.notePromise(m.From, m.Through, m.Floor)
 	r.advance()
 }
 
@@ -147,8 +144,8 @@ func (r *Replica) learnAdopted() {
 	}
 }
 
-// maybeLead turns a candidate with a majority of promises into the proposer, once it was taught everything that some
-// promiser holds only as state (P5).
+// maybeLead turns a candidate with a majority of promises into the proposer. Who holds slots only as state does not count before
+// the candidate was taught them (P5).
 func (r *Replica) maybeLead() {
 	if r.role != Candidate {
 		return
@@ -163,9 +160,6 @@ func (r *Replica) maybeLead() {
 	}
 	if !r.backed(r.conf) {
 		r.canvassOnce(r.conf) // it was taught that another jury decides now
-		return
-	}
-	if r.applied < r.owed {
 		return
 	}
 	r.role, r.next, r.tail, r.informed = Proposer, r.applied+1, r.applied, 0

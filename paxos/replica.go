@@ -80,7 +80,6 @@ type Replica struct {
 	prod      bool           // a no-op may make the members of an unsettled jury say what they hold
 	handing   NodeNumber     // the heir, while the pipeline is drained; zero: none
 	adopted   []adoptee      // ordered by slot: what the promises brought back
-	owed      Slot           // must be applied before leading: others hold it only as state (P5)
 	tail      Slot           // last slot to re-propose; reads wait for it (P6)
 	next      Slot           // next slot to propose; above applied, also when others teach what this one would re-propose
 	open      []flight       // slots applied+1 .. next-1, in order
@@ -109,7 +108,7 @@ func New(cfg Config) (*Replica, error) {
 	if cfg.Configuration.Owner == cfg.Self {
 		r.role, r.ballot, r.next = Proposer, r.promised, 1
 		for _, m := range cfg.Configuration.Members {
-			r.notePromise(m.Node, 0) // by being created; whoever comes later is asked (P8)
+			r.notePromise(m.Node, 0, 0) // by being created; whoever comes later is asked (P8)
 		}
 	}
 	return r, nil
@@ -298,14 +297,7 @@ func (r *Replica) Effects() Effects {
 func (r *Replica) Nudge() {
 	switch r.role {
 	case Candidate:
-		if r.backed(r.conf) {
-			// Nobody taught what a promiser holds only as state (P5), and that promiser may be dead by now. The others
-			// may do without it, but only in a ballot in which it was not heard; their promises say who can teach.
-			r.asked = 0
-			r.campaign()
-			return
-		}
-		r.canvass(r.conf)
+		r.canvass(r.conf) // whoever promised and holds slots only as state (P5) may be dead by now; the others may do without it
 	case Proposer:
 		if r.handing != 0 {
 			r.resign(r.handing)

@@ -386,3 +386,35 @@ func TestDescribe(t *testing.T) {
 		}
 	}
 }
+
+// Who holds slots only as state, and teaches nobody, does not keep a candidate waiting to which a majority of others told all that
+// they accepted; and it does count once the candidate was taught (P5).
+func TestCandidateDoesWithoutWhoHoldsStateOnly(t *testing.T) {
+	old := Ballot{Round: 1, Node: 1}
+	record := func(s Slot) Record {
+		return Record{Slot: s, Ballot: old, Entry: Entry{Kind: Commands, Commands: [][]byte{{byte('a' + s)}}}}
+	}
+	r := fresh(t, 5, 2)
+	r.Campaign()
+	r.Effects()
+	b := r.Ballot()
+	r.Step(&Message{Kind: MsgPromise, From: 2, To: 2, Ballot: b, Slot: 1})
+	r.Step(&Message{Kind: MsgPromise, From: 1, To: 2, Ballot: b, Slot: 1, Floor: 2, Through: 4, Records: []Record{record(3), record(4)}})
+	r.Step(&Message{Kind: MsgPromise, From: 3, To: 2, Ballot: b, Slot: 1, Records: []Record{record(1), record(2), record(3)}})
+	if r.Role() != Candidate {
+		t.Fatal("it leads by a promise that leaves out slots 1 and 2")
+	}
+	r.Step(&Message{Kind: MsgPromise, From: 4, To: 2, Ballot: b, Slot: 1})
+	if r.Role() != Proposer {
+		t.Fatal("three of five promised and told everything from slot 1 on, and it does not lead")
+	}
+	var proposed []string
+	for _, m := range r.Effects().SendNow {
+		if m.Kind == MsgAccept {
+			proposed = append(proposed, m.Entry.Describe())
+		}
+	}
+	if want := []string{record(1).Entry.Describe(), record(2).Entry.Describe()}; !slices.Equal(proposed, want) {
+		t.Errorf("it proposes %v, want %v", proposed, want)
+	}
+}

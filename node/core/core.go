@@ -41,7 +41,7 @@ type Config struct {
 	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).
 	HashEvery int
 	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
-	// cell to live (see lesson).
+	// cell to live (see lesson). A cell shall take writes within three seconds of a failure, so it is well below.
 	VouchPatience time.Duration
 	// PointersKept is how long it is remembered where a cell went that a node of this server left, PointersMax for how many.
 	PointersKept time.Duration
@@ -59,7 +59,7 @@ func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
-		HashEvery: 64, VouchPatience: 5 * time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
+		HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
