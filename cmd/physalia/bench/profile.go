@@ -38,11 +38,13 @@ func (b *Bench) profiled(ctx context.Context, phase string, run func() (time.Dur
 	return took, errors.Join(append(failed, err)...)
 }
 
+// profileFile is where the profile of a process goes. The client is this process, whatever clients it plays.
 func (b *Bench) profileFile(phase, who string) string {
 	return filepath.Join(b.cfg.Profiles, phase+"-"+who+".pprof")
 }
 
-// fetchProfile asks a server for a profile of most of a phase.
+// fetchProfile asks a server for a profile of most of a phase: it is to end before the load does, and has a while to arrive, since
+// the processors are busy.
 func (b *Bench) fetchProfile(ctx context.Context, ops, file string) (err error) {
 	seconds := max(1, int(b.cfg.Duration.Seconds())-1)
 	url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", ops, seconds)
