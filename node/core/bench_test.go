@@ -188,4 +188,3 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
-

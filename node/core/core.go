@@ -169,6 +169,7 @@ type Core struct {
 	servers     map[cell.ServerID]*server
 	roster      []*server // all of servers, in order of appearance
 	support     supporting
+	lives       []peer.Life // of this directory, this one last: see putLife
 	forwards    forwards
 	last        *server  // sender of the newest message; messages come in frames of one sender
 	serving     *Request // being served, until it is answered or among the waiters
@@ -216,7 +217,7 @@ func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 	}
 	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad,
 		Ranges: []storage.Range{kindRange(keyRow), kindRange(keyTombstone), kindRange(keyHandles), kindRange(keyMemory), kindRange(keyPeriod),
-			kindRange(keyPointer), kindRange(keyAge)}})
+			kindRange(keyLives), kindRange(keyPointer), kindRange(keyAge)}})
 	return c
 }
 

@@ -21,6 +21,7 @@ const (
 	keyHandles   = 'm' // the next handle to issue, with its checksum
 	keyMemory    = 'p' // + server identity: peer.Memory
 	keyPeriod    = 'q' // the longest support period that was ever configured in this directory
+	keyLives     = 'b' // peer.Life: the openings of this directory
 	keyPointer   = 'w' // + cell name: peer.Pointer
 	keyAge       = 'a' // minutes of service, while there are pointers
 )

@@ -135,6 +135,12 @@ func (c *Core) boot(pairs []storage.Pair) error {
 				return fmt.Errorf("support period: %w", err)
 			}
 			c.support.longest = time.Duration(longest)
+		case bytes.Equal(pair.Key, []byte{keyLives}):
+			lives, err := peer.DecodeLives(pair.Value)
+			if err != nil {
+				return fmt.Errorf("lives of this directory: %w", err)
+			}
+			c.lives = lives
 		case bytes.Equal(pair.Key, []byte{keyHandles}):
 			next, err := peer.DecodeHandles(pair.Value)
 			if err != nil {
@@ -154,6 +160,7 @@ func (c *Core) boot(pairs []storage.Pair) error {
 	c.restoredPointers()
 	c.ready = true
 	c.putPeriod()
+	c.putLife()
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 type remembered struct {
 	known   storage.BatchNumber // highest batch heard to be durable in the newest boot
 	before  storage.BatchNumber // the same of all boots before
+	since   uint64              // the boot in which before was heard
 	stale   bool                // not on disk as it is
 	recalls bool                // it said in this life what it remembers of this server
 }
@@ -25,7 +26,10 @@ type remembered struct {
 // remembers moves on to a new boot of a peer.
 func (c *Core) remembers(s *server, boot uint64) {
 	if s.boot < boot {
-		s.before, s.known, s.stale = max(s.before, s.known), 0, true
+		if s.known > s.before {
+			s.before, s.since = s.known, s.boot
+		}
+		s.known, s.stale = 0, true
 		c.support.wanted = true
 	}
 }
@@ -48,7 +52,7 @@ func (c *Core) remember() {
 	for _, s := range c.roster {
 		if s.stale {
 			s.stale = false
-			m := peer.Memory{Server: s.id, Boot: s.boot, Known: uint64(s.known), Before: uint64(s.before)}
+			m := peer.Memory{Server: s.id, Boot: s.boot, Known: uint64(s.known), Before: uint64(s.before), Since: s.since}
 			c.value = peer.AppendMemory(c.value[:0], &m)
 			c.key = append(append(c.key[:0], keyMemory), s.id...)
 			c.write().Set(c.key, c.value)
@@ -63,7 +67,7 @@ func (c *Core) restoreMemory(pair *storage.Pair) error {
 		return fmt.Errorf("memory of %q: %w", pair.Key[1:], err)
 	}
 	s := c.server(m.Server)
-	s.boot, s.known, s.before = m.Boot, storage.BatchNumber(m.Known), storage.BatchNumber(m.Before)
+	s.boot, s.known, s.before, s.since = m.Boot, storage.BatchNumber(m.Known), storage.BatchNumber(m.Before), m.Since
 	return nil
 }
 
@@ -79,7 +83,6 @@ func (c *Core) Remembers(id cell.ServerID) storage.BatchNumber {
 // life is durable here by now; what it heard before was found at the start, or is lost.
 func (c *Core) recall(s *server, h *peer.Heartbeat) error {
 	known, before := storage.BatchNumber(h.Known), storage.BatchNumber(h.Before)
-	found := c.cfg.Recovered
 	switch {
 	case plantedForgetful:
 	case h.For > c.cfg.Boot:
@@ -87,13 +90,36 @@ func (c *Core) recall(s *server, h *peer.Heartbeat) error {
 	case h.For == c.cfg.Boot && (h.Echo > s.sequence || known > c.durable):
 		return c.forgot(s, fmt.Sprintf("it has heard heartbeat %d and batch %d of this server's start %d, which has sent %d and written %d: there are two copies of this directory",
 			h.Echo, known, h.For, s.sequence, c.durable))
-	case h.For < c.cfg.Boot && known > found:
-		return c.forgot(s, fmt.Sprintf("it has heard that batch %d is durable, but this directory ended at %d when it was opened", known, found))
-	case before > found:
-		return c.forgot(s, fmt.Sprintf("it has heard that batch %d is durable, but this directory ended at %d when it was opened", before, found))
+	case h.For < c.cfg.Boot && known > c.foundSince(h.For+1):
+		return c.forgot(s, fmt.Sprintf("it has heard that batch %d is durable, but this directory ended at %d when it was opened after that", known, c.foundSince(h.For+1)))
+	case before > c.foundSince(h.Since+1):
+		return c.forgot(s, fmt.Sprintf("it has heard that batch %d is durable, but this directory ended at %d when it was opened after that", before, c.foundSince(h.Since+1)))
 	}
 	s.recalls = true
 	return nil
+}
+
+// A directory that forgot something and was opened hands out the numbers of the batches that are lost once more. In the next life
+// it would hold as many as anybody remembers, and the loss would not show. So what every life found is kept, and what was
+// heard in one life is compared with what the life after it found.
+//
+// putLife adds this life to them, with the first batch that is written: a life that wrote nothing took no number.
+func (c *Core) putLife() {
+	c.lives = append(c.lives, peer.Life{Boot: c.cfg.Boot, Found: uint64(c.cfg.Recovered)})
+	if n := len(c.lives) - peer.LivesMax; n > 0 {
+		c.lives = c.lives[n:]
+	}
+	c.write().Set([]byte{keyLives}, peer.AppendLives(nil, c.lives))
+}
+
+// foundSince is what the first life found that is known of from a boot on. In a directory that forgot nothing, later ones found more.
+func (c *Core) foundSince(boot uint64) storage.BatchNumber {
+	for _, x := range c.lives {
+		if x.Boot >= boot {
+			return storage.BatchNumber(x.Found)
+		}
+	}
+	return c.cfg.Recovered
 }
 
 // forgot is the error that stops a server whose disk forgot.

@@ -236,7 +236,7 @@ func (c *Core) heartbeat(s *server) peer.Heartbeat {
 	s.sequence++
 	s.sent[s.sequence%sentKept] = sentBeat{s.sequence, c.now}
 	h := peer.Heartbeat{Boot: c.cfg.Boot, Sequence: s.sequence, Durable: uint64(c.durable), For: s.boot, Echo: s.heardSeq,
-		Lane: peer.SilentLane, Counter: s.epoch, Granted: s.granted, Known: uint64(s.known), Before: uint64(s.before)}
+		Lane: peer.SilentLane, Counter: s.epoch, Granted: s.granted, Known: uint64(s.known), Before: uint64(s.before), Since: s.since}
 	if s.heardOn != 0 {
 		h.Lane = uint64(min((c.now-s.heardOn)/time.Millisecond, math.MaxInt32))
 	}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -460,5 +461,35 @@ func TestReadsDoNotHideThatNothingIsWritten(t *testing.T) {
 	c.write(2, 3*time.Second, 1, 2, 3)
 	if led := c.leaders(); len(led) != 1 || led[0] == 0 {
 		t.Errorf("%v lead", led)
+	}
+}
+
+// A server whose disk forgot something writes new batches while nobody hears it. When it is started again it holds as many as its peers
+// remember, and must not pass for one that forgot nothing.
+func TestH10ForgottenBatchesShowInTheNextLifeToo(t *testing.T) {
+	c := supportedColony(t)
+	b := c.servers[2]
+	old := b.model.Disk()
+	for n := uint64(2); n < 10; n++ {
+		c.mustCount(0, "vol-1", n, int64(n))
+	}
+	c.wait(2 * time.Second) // the peers' memories reach their disks
+	remembered := b.model.Last()
+	c.crash(2, true)
+	b.image = old
+	c.cut = func(from, to int, _ Lane) bool { return from == 2 || to == 2 }
+	c.start(2)
+	c.settle()
+	for n := 0; b.model.Last() <= remembered; n++ {
+		if err := c.createAt(2, foundingOf(cell.ID(fmt.Sprintf("new-%d", n)), 1, 2, 3, 4)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.crash(2, true)
+	c.cut = nil
+	c.start(2)
+	c.wait(2 * time.Second)
+	if b.fatal == nil || !strings.Contains(b.fatal.Error(), "must not serve") {
+		t.Fatalf("it serves: %v", b.fatal)
 	}
 }

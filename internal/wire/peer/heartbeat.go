@@ -48,6 +48,7 @@ type Heartbeat struct {
 	Granted uint64 // highest Sequence upon which support was extended in that epoch; 0: none is given
 	Known   uint64 // highest batch that the sender heard to be durable in boot For
 	Before  uint64 // the same of all boots before For
+	Since   uint64 // the boot in which Before was heard; 0: none
 }
 
 // SilentLane is the value of Heartbeat.Lane when nothing was ever heard.
@@ -55,8 +56,8 @@ const SilentLane = math.MaxUint32
 
 // AppendHeartbeat adds a heartbeat: the fields in the order of the struct.
 func AppendHeartbeat(b []byte, h *Heartbeat) []byte {
-	b = wire.AppendArray(b, 10)
-	for _, n := range [...]uint64{h.Boot, h.Sequence, h.Durable, h.For, h.Echo, h.Lane, h.Counter, h.Granted, h.Known, h.Before} {
+	b = wire.AppendArray(b, 11)
+	for _, n := range [...]uint64{h.Boot, h.Sequence, h.Durable, h.For, h.Echo, h.Lane, h.Counter, h.Granted, h.Known, h.Before, h.Since} {
 		b = wire.AppendUint(b, n)
 	}
 	return b
@@ -64,8 +65,8 @@ func AppendHeartbeat(b []byte, h *Heartbeat) []byte {
 
 // DecodeHeartbeat consumes a heartbeat.
 func DecodeHeartbeat(r *wire.Reader, h *Heartbeat) {
-	r.Struct(10, "heartbeat")
-	for _, n := range [...]*uint64{&h.Boot, &h.Sequence, &h.Durable, &h.For, &h.Echo, &h.Lane, &h.Counter, &h.Granted, &h.Known, &h.Before} {
+	r.Struct(11, "heartbeat")
+	for _, n := range [...]*uint64{&h.Boot, &h.Sequence, &h.Durable, &h.For, &h.Echo, &h.Lane, &h.Counter, &h.Granted, &h.Known, &h.Before, &h.Since} {
 		*n = r.Uint()
 	}
 	switch {

@@ -2,6 +2,7 @@ package peer
 
 import (
 	"physalia/cell"
+	"physalia/internal/must"
 	"physalia/internal/wire"
 )
 
@@ -15,14 +16,15 @@ type Memory struct {
 	Boot   uint64
 	Known  uint64 // in Boot
 	Before uint64 // in earlier boots
+	Since  uint64 // the boot in which Before was heard; 0: none
 }
 
-// AppendMemory adds a memory in its stored form: [server, boot, known, before].
+// AppendMemory adds a memory in its stored form: [server, boot, known, before, since].
 func AppendMemory(b []byte, m *Memory) []byte {
 	start := len(b)
 	b = append(b, formatMemory, storedVersion)
-	b = wire.AppendString(wire.AppendArray(b, 4), string(m.Server))
-	b = wire.AppendUint(wire.AppendUint(wire.AppendUint(b, m.Boot), m.Known), m.Before)
+	b = wire.AppendString(wire.AppendArray(b, 5), string(m.Server))
+	b = wire.AppendUint(wire.AppendUint(wire.AppendUint(wire.AppendUint(b, m.Boot), m.Known), m.Before), m.Since)
 	return appendSum(b, start)
 }
 
@@ -34,10 +36,47 @@ func DecodeMemory(b []byte) (Memory, error) {
 	if err != nil {
 		return m, err
 	}
-	r.Struct(4, "memory")
+	r.Struct(5, "memory")
 	m.Server = cell.ServerID(r.Text(ServerBytesMax, "server identity"))
-	m.Boot, m.Known, m.Before = r.Uint(), r.Uint(), r.Uint()
+	m.Boot, m.Known, m.Before, m.Since = r.Uint(), r.Uint(), r.Uint(), r.Uint()
 	return m, finish(op, &r)
+}
+
+// formatLives is the format byte of stored lives.
+const formatLives = 'L'
+
+// LivesMax bounds the lives that are kept: beyond it the oldest are forgotten.
+const LivesMax = 64
+
+// Life is one opening of a data directory: the boot, and the batch that the directory ended with then (rule 8).
+type Life struct{ Boot, Found uint64 }
+
+// AppendLives adds the lives of a data directory, oldest first and at most LivesMax, in their stored form: [[boot, found], ...].
+func AppendLives(b []byte, lives []Life) []byte {
+	must.That(len(lives) <= LivesMax, "wire: %d lives, allowed are %d", len(lives), LivesMax)
+	start := len(b)
+	b = append(b, formatLives, storedVersion)
+	b = wire.AppendArray(wire.AppendArray(b, 1), len(lives))
+	for _, x := range lives {
+		b = wire.AppendUint(wire.AppendUint(wire.AppendArray(b, 2), x.Boot), x.Found)
+	}
+	return appendSum(b, start)
+}
+
+// DecodeLives reads what AppendLives wrote.
+func DecodeLives(b []byte) ([]Life, error) {
+	const op = "peer.DecodeLives"
+	r, err := body(op, formatLives, b)
+	if err != nil {
+		return nil, err
+	}
+	r.Struct(1, "lives")
+	lives := make([]Life, r.Array(LivesMax, "lives"))
+	for i := range lives {
+		r.Struct(2, "life")
+		lives[i] = Life{Boot: r.Uint(), Found: r.Uint()}
+	}
+	return lives, finish(op, &r)
 }
 
 // The format bytes of single numbers.

@@ -55,7 +55,7 @@ func testMessage(k paxos.MessageKind) paxos.Message {
 }
 
 func testHeartbeat() Heartbeat {
-	return Heartbeat{Boot: 3, Sequence: 1000, Durable: 70000, For: 9, Echo: 999, Lane: 150, Counter: 4, Granted: 998, Known: 80000, Before: 300}
+	return Heartbeat{Boot: 3, Sequence: 1000, Durable: 70000, For: 9, Echo: 999, Lane: 150, Counter: 4, Granted: 998, Known: 80000, Before: 300, Since: 7}
 }
 
 func testEnvelope() Envelope { return Envelope{Cell: "vol-17", Incarnation: 2, Configuration: 3} }
@@ -75,13 +75,13 @@ func samples() []sample {
 	supported, both := testEnvelope(), env
 	supported.Support, both.Support = Epoch{3, 4}, Epoch{3, 1 << 40}
 	forward := Forward{ID: 7, Boot: 3, Method: "cell.txn", Body: []byte("params"), Err: &cell.Error{Kind: cell.Stale, Detail: "x"}}
-	memory := Memory{Server: "s1-k3v9q2xa", Boot: 9, Known: 80000, Before: 300}
+	memory := Memory{Server: "s1-k3v9q2xa", Boot: 9, Known: 80000, Before: 300, Since: 7}
 	head, beat, s := FrameHead{Durable: 99, Count: 2}, testHeartbeat(), testSnapshot()
 	ring := RingRecord{Record: m.Records[0], Promised: m.Ballot, Applied: 4709}
 	row := Row{Cell: "vol-17", Incarnation: 2, Node: 9, Promised: m.Ballot, Quarantined: "P2 violated", Founding: 1 << 63, Configuration: s.Configuration}
 	tomb := Tombstone{Cell: "vol-17", Incarnation: 2}
 	pointer := Pointer{Cell: "vol-17", Incarnation: 2, Node: 4, Founding: 1 << 63, Born: 43200, Configuration: &s.Configuration}
-	for i, host := range []string{"Moved", "Vouch", "Vouched"} {
+	for i, host := range []string{"Moved", "Vouch", "Vouched", "Stands", "Absent"} {
 		env, m := testEnvelope(), testMessage(KindMoved+paxos.MessageKind(i))
 		if env.HashSlot, env.Hash = 4608, 0x0123456789abcdef; m.Kind == KindMoved {
 			env.HashSlot, env.Moved = 0, &s.Configuration
@@ -95,6 +95,7 @@ func samples() []sample {
 		sample{"Forward", AppendForward(nil, &forward), false, againForward},
 		sample{"Memory", AppendMemory(nil, &memory), true, againMemory},
 		sample{"Period", AppendPeriod(nil, 1_000_000_000), true, againPeriod},
+		sample{"Lives", AppendLives(nil, []Life{{1, 0}, {3, 4711}}), true, againLives},
 		sample{"Handles", AppendHandles(nil, 4711), true, againHandles},
 		sample{"FrameHead", head.Append(nil), false, againHead},
 		sample{"Heartbeat", AppendHeartbeat(nil, &beat), false, againHeartbeat},
@@ -158,6 +159,14 @@ func againHandles(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return AppendHandles(nil, n), nil
+}
+
+func againLives(b []byte) ([]byte, error) {
+	lives, err := DecodeLives(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendLives(nil, lives), nil
 }
 
 func againPeriod(b []byte) ([]byte, error) {
