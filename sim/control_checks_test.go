@@ -59,6 +59,27 @@ func TestRefusedServersAreNotInTheFleet(t *testing.T) {
 	}
 }
 
+// Where a member has missed its founding and the store was lost, another server must be left to take its place.
+func TestServersAreLeftForWhoMissedTheFounding(t *testing.T) {
+	w := newWorld(controlled())
+	v := w.volumeOf("tmp-9", 1)
+	v.known.Number = 1
+	for i, s := range w.servers[:jurySize] {
+		v.known.Members = append(v.known.Members, wire.Founder{Node: uint64(i) + 1, Server: s.id})
+		v.hosted[i] = i > 0
+	}
+	for _, x := range []struct {
+		dead Servers
+		lost bool
+		want bool
+	}{{0, true, true}, {Some(8), true, true}, {Some(7, 8), true, false}, {Some(0, 8), true, true}, {Some(7, 8), false, true}} {
+		w.control.vault.lost = x.lost
+		if got := w.spared(x.dead); got != x.want {
+			t.Errorf("dead %09b, store lost: %v: spared: %v", x.dead, x.lost, got)
+		}
+	}
+}
+
 // An order to be empty that is overtaken by the order to serve is undone all the same.
 func TestDrainsThatAreOvertakenAreUndone(t *testing.T) {
 	for seed := range uint64(40) {
