@@ -153,7 +153,9 @@ func (m *Manager) grave(s *server, g *wire.Grave) {
 				m.advance(in)
 			}
 		}
-		return
+		if c == nil { // else it may prove the end of an earlier life, of which nodes are left
+			return
+		}
 	}
 	if c == nil {
 		c = &claim{}

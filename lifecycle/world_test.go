@@ -327,7 +327,7 @@ func (w *world) checkNew(k incKey) {
 	}
 }
 
-// seal has the seal chosen if a majority of the jury is up and hosts its node.
+// seal has the seal chosen if a majority of the jury is up and hosts its node. Who lags behind one that is chosen needs them, too.
 func (w *world) seal(s *fakeServer, p *wire.SealCell) *cell.Error {
 	k := incKey{p.Cell, p.Incarnation}
 	f, hosted := s.nodes[k]
@@ -336,7 +336,7 @@ func (w *world) seal(s *fakeServer, p *wire.SealCell) *cell.Error {
 		return &cell.Error{Kind: cell.Deleted}
 	case !hosted:
 		return &cell.Error{Kind: cell.UnknownHere}
-	case w.sealed[k]:
+	case w.sealed[k] && !s.lags[k]:
 		return nil
 	case !sameJury(f, w.juries[k]):
 		w.fail("L3: a cell that the manager does not know is sealed: %v at %s", k, s.reg.Server)

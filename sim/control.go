@@ -54,6 +54,7 @@ type process struct {
 	tracker  *health.Tracker
 	repairer *health.Repairer
 	links    [serversMax]link
+	refused  Servers // whom the tracker did not take when they came last
 	inbox    []func(now time.Duration)
 	outcomes []func(now time.Duration) // for the repairer, once what it rests on is durable
 	turning  bool
@@ -63,7 +64,6 @@ type process struct {
 	waiting  map[lifecycle.RequestID]func(lifecycle.Reply)
 	rounds   uint64   // of beats
 	late     []func() // what it decided before it stood still
-
 }
 
 // newControl makes the control plane of a world; its first process starts a moment later.

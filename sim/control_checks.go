@@ -6,6 +6,7 @@ import (
 	"physalia/cell"
 	"physalia/health"
 	"physalia/internal/wire"
+	"physalia/node/storage"
 	"physalia/paxos"
 )
 
@@ -40,20 +41,41 @@ func (v *volume) wasFounded() bool {
 	return n > jurySize/2 || len(v.log) > 0
 }
 
+// hosting is a node that a server has decided to host, in a batch that may be lost.
+type hosting struct {
+	v     *volume
+	batch storage.BatchNumber
+}
+
 // watchNode sees every node that appears at a server, changes, or goes, at the moment when the server decides it. That may be a turn
-// before it is durable: who hosted a node once is counted as somebody who may have answered for it.
+// before it is durable: who hosted a node once is counted as somebody who may have answered for it, unless a crash takes the batch
+// (forgetHosted). Nothing leaves a server before that is durable.
 func (w *World) watchNode(s *server, n *wire.NodeInfo, gone bool) {
 	v := w.volumeOf(n.Cell, n.Incarnation)
 	w.trace.note(w.now, "%s: node %d of %s.%d, configuration %d, gone: %v", s.id, n.Node, n.Cell, n.Incarnation, n.Configuration, gone)
 	if gone {
 		w.checkDrop(s, v, n)
 	} else {
-		v.hosted[s.at] = true
+		if !v.hosted[s.at] {
+			v.hosted[s.at] = true
+			s.hosting = append(s.hosting, hosting{v, s.model.Last() + 1})
+		}
 		if n.Configuration > v.known.Number {
 			v.known = wire.Configured{Number: n.Configuration, Members: n.Members}
 		}
 	}
 	s.push(n, gone)
+}
+
+// forgetHosted takes back that a server hosts what it decided in batches which a crash has lost: it never answered for them, and a
+// founding that only such servers took up proves nothing to anybody, and binds nobody.
+func (s *server) forgetHosted(kept storage.BatchNumber) {
+	for _, h := range s.hosting {
+		if h.batch > kept {
+			h.v.hosted[s.at] = false
+		}
+	}
+	s.hosting = nil
 }
 
 // created and deleted take what was acknowledged. The newest incarnation that any server was told of is meant: operators ask for one

@@ -115,9 +115,11 @@ func (p *process) register(s *server) {
 		verdicts, err := p.tracker.ServerSeen(now, g)
 		if err != nil { // the door is closed to it, as in package control
 			p.links[s.at] = link{}
+			p.refused |= 1 << s.at
 			p.control.world.trace.note(p.control.world.now, "%s does not take %s: %v", p.name, s.id, err)
 			return
 		}
+		p.refused &^= 1 << s.at
 		p.repairer.Server(now, &g)
 		p.judge(verdicts)
 		if err := p.manager.ServerUp(now, g); err != nil {

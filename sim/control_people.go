@@ -17,8 +17,8 @@ type operators struct {
 	control *control
 	dice    *rand.Rand
 	wanted  []*wanted
-	drained map[cell.ServerID]bool // that are to be told that they serve again
-	seen    bool                   // a rebuild under way, since the store was lost
+	drained map[cell.ServerID]time.Duration // that are to be told that they serve again, and when they were told to be empty
+	seen    bool                            // a rebuild under way, since the store was lost
 }
 
 // wanted is one name, and what was asked for last.
@@ -40,7 +40,7 @@ const (
 // begin plans what everybody does.
 func (o *operators) begin() {
 	w, plan := o.control.world, o.control.plan
-	o.drained = map[cell.ServerID]bool{}
+	o.drained = map[cell.ServerID]time.Duration{}
 	for _, v := range w.cells {
 		x := &wanted{id: v.id, exists: true}
 		o.wanted = append(o.wanted, x)
@@ -173,9 +173,9 @@ func (o *operators) wish() {
 		o.ask(func(p *process, now time.Duration, id lifecycle.RequestID) { p.manager.Locate(now, id, q) }, func(lifecycle.Reply) {})
 	case 3:
 		s := at()
-		if !o.drained[s.id] {
+		if _, drained := o.drained[s.id]; !drained {
 			o.duty(s.id, lifecycle.Draining)
-			o.drained[s.id] = true
+			o.drained[s.id] = w.now
 			w.after(w.plan.Span/4, func() { o.restore(s.id) })
 		}
 	}
@@ -192,12 +192,15 @@ func (o *operators) replace(v *volume, remove, add cell.ServerID) {
 	})
 }
 
-// duty orders what a server is to be.
+// duty orders what a server is to be. Orders may overtake each other, so that it serves counts only where it was asked for after every
+// order to be empty had arrived.
 func (o *operators) duty(s cell.ServerID, d lifecycle.Duty) {
+	asked := o.control.world.now
 	o.ask(func(p *process, now time.Duration, id lifecycle.RequestID) {
 		p.manager.SetDuty(now, id, s, d, lifecycle.Order{By: "operator"})
 	}, func(r lifecycle.Reply) {
-		if d == lifecycle.Serving && (r.Err == nil || r.Err.Kind == cell.NotFound) {
+		o.control.world.trace.note(o.control.world.now, "%s shall be %v; answered with %v", s, d, r.Err)
+		if d == lifecycle.Serving && asked >= o.drained[s]+wayMax && (r.Err == nil || r.Err.Kind == cell.NotFound) {
 			delete(o.drained, s)
 		}
 	})
@@ -205,7 +208,7 @@ func (o *operators) duty(s cell.ServerID, d lifecycle.Duty) {
 
 // restore tells a drained server to serve again, until that is acknowledged.
 func (o *operators) restore(s cell.ServerID) {
-	if o.drained[s] {
+	if _, drained := o.drained[s]; drained {
 		o.duty(s, lifecycle.Serving)
 		o.control.world.after(operatorWait, func() { o.restore(s) })
 	}
@@ -233,7 +236,9 @@ func (o *operators) moveOne(v *volume, who, others Servers) {
 // serveAgain undoes drains that a store of yesterday remembers.
 func (o *operators) serveAgain() {
 	for _, s := range o.control.world.servers {
-		o.drained[s.id] = true
+		if _, drained := o.drained[s.id]; !drained {
+			o.drained[s.id] = -wayMax // whenever that was
+		}
 		o.restore(s.id)
 	}
 }
@@ -275,10 +280,11 @@ func (o *operators) watchRebuild() {
 	})
 }
 
-// fleet is how many servers an operator expects: all but those that stopped for good, or that stay down.
+// fleet is how many servers an operator expects: all but those that stopped for good, that stay down, or that are not let in since
+// their disks are not the ones that were known: those he replaces, as the refusal tells him.
 func (c *control) fleet() (n int) {
 	for _, s := range c.world.servers {
-		if !s.stopped && !(c.world.healed && c.world.dead.Has(s.at)) {
+		if !s.stopped && !(c.active != nil && c.active.refused.Has(s.at)) && !(c.world.healed && c.world.dead.Has(s.at)) {
 			n++
 		}
 	}

@@ -112,3 +112,12 @@ func TestR18LookupsAreBounded(t *testing.T) {
 	t.Logf("%d lookups with the restart, %d without", r.Lookups, calm.Lookups)
 	must(t, r.Crashes > calm.Crashes && r.Lookups <= calm.Lookups+20*p.Cells*p.Clients, r)
 }
+
+// A cell is deleted before it exists, and its clients have much to do: in the end they leave it alone, and nobody waits for them.
+func TestClientsLeaveADeletedCell(t *testing.T) {
+	p := controlled()
+	p.Ops, p.Patience, p.Control.Wishes = 50, 3*time.Second, 0
+	p.Faults = []Fault{{Kind: Seal, At: millisecond}}
+	r := play(t, p)
+	must(t, r.Deleted > 0 && r.Simulated < 20*time.Second, r)
+}

@@ -50,20 +50,26 @@ func (c *control) settle(when string) bool {
 }
 
 // spared reports whether every cell that lives keeps a majority of members that host their nodes and are not in a set: a cell that
-// was founded by five of seven, when the store was lost, has two fewer to lose.
+// was founded by five of seven, when the store was lost, has two fewer to lose. The two are replaced then, and never by themselves: who
+// has missed the founding is not told of it again (lifecycle A3), so seven other servers must be left.
 func (c *control) spared(bad Servers) bool {
 	all := slices.Clone(c.world.cells)
 	for _, v := range c.lives {
 		all = append(all, v)
 	}
 	for _, v := range all {
-		left := 0
+		left, missed := 0, 0
 		for _, m := range v.known.Members {
-			if s := c.world.serverNamed(m.Server); v.hosted[s.at] && !bad.Has(s.at) {
+			switch s := c.world.serverNamed(m.Server); {
+			case bad.Has(s.at):
+			case v.hosted[s.at]:
 				left++
+			case c.vault.lost:
+				missed++
 			}
 		}
-		if v.wasFounded() && !v.isOver() && left < jurySize/2+1 {
+		room := missed == 0 || len(c.world.servers)-bad.count()-missed >= jurySize
+		if v.wasFounded() && !v.isOver() && (left < jurySize/2+1 || !room) {
 			return false
 		}
 	}

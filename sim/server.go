@@ -39,6 +39,7 @@ type server struct {
 	owner   cell.ServerID // whose directory it has, as the superblock in it says
 	damaged string        // how its disk, or a node of it, was damaged; empty: never
 	stopped bool          // it stopped by itself, for good
+	hosting []hosting     // since its start; some may not be durable
 }
 
 // inbox is what waits for a turn. It is unbounded here; what a full one does is the business of package node.
@@ -150,6 +151,7 @@ func (s *server) crash(keep int) {
 	s.world.trace.note(s.world.now, "%s crashes, keeps batch %d of %d (%d durable)", s.id, n, s.model.Last(), s.model.Durable())
 	s.world.report.Crashes++
 	s.world.report.BatchesLost += int(s.model.Last() - n)
+	s.forgetHosted(n)
 	s.image = s.model.Crash(n)
 	s.core, s.model, s.heldUp = nil, nil, nil
 	s.life++

@@ -13,7 +13,8 @@ import (
 //
 //   - An owner that is out of service resigns the ballot (resignBelow).
 //   - A server without that node says so. What the member confirmed it confirmed to a node that was there, and is gone for good:
-//     nobody counts it any more, and the member need not stand by it.
+//     nobody counts it any more, and the member need not stand by it. If it was asked to serve the cell it asks for it at once: whoever
+//     sent the request may come back after the node went cold, which knows nothing of the answer, or be sent to the owner again.
 //   - An owner that is well has nothing to say.
 //
 // The node may be founded between the answer and its arrival, and ask this member at once. So an answer counts only while the member
@@ -23,19 +24,25 @@ import (
 type question struct {
 	number uint64 // zero: none is open
 	asked  bool   // since it is hot; at says when last
+	wanted bool   // a request waits for somebody who leads
 	at     time.Duration
 }
 
-// challenge asks the owner of the promised ballot whether it is of any use, when somebody else wants to lead and may not.
-func (c *Core) challenge(h *hosted) {
+// challenge asks the owner of the promised ballot whether it is of any use, when somebody else wants to lead and may not, or when
+// a request shows that the cell is wanted.
+func (c *Core) challenge(h *hosted, wanted bool) {
 	if h == nil || h.hot == nil {
 		return
 	}
 	q, b := &h.hot.question, h.hot.replica.Promised()
-	if b.Node == h.node || b.IsZero() || q.asked && c.now-q.at < c.cfg.NudgeAfter {
+	if b.Node == h.node || b.IsZero() {
 		return
 	}
-	*q = question{number: c.cfg.Dice.Uint64() | 1, asked: true, at: c.now}
+	if q.asked && c.now-q.at < c.cfg.NudgeAfter {
+		q.wanted = q.wanted || wanted
+		return
+	}
+	*q = question{number: c.cfg.Dice.Uint64() | 1, asked: true, wanted: wanted, at: c.now}
 	c.emit(h, &paxos.Message{Kind: peer.KindStands, From: h.node, To: b.Node, Ballot: b, Number: q.number}, noEpoch)
 }
 
@@ -56,4 +63,7 @@ func (c *Core) absent(h *hosted, m *paxos.Message) {
 	}
 	h.hot.question.number = 0
 	h.hot.bound, h.hot.inherited = binding{}, paxos.Ballot{}
+	if h.hot.question.wanted && h.hot.replica.Role() == paxos.Follower && c.mayCampaign(h) == nil {
+		c.campaign(h)
+	}
 }

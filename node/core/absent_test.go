@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"physalia/cell"
+	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
 	"physalia/paxos"
 )
@@ -34,13 +36,25 @@ func TestOwnerThatIsNotThereKeepsNobodyWaiting(t *testing.T) {
 	c.write(1, 5*time.Second, 1, 2, 3, 4, 5, 6)
 }
 
+// One request is enough: who hears that the owner is not there asks for the cell at once. Whoever sent it may come back when the node
+// is cold again and remembers nothing, and a manager that retries with growing pauses did so for ever.
+func TestOneRequestFindsOutThatTheOwnerIsNotThere(t *testing.T) {
+	c := absentOwner(t)
+	look := &wire.ChangeCell{Cell: "vol-1", Incarnation: 1, Kind: wire.Look, Timeout: 100, Attempt: attemptsJittered}
+	c.mustFail(c.answer(c.send(1, wire.MethodChange, look)), cell.NotProposer)
+	c.wait(2 * time.Second) // nobody asks again
+	if led := c.leaders(); len(led) != 1 || led[0] != 1 {
+		t.Errorf("the cell is led by %v, want s2", led)
+	}
+}
+
 // An answer that is overtaken by the owner itself says nothing any more: the member has confirmed the ballot since it asked.
 func TestLateAnswerThatANodeIsAbsentCountsForNothing(t *testing.T) {
 	c := absentOwner(t)
 	k := c.servers[1].core
 	h := k.index["vol-1"]
 	c.read(1, "vol-1", true) // loads it
-	k.challenge(h)
+	k.challenge(h, false)
 	number := h.hot.question.number
 	if number == 0 {
 		t.Fatal("s2 asks nothing")

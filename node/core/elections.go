@@ -32,7 +32,7 @@ func (c *Core) leads(h *hosted, r *Request) bool {
 			c.reply(r.Origin, nil, c.redirect(r.op(), h, to))
 		}
 		if r.Header.Attempt >= attemptsJittered {
-			c.challenge(h)
+			c.challenge(h, true)
 		}
 		return false
 	}
@@ -40,7 +40,7 @@ func (c *Core) leads(h *hosted, r *Request) bool {
 		refusal.Op, refusal.Cell = r.op(), h.id
 		c.reply(r.Origin, nil, refusal)
 		c.askAround(h)
-		c.challenge(h)
+		c.challenge(h, true)
 		return false
 	}
 	if !c.campaign(h) {
@@ -152,7 +152,7 @@ func (c *Core) receive(h *hosted, in *PeerMessage) {
 		if m.Kind == paxos.MsgPrepare && replica.Promised().Less(m.Ballot) && !c.mayPromise(h, h.server(m.From)) {
 			c.guard(h, func() { replica.Refuse(m) })
 			c.touch(h)
-			c.challenge(h)
+			c.challenge(h, false)
 			return
 		}
 		if c.turns(h, m) {
