@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strings"
+
+	"physalia/bench/contest"
+	"physalia/bench/subjects"
+)
+
+// entry is one subject by its name.
+type entry struct {
+	name string
+	make contest.Maker
+}
+
+// makers lists the subjects, each of ours beside a peer, so that what is compared was measured close together.
+func (o options) makers() ([]contest.Maker, error) {
+	ours, err := absolute(o.physalia)
+	if err != nil {
+		return nil, err
+	}
+	etcd, err := absolute(o.etcd)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	_ = self
+	physalia := func(cells int) entry {
+		return entry{fmt.Sprintf("physalia/%d", cells), func() contest.Subject { return &subjects.Physalia{Binary: ours, Version: o.version, Cells: cells} }}
+	}
+	all := []entry{
+		{"etcd", func() contest.Subject {
+			return &subjects.Etcd{Binary: etcd, Version: version("go.etcd.io/etcd/client/v3"), Volumes: 1000}
+		}},
+		physalia(1000), physalia(1), physalia(100), physalia(5000),
+	}
+	return choose(all, o.only)
+}
+
+// choose takes the entries that are listed, all when nothing is.
+func choose(all []entry, only string) (makers []contest.Maker, err error) {
+	var names []string
+	for _, e := range all {
+		names = append(names, e.name)
+	}
+	wanted := names
+	if only != "" {
+		wanted = strings.Split(only, ",")
+	}
+	for _, name := range wanted {
+		i := slices.Index(names, name)
+		if i < 0 {
+			return nil, fmt.Errorf("--only: no subject is called %q; there are %s", name, strings.Join(names, ", "))
+		}
+		makers = append(makers, all[i].make)
+	}
+	return makers, nil
+}
+
+// version is the version of a module that this binary was built with. The pinned etcd server is of the version of its client.
+func version(module string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, m := range info.Deps {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	return "unknown"
+}
+
+func memberMain(context.Context, []string) error { return errors.New("no") }
