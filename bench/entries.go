@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"runtime/debug"
@@ -33,7 +31,13 @@ func (o options) makers() ([]contest.Maker, error) {
 	if err != nil {
 		return nil, err
 	}
-	_ = self
+	groups := func(engine, module string, count int) entry {
+		return entry{fmt.Sprintf("%s/%d", engine, count), func() contest.Subject {
+			return &subjects.Groups{Self: self, Engine: engine, Version: version(module), Count: count}
+		}}
+	}
+	library := func(count int) entry { return groups("raft/v3", "go.etcd.io/raft/v3", count) }
+	hashicorp := func(count int) entry { return groups("hashicorp/raft", "github.com/hashicorp/raft", count) }
 	physalia := func(cells int) entry {
 		return entry{fmt.Sprintf("physalia/%d", cells), func() contest.Subject { return &subjects.Physalia{Binary: ours, Version: o.version, Cells: cells} }}
 	}
@@ -41,7 +45,10 @@ func (o options) makers() ([]contest.Maker, error) {
 		{"etcd", func() contest.Subject {
 			return &subjects.Etcd{Binary: etcd, Version: version("go.etcd.io/etcd/client/v3"), Volumes: 1000}
 		}},
-		physalia(1000), physalia(1), physalia(100), physalia(5000),
+		physalia(1000), library(1000), hashicorp(1000),
+		physalia(1), library(1), hashicorp(1),
+		physalia(100), library(100), hashicorp(100),
+		physalia(5000),
 	}
 	return choose(all, o.only)
 }
@@ -79,5 +86,3 @@ func version(module string) string {
 	}
 	return "unknown"
 }
-
-func memberMain(context.Context, []string) error { return errors.New("no") }

@@ -1,0 +1,134 @@
+package member
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// append_ is what one group wants stored.
+type append_ struct {
+	group   int
+	message *pb.Message
+}
+
+// queue holds appends in order; whoever takes gets all of them.
+type queue struct {
+	mu     sync.Mutex
+	more   sync.Cond
+	all    []append_
+	closed bool
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.more.L = &q.mu
+	return q
+}
+
+// put adds appends.
+func (q *queue) put(a []append_) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.all = append(q.all, a...)
+	q.more.Signal()
+}
+
+// take waits for appends; nil says that there will be none.
+func (q *queue) take() []append_ {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.all) == 0 && !q.closed {
+		q.more.Wait()
+	}
+	all := q.all
+	q.all = nil
+	return all
+}
+
+// close lets a take that waits return.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.more.Broadcast()
+}
+
+// logKey is the key of an entry of a group's log; without an index, of its term, vote and commit.
+func logKey(group int, index ...uint64) []byte {
+	k := binary.BigEndian.AppendUint32(make([]byte, 0, 13), uint32(group))
+	if len(index) == 0 {
+		return append(k, 'h')
+	}
+	return binary.BigEndian.AppendUint64(append(k, 'l'), index[0])
+}
+
+// runStore makes appends durable: all that wait, of all groups, with one batch and one sync. The library needs no durability for an
+// append that nobody is told of, so a batch of only such is not synced.
+func (s *stepper) runStore(ctx context.Context) error {
+	behind := false // something was written and not synced
+	for {
+		appends := s.toStore.take()
+		if appends == nil {
+			return ctx.Err()
+		}
+		batch, told := s.st.db.NewBatch(), false
+		for _, a := range appends {
+			told = told || len(a.message.Responses) > 0
+			if err := write(batch, a); err != nil {
+				return errors.Join(err, batch.Close())
+			}
+		}
+		option := pebble.NoSync
+		if told && (behind || !batch.Empty()) {
+			option = pebble.Sync
+			if batch.Empty() {
+				if err := batch.LogData(nil, nil); err != nil {
+					return errors.Join(err, batch.Close())
+				}
+			}
+		}
+		behind = behind && option != pebble.Sync || option == pebble.NoSync && !batch.Empty()
+		if err := errors.Join(batch.Commit(option), batch.Close()); err != nil {
+			return fmt.Errorf("store: %w", err)
+		}
+		s.put(item{durable: appends})
+	}
+}
+
+// write adds one append to a batch.
+func write(batch *pebble.Batch, a append_) error {
+	m := a.message
+	for _, e := range m.Entries {
+		value, err := proto.Marshal(e)
+		if err != nil {
+			return err
+		}
+		if err := batch.Set(logKey(a.group, e.GetIndex()), value, nil); err != nil {
+			return err
+		}
+	}
+	if m.Term == nil && m.Vote == nil && m.Commit == nil {
+		return nil
+	}
+	value := binary.LittleEndian.AppendUint64(nil, m.GetTerm())
+	value = binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(value, m.GetVote()), m.GetCommit())
+	return batch.Set(logKey(a.group), value, nil)
+}
+
+// stored lets the library see what is durable, and delivers what waited for that.
+func (s *stepper) stored(g *group, m *pb.Message) error {
+	if len(m.Entries) > 0 {
+		if err := g.log.Append(m.Entries); err != nil {
+			return err
+		}
+	}
+	s.touch(g)
+	return s.respond(g, m)
+}
