@@ -16,6 +16,7 @@ type mesh struct {
 	me    int
 	peers []string
 	out   []lane
+	lost  func(from int) // a process hung up; nil: nobody wants to know. Set before the mesh is used.
 }
 
 // lane is the way to one process.
@@ -103,6 +104,9 @@ func (m *mesh) accept(l net.Listener, receive func(from int, frame []byte)) {
 					receive(from, frame)
 				}
 			})
+			if from >= 0 && m.lost != nil {
+				m.lost(from)
+			}
 		}()
 	}
 }
