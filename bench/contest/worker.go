@@ -21,7 +21,8 @@ type worker struct {
 	turn   int             // operations so far; volumes are taken in turn
 	value  []byte          // reused
 	times  []time.Duration // of the operations of this point that succeeded
-	writes int             // of them that were writes
+	inTime int             // of them that ended before the point's time was over
+	until  time.Time       // when that is
 	errs   int             // operations of this point that failed
 	first  error           // of all points
 }
@@ -84,7 +85,7 @@ func (w *worker) write(ctx context.Context) {
 		w.failed(fmt.Errorf("write to volume %d: %w", v.number, err))
 		return
 	}
-	w.times, w.writes = append(w.times, time.Since(began)), w.writes+1
+	w.done(began)
 	v.acked[slot] = v.next
 }
 
@@ -105,7 +106,16 @@ func (w *worker) read(ctx context.Context, sure bool) {
 		w.failed(fmt.Errorf("read from volume %d: %w", v.number, err))
 		return
 	}
-	w.times = append(w.times, time.Since(began))
+	w.done(began)
+}
+
+// done notes an operation that succeeded.
+func (w *worker) done(began time.Time) {
+	now := time.Now()
+	w.times = append(w.times, now.Sub(began))
+	if now.Before(w.until) {
+		w.inTime++
+	}
 }
 
 // failed counts an error and keeps the first, which is usually the one that explains the others.

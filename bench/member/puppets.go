@@ -82,8 +82,18 @@ func (g *puppet) found(cfg Config, log *hashiLog) error {
 	return err
 }
 
+// timing is what a group waits before it replaces its leader, and how often an idle leader tells its followers what is chosen. With the
+// timing of a few groups, the heartbeats of a thousand take several processors and elections never end; whoever runs so many chooses longer
+// times, and pays when a leader dies.
+func timing(groups int) (election, commit time.Duration) {
+	if groups > 200 {
+		return 5 * electionTimeout, time.Second
+	}
+	return electionTimeout, raft.DefaultConfig().CommitTimeout
+}
+
 // patience is the election timeout of those that shall not lead at first; once there is a leader, all have the same.
-const patience = 8 * time.Second
+const patience = 20 * time.Second
 
 // settings are a group's settings. Leaders are dealt over the processes, as a deployment would balance them: the one that shall lead has the
 // shortest patience in the beginning.
@@ -91,9 +101,11 @@ func settings(cfg Config, group int) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(strconv.Itoa(cfg.Me))
 	c.Logger, c.LogLevel = hclog.NewNullLogger(), "OFF"
+	election, commit := timing(cfg.Groups)
+	c.CommitTimeout, c.LeaderLeaseTimeout = commit, election/2
 	c.HeartbeatTimeout, c.ElectionTimeout = patience, patience
 	if group%len(cfg.Peers) == cfg.Me {
-		c.HeartbeatTimeout, c.ElectionTimeout = electionTimeout/2, electionTimeout/2
+		c.HeartbeatTimeout, c.ElectionTimeout = election/2, election/2
 	}
 	c.BatchApplyCh, c.MaxAppendEntries = true, 256
 	c.SnapshotInterval, c.SnapshotThreshold = 24*time.Hour, 1<<40 // never
@@ -115,6 +127,7 @@ func (p *puppets) run(ctx context.Context) error {
 
 // even gives every member the same election timeout once its group has a leader.
 func (p *puppets) even(ctx context.Context) error {
+	election, _ := timing(p.cfg.Groups)
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
 	for _, g := range p.groups {
@@ -129,7 +142,7 @@ func (p *puppets) even(ctx context.Context) error {
 			}
 		}
 		c := g.raft.ReloadableConfig()
-		c.HeartbeatTimeout, c.ElectionTimeout = electionTimeout, electionTimeout
+		c.HeartbeatTimeout, c.ElectionTimeout = election, election
 		if err := g.raft.ReloadConfig(c); err != nil {
 			return fmt.Errorf("election timeout: %w", err)
 		}
