@@ -13,8 +13,8 @@ import (
 
 // entry is one subject by its name.
 type entry struct {
-	name string
-	make contest.Maker
+	name string        // for --only
+	make contest.Maker // of a fresh one for each round
 }
 
 // makers lists the subjects, each of ours beside a peer, so that what is compared was measured close together.
@@ -31,6 +31,7 @@ func (o options) makers() ([]contest.Maker, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The libraries differ in name and module only.
 	groups := func(engine, module string, count int) entry {
 		return entry{fmt.Sprintf("%s/%d", engine, count), func() contest.Subject {
 			return &subjects.Groups{Self: self, Engine: engine, Version: version(module), Count: count}
@@ -41,6 +42,7 @@ func (o options) makers() ([]contest.Maker, error) {
 	physalia := func(cells int) entry {
 		return entry{fmt.Sprintf("physalia/%d", cells), func() contest.Subject { return &subjects.Physalia{Binary: ours, Version: o.version, Cells: cells} }}
 	}
+	// Etcd has as many volumes as the middle case of ours has cells, all in its one store.
 	all := []entry{
 		{"etcd", func() contest.Subject {
 			return &subjects.Etcd{Binary: etcd, Version: version("go.etcd.io/etcd/client/v3"), Volumes: 1000}
@@ -59,6 +61,7 @@ func choose(all []entry, only string) (makers []contest.Maker, err error) {
 	for _, e := range all {
 		names = append(names, e.name)
 	}
+	// In the order of the list, so that it also says what is measured beside what.
 	wanted := names
 	if only != "" {
 		wanted = strings.Split(only, ",")
@@ -75,6 +78,7 @@ func choose(all []entry, only string) (makers []contest.Maker, err error) {
 
 // version is the version of a module that this binary was built with. The pinned etcd server is of the version of its client.
 func version(module string) string {
+	// Modules are listed in every binary that was built from modules.
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -11,6 +11,7 @@ require (
 	github.com/hashicorp/raft v1.8.0
 	go.etcd.io/etcd/client/v3 v3.7.3
 	go.etcd.io/raft/v3 v3.7.0
+	go.uber.org/goleak v1.3.0
 	go.uber.org/zap v1.27.1
 	google.golang.org/protobuf v1.36.12
 	physalia v0.0.0

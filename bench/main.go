@@ -35,16 +35,16 @@ func main() {
 
 // options are the flags.
 type options struct {
-	quick               bool
-	dir, out            string
-	physalia, etcd      string
-	version             string
-	rounds              int
-	clients, kinds      string
-	only                string
-	point, idle         time.Duration
-	startLimit, subject time.Duration
-	limit               time.Duration
+	quick               bool          // chooses the defaults of what is zero
+	dir, out            string        // of the data, and of the report
+	physalia, etcd      string        // binaries
+	version             string        // of the product
+	rounds              int           // zero until defaults
+	clients, kinds      string        // lists with commas
+	only                string        // list with commas; empty: all
+	point, idle         time.Duration // of one measurement
+	startLimit, subject time.Duration // limits of a phase, and of a subject in one round
+	limit               time.Duration // of everything
 }
 
 // parse reads the flags. Quick changes the defaults of times and rounds; a flag that is given always wins.
@@ -77,6 +77,7 @@ func parse(args []string) (o options, err error) {
 
 // defaults fills in what depends on quick.
 func (o *options) defaults() {
+	// What was given stays.
 	choose := func(d *time.Duration, long, quick time.Duration) {
 		if *d == 0 {
 			*d = long
@@ -99,12 +100,13 @@ func (o *options) defaults() {
 
 // start runs the contest, or a member of it.
 func start(ctx context.Context, args []string) error {
+	// Our own children come here with another command line.
 	if len(args) > 0 && args[0] == "member" {
 		return memberMain(ctx, args[1:])
 	}
 	o, err := parse(args)
 	if errors.Is(err, flag.ErrHelp) {
-		return nil
+		return nil // it was shown
 	}
 	if err != nil {
 		return err
@@ -121,19 +123,23 @@ func (o options) run(ctx context.Context) (err error) {
 	if err := os.MkdirAll(o.dir, 0o755); err != nil {
 		return err
 	}
+	// A directory of this run's own, so that removing it removes nothing else.
 	if plan.Dir, err = os.MkdirTemp(o.dir, "run-"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(plan.Dir)) }()
+	// The disk is measured while nothing else of ours runs; one in memory is refused.
 	facts, err := ground.Look(plan.Dir)
 	if err != nil {
 		return err
 	}
+	// Whoever interrupts us ends it in the same way as the limit does.
 	limited, cancel := context.WithTimeout(ctx, o.limit)
 	defer cancel()
 	results, runErr := plan.Run(limited, makers, o.rounds)
 	facts.LoadAfter = ground.Load()
 	r := report.Report{Ground: facts, ValueBytes: plan.ValueBytes, PointS: plan.Point.Seconds(), Procs: child.Environment(), Results: results}
+	// An end by time or by hand still has a report.
 	if runErr != nil {
 		r.Incomplete = fmt.Sprintf("%d of %d measurements were begun: %v", len(results), len(makers)*o.rounds, runErr)
 	}
@@ -148,6 +154,7 @@ func (o options) run(ctx context.Context) (err error) {
 // finish is a result.
 func verdict(results []contest.Result, err error) error {
 	for i := range results {
+		// A lost key is the worst that anybody can show, whoever it is.
 		r := &results[i]
 		if r.LostKeys > 0 {
 			err = errors.Join(err, fmt.Errorf("%s with %d groups: %d of %d acknowledged keys are missing", r.System, r.Groups, r.LostKeys, r.LostKeys+r.VerifiedKeys))
@@ -161,10 +168,12 @@ func verdict(results []contest.Result, err error) error {
 
 // plan makes the contest of the flags.
 func (o options) plan() (p contest.Plan, makers []contest.Maker, err error) {
+	// Values are as large as the record of a volume.
 	p = contest.Plan{Dir: o.dir, ValueBytes: 64, Point: o.point, Idle: o.idle, StartLimit: o.startLimit, Limit: o.subject,
 		Say: func(format string, args ...any) {
 			fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 		}}
+	// Numbers and kinds are checked here, their bounds by the contest.
 	for _, word := range strings.Split(o.clients, ",") {
 		var n int
 		if _, err := fmt.Sscanf(word, "%d", &n); err != nil {
@@ -173,7 +182,7 @@ func (o options) plan() (p contest.Plan, makers []contest.Maker, err error) {
 		p.Clients = append(p.Clients, n)
 	}
 	for _, word := range strings.Split(o.kinds, ",") {
-		k := contest.Kind(word)
+		k := contest.Kind(word) // checked below
 		switch k {
 		case contest.Write, contest.Read, contest.ReadSure, contest.Mixed:
 			p.Kinds = append(p.Kinds, k)
@@ -187,6 +196,7 @@ func (o options) plan() (p contest.Plan, makers []contest.Maker, err error) {
 
 // absolute makes the path of a binary independent of directories, and insists that it is there.
 func absolute(path string) (string, error) {
+	// Later, a missing one would be a subject that did not finish.
 	path, err := filepath.Abs(path)
 	if err != nil {
 		return "", err

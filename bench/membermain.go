@@ -10,6 +10,7 @@ import (
 
 // memberMain is one process of a fleet that runs a Raft library.
 func memberMain(ctx context.Context, args []string) error {
+	// Its parent makes the command line; what is missing there is found by the member.
 	var c member.Config
 	var peers, clients string
 	f := flag.NewFlagSet("bench member", flag.ContinueOnError)

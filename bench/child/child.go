@@ -24,8 +24,8 @@ import (
 
 // Child is one process.
 type Child struct {
-	name, log string
-	cmd       *exec.Cmd
+	name, log string        // log is the file with its output
+	cmd       *exec.Cmd     // started
 	ended     chan struct{} // closed when it has ended
 	mu        sync.Mutex
 	killed    bool // its end was asked for
@@ -47,6 +47,7 @@ func Start(name, log string, line ...string) (*Child, error) {
 	c := &Child{name: name, log: log, cmd: exec.Command(line[0], line[1:]...), ended: make(chan struct{})}
 	c.cmd.Env = append(os.Environ(), Environment())
 	c.cmd.Stdout, c.cmd.Stderr = out, out
+	// A group of its own: Ctrl-C reaches only this process, which then ends the others.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := c.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
@@ -70,6 +71,7 @@ func (c *Child) Running() bool {
 
 // Kill ends the process with SIGKILL and waits until it is gone.
 func (c *Child) Kill() error {
+	// Noted first, so that its end is never taken for a failure.
 	c.mu.Lock()
 	c.killed = true
 	c.mu.Unlock()
@@ -87,6 +89,7 @@ func (c *Child) Failed() error {
 	if c.killed || c.Running() {
 		return nil
 	}
+	// What it said last usually tells why.
 	text, err := os.ReadFile(c.log)
 	if err != nil {
 		return err
@@ -117,7 +120,7 @@ func (f Fleet) Failed() error {
 func (f Fleet) Usage() (all []contest.Usage, err error) {
 	for _, c := range f {
 		if !c.Running() {
-			continue
+			continue // it was killed, and Failed tells when it was not
 		}
 		u, err := c.Usage()
 		if err != nil {
@@ -138,6 +141,7 @@ func (f Fleet) Kill() (err error) {
 
 // Addresses finds n ports on loopback that are free now; whoever takes one in between makes its server fail to start, which Failed tells.
 func Addresses(n int) (all []string, err error) {
+	// All of them are open at the same time, so that no port is given twice.
 	var open []net.Listener
 	defer func() {
 		for _, l := range open {
@@ -159,6 +163,7 @@ func Addresses(n int) (all []string, err error) {
 func Counters(ctx context.Context, url string, want ...string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	// The page is ours or etcd's, on loopback; its size is bounded all the same.
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
@@ -179,6 +184,7 @@ func Counters(ctx context.Context, url string, want ...string) (map[string]float
 func counters(text string, want []string) (map[string]float64, error) {
 	sums, seen := map[string]float64{}, map[string]bool{}
 	for line := range strings.Lines(text) {
+		// "name value", or "name{labels} value"; what follows the value is a time.
 		name, value, ok := strings.Cut(strings.TrimSpace(line), " ")
 		if i := strings.IndexByte(line, '{'); i > 0 {
 			name = line[:i]

@@ -79,8 +79,8 @@ func (t *turn) start(ctx context.Context, dir string) error {
 // touches bounds how many volumes are written at the same time when all of them are: in the run, all.
 const touches = 8192
 
-// impatience is how long a write waits after a kill before it is sent again. Some systems lose what is sent while they have no leader, and
-// let it wait for their own, longer limits; a client that wants to write again does not.
+// impatience is how long a write waits after a kill before it is sent again, twice as long from time to time. Some systems lose what is sent
+// while they have no leader, and let it wait for their own, longer limits; a client that wants to write again does not.
 const impatience = time.Second
 
 // touch writes every volume once, and returns how long after its beginning each write was acknowledged, sorted. It goes on until each has
@@ -95,7 +95,7 @@ func (t *turn) touch(ctx context.Context, key string, patience time.Duration) ([
 		wait.Go(func() {
 			defer func() { <-room }()
 			client := t.s.Client(v)
-			for ctx.Err() == nil {
+			for patience := patience; ctx.Err() == nil; patience = min(2*patience, callLimit) {
 				attempt, cancel := context.WithTimeout(ctx, patience)
 				failures[v] = client.Put(attempt, v, key, []byte(key))
 				cancel()
@@ -218,7 +218,8 @@ func (t *turn) point(ctx context.Context, ws []*worker, kind Kind) (p Point, err
 	end := began.Add(t.Point)
 	all(ws, func(w *worker) {
 		w.times, w.inTime, w.errs, w.until = w.times[:0], 0, 0, end
-		for time.Now().Before(end) && ctx.Err() == nil {
+		// Once at least, so that even a machine that is late measures something.
+		for again := true; again && ctx.Err() == nil; again = time.Now().Before(end) {
 			w.work(ctx, kind)
 		}
 	})

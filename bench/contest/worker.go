@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// keysPerVolume are written in turn by each client, so that a volume stays small however long the run is.
+// keysPerVolume are written in turn by each client, so that a volume stays small however long the run is. Where many clients share a volume,
+// each has fewer, at least one: a volume is tens of kilobytes.
 const keysPerVolume = 8
 
 // callLimit bounds one request. One that takes longer counts as failed, and its write as one that may have happened.
@@ -18,6 +19,7 @@ type worker struct {
 	number int
 	client Client
 	own    []volume
+	slots  int             // keys that it uses of each volume, at most keysPerVolume
 	turn   int             // operations so far; volumes are taken in turn
 	value  []byte          // reused
 	times  []time.Duration // of the operations of this point that succeeded
@@ -41,7 +43,7 @@ type volume struct {
 // workers deals volumes to n clients. With more clients than volumes, some share a volume, each with keys of its own.
 func workers(n, volumes, valueBytes int, client func(int) Client) (all []*worker) {
 	for i := range n {
-		w := &worker{number: i, client: client(i), value: make([]byte, valueBytes)}
+		w := &worker{number: i, client: client(i), value: make([]byte, valueBytes), slots: min(keysPerVolume, max(1, keysPerVolume*volumes/n))}
 		for v := i % volumes; v < volumes; v += n {
 			w.own = append(w.own, volume{number: v})
 		}
@@ -52,6 +54,9 @@ func workers(n, volumes, valueBytes int, client func(int) Client) (all []*worker
 
 // key is the name of one of the worker's keys.
 func (w *worker) key(slot int) string { return fmt.Sprintf("c%d/k%d", w.number, slot) }
+
+// slot is the key of a volume that was written last.
+func (w *worker) slot(v *volume) int { return int(v.next % uint64(w.slots)) }
 
 // next takes the volume whose turn it is.
 func (w *worker) next() *volume {
@@ -75,7 +80,7 @@ func (w *worker) work(ctx context.Context, k Kind) {
 func (w *worker) write(ctx context.Context) {
 	v := w.next()
 	v.next++
-	slot := int(v.next % keysPerVolume)
+	slot := w.slot(v)
 	putNumber(w.value, v.next)
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()
@@ -97,7 +102,7 @@ func (w *worker) read(ctx context.Context, sure bool) {
 	v := w.next()
 	key := startKey
 	if v.next > 0 {
-		key = w.key(int(v.next % keysPerVolume))
+		key = w.key(w.slot(v))
 	}
 	ctx, cancel := context.WithTimeout(ctx, callLimit)
 	defer cancel()

@@ -15,12 +15,12 @@ import (
 
 // Facts describe machine and disk. The JSON names stay.
 type Facts struct {
-	CPU            string  `json:"cpu"`
-	Processors     int     `json:"processors"`
+	CPU            string  `json:"cpu"`        // as the kernel names it
+	Processors     int     `json:"processors"` // that this process may use
 	MemoryGiB      float64 `json:"memory_gib"`
-	Kernel         string  `json:"kernel"`
-	FileSystem     string  `json:"file_system"`
-	Go             string  `json:"go"`
+	Kernel         string  `json:"kernel"`           // release
+	FileSystem     string  `json:"file_system"`      // of the data
+	Go             string  `json:"go"`               // version that built clients and libraries
 	FdatasyncP50US float64 `json:"fdatasync_p50_us"` // of blocks of 4 KiB appended to one file, alone
 	FdatasyncP99US float64 `json:"fdatasync_p99_us"`
 	LoadAverage    string  `json:"load_average"` // before the first round
@@ -39,12 +39,8 @@ func Look(dir string) (f Facts, err error) {
 	if err := syscall.Statfs(dir, &st); err != nil {
 		return f, fmt.Errorf("look at the file system of %s: %w", dir, err)
 	}
-	f.FileSystem = fileSystems[int64(st.Type)]
-	switch f.FileSystem {
-	case "tmpfs", "ramfs":
-		return f, fmt.Errorf("%s is a %s, in memory, where a sync costs nothing; name a directory on a disk with --dir", dir, f.FileSystem)
-	case "":
-		f.FileSystem = fmt.Sprintf("number %#x", st.Type)
+	if f.FileSystem, err = durable(int64(st.Type)); err != nil {
+		return f, fmt.Errorf("%s is on a %w; name a directory on a disk with --dir", dir, err)
 	}
 	f.CPU = field("/proc/cpuinfo", "model name")
 	f.MemoryGiB = kibibytes(field("/proc/meminfo", "MemTotal")) / (1 << 20)
@@ -53,6 +49,18 @@ func Look(dir string) (f Facts, err error) {
 	}
 	f.FdatasyncP50US, f.FdatasyncP99US, err = measureSync(dir)
 	return f, err
+}
+
+// durable names a file system by its number, and refuses one in memory.
+func durable(number int64) (string, error) {
+	name := fileSystems[number]
+	switch name {
+	case "tmpfs", "ramfs":
+		return "", fmt.Errorf("%s, in memory, where a sync costs nothing", name)
+	case "":
+		return fmt.Sprintf("number %#x", number), nil
+	}
+	return name, nil
 }
 
 // field is the value of the first line "name : value" of a file in /proc; empty when there is none.
@@ -98,6 +106,7 @@ func measureSync(dir string) (p50, p99 float64, err error) {
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
+	// As much as a small batch of a log takes.
 	block := make([]byte, 4096)
 	times := make([]time.Duration, syncs)
 	for i := range times {

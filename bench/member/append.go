@@ -21,9 +21,9 @@ type append_ struct {
 // queue holds appends in order; whoever takes gets all of them.
 type queue struct {
 	mu     sync.Mutex
-	more   sync.Cond
+	more   sync.Cond // signalled when something was put, or at the end
 	all    []append_
-	closed bool
+	closed bool // nothing more will be taken
 }
 
 func newQueue() *queue {
@@ -85,6 +85,7 @@ func (s *stepper) runStore(ctx context.Context) error {
 				return errors.Join(err, batch.Close())
 			}
 		}
+		// Whoever is told must be able to rely on this batch and on all before it.
 		option := pebble.NoSync
 		if told && (behind || !batch.Empty()) {
 			option = pebble.Sync
@@ -98,6 +99,7 @@ func (s *stepper) runStore(ctx context.Context) error {
 		if err := errors.Join(batch.Commit(option), batch.Close()); err != nil {
 			return fmt.Errorf("store: %w", err)
 		}
+		// Only the loop may touch the groups, so it hears of it like of any message.
 		s.put(item{durable: appends})
 	}
 }

@@ -41,15 +41,15 @@ const (
 type calls struct {
 	mesh    *mesh
 	mu      sync.Mutex
-	last    uint64
-	waiting map[uint64]*call
+	last    uint64           // number of the last call
+	waiting map[uint64]*call // by number; a call is taken out by whoever ends it
 }
 
 // call is one that waits.
 type call struct {
-	to       int
-	response any
-	err      error
+	to       int           // index of the process that answers
+	response any           // pointer to what the answer is decoded into
+	err      error         // why there is no response
 	done     chan struct{} // closed with response or err filled in
 }
 
@@ -87,6 +87,7 @@ func (c *calls) start(group, to int, kind byte, request, response any) (*call, e
 		return nil, err
 	}
 	k := &call{to: to, response: response, done: make(chan struct{})}
+	// It waits before it is sent: the answer may be faster than we are.
 	c.mu.Lock()
 	c.last++
 	number := c.last
@@ -109,10 +110,10 @@ func (c *calls) start(group, to int, kind byte, request, response any) (*call, e
 func (c *calls) answered(number uint64, failed bool, body []byte) {
 	c.mu.Lock()
 	k := c.waiting[number]
-	delete(c.waiting, number)
+	delete(c.waiting, number) // whoever takes it out closes it
 	c.mu.Unlock()
 	if k == nil {
-		return // given up
+		return // its process was lost meanwhile
 	}
 	if failed {
 		k.err = errors.New(string(body))
@@ -228,9 +229,9 @@ func (t *hashiTransport) AppendEntriesPipeline(_ raft.ServerID, to raft.ServerAd
 // pipeline has several appends under way, and hands their ends over in order.
 type pipeline struct {
 	t      *hashiTransport
-	to     int
-	going  chan *appending
-	done   chan raft.AppendFuture
+	to     int                    // index of the follower
+	going  chan *appending        // under way, in order
+	done   chan raft.AppendFuture // ended, in order; the library takes them
 	once   sync.Once
 	closed chan struct{}
 }

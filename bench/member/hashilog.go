@@ -17,7 +17,7 @@ type hashiLog struct {
 	db          *pebble.DB
 	group       int
 	mu          sync.Mutex
-	first, last uint64
+	first, last uint64 // indexes; zero: the log is empty
 }
 
 // FirstIndex implements raft.LogStore.
@@ -67,6 +67,7 @@ func (l *hashiLog) StoreLogs(logs []*raft.Log) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Entries come in order, without gaps; what they replace was deleted before.
 	if l.first == 0 {
 		l.first = logs[0].Index
 	}

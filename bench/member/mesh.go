@@ -13,9 +13,9 @@ import (
 // mesh connects the processes: each dials every other and sends over that connection only, so there are two between any two. A frame
 // that cannot be sent is dropped; the libraries expect that.
 type mesh struct {
-	me    int
-	peers []string
-	out   []lane
+	me    int            // index of this process
+	peers []string       // addresses, by index
+	out   []lane         // by index of the process it leads to
 	lost  func(from int) // a process hung up; nil: nobody wants to know. Set before the mesh is used.
 }
 
@@ -74,6 +74,7 @@ func (m *mesh) dial(to int) {
 	l := &m.out[to]
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	// Whatever came of it, the next attempt has to wait a little.
 	l.dialing, l.next = false, time.Now().Add(redial)
 	if err != nil {
 		return // the next frame tries again

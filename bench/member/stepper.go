@@ -32,7 +32,7 @@ type stepper struct {
 	groups []*group
 	dirty  []*group // to be looked at in this turn
 
-	mu    sync.Mutex
+	mu    sync.Mutex // of the inbox alone: everything else belongs to the loop
 	inbox []item
 	wake  chan struct{} // holds one while the inbox has something
 
@@ -43,34 +43,32 @@ type stepper struct {
 // item is something that has come: a message, a request, appends that are durable, or a tick.
 type item struct {
 	group   int
-	message *pb.Message
-	request *thin.Request
-	durable []append_
-	tick    bool
+	message *pb.Message   // of another process
+	request *thin.Request // of a client
+	durable []append_     // of any groups, in the order in which they were handed over
+	tick    bool          // for all groups
 }
 
 // group is this process's member of one group.
 type group struct {
-	index    int
-	node     *raft.RawNode
-	log      *raft.MemoryStorage // what the library reads; filled when it is durable
-	state    state
-	applied  uint64
-	dirty    bool
-	writes   []*pb.Entry               // proposals of this turn
-	reads    []thin.Request            // reads of this turn
-	waiting  map[uint64]waiting        // proposals by number
-	asked    map[uint64]waiting        // reads by number of their round
-	later    map[uint64][]thin.Request // confirmed reads by the index that must be applied first
-	ballot   [2]uint64                 // term and vote that were handed to the store
-	ticks    int
-	answered time.Time // of the last look for requests that nobody answers
+	index   int
+	node    *raft.RawNode
+	log     *raft.MemoryStorage // what the library reads; filled when it is durable
+	state   state
+	applied uint64
+	dirty   bool
+	writes  []*pb.Entry               // proposals of this turn
+	reads   []thin.Request            // reads of this turn
+	waiting map[uint64]waiting        // proposals by number
+	asked   map[uint64]waiting        // reads by number of their round
+	later   map[uint64][]thin.Request // confirmed reads by the index that must be applied first
+	ticks   int                       // since the start
 }
 
 // waiting is who waits for one proposal, or for one round of reads.
 type waiting struct {
-	since    time.Time
-	requests []thin.Request
+	since    time.Time      // when it was proposed or asked
+	requests []thin.Request // answered together
 }
 
 // newStepper makes the groups; all of them begin with the same seven voters.
@@ -271,6 +269,7 @@ func (s *stepper) propose(g *group) {
 	if len(g.writes) == 0 {
 		return
 	}
+	// One message for all of them: the library appends them as one, and sends them on as one.
 	err := g.node.Step(&pb.Message{Type: pb.MsgProp.Enum(), From: new(s.me), Entries: g.writes})
 	if err != nil {
 		for _, e := range g.writes {
@@ -327,6 +326,7 @@ func (s *stepper) obey(g *group, rd raft.Ready, appends []append_) ([]append_, e
 			}
 		}
 	}
+	// A confirmed read sees at least what was chosen when it was asked.
 	for index, requests := range g.later {
 		if index <= g.applied {
 			delete(g.later, index)

@@ -9,17 +9,17 @@ import (
 
 // chart is a line chart with categories along x and a logarithmic y: what is compared differs by orders of magnitude.
 type chart struct {
-	title, xLabel, yLabel string // the y label names the unit
-	xs                    []string
-	lines                 []line
+	title, xLabel, yLabel string   // the y label names the unit
+	xs                    []string // the categories, in order
+	lines                 []line   // one for each subject or system
 }
 
 // line is one row of figures, one for each category; zero or less is none, and breaks the line.
 type line struct {
-	name  string
-	color string
-	dash  string // of the stroke; empty: solid
-	ys    []float64
+	name  string    // in the legend
+	color string    // as SVG has it
+	dash  string    // of the stroke; empty: solid
+	ys    []float64 // as many as there are categories
 }
 
 // Sizes of a chart, in pixels: the plot, and what surrounds it.
@@ -43,7 +43,7 @@ func (c *chart) bounds() (low, high float64, ok bool) {
 		return 0, 0, false
 	}
 	low, high = math.Floor(math.Log10(low)), math.Ceil(math.Log10(high))
-	return low, max(high, low+1), true
+	return low, max(high, low+1), true // one decade at least, so that a single figure has a scale
 }
 
 // svg draws the chart; it is empty when there is nothing to draw.
@@ -60,6 +60,7 @@ func (c *chart) svg() string {
 	fmt.Fprintln(&b, `<rect width="100%" height="100%" fill="white"/>`)
 	text(&b, left, 24, "start", 15, c.title)
 	c.axes(&b, x, y, low, high)
+	// Each line is followed by its row of the legend.
 	for i, l := range c.lines {
 		l.draw(&b, x, y)
 		at := float64(top + 10 + 18*i)
@@ -74,6 +75,7 @@ func (c *chart) svg() string {
 // axes draws frame, grid, ticks and labels.
 func (c *chart) axes(b *strings.Builder, x func(int) float64, y func(float64) float64, low, high float64) {
 	fmt.Fprintf(b, `<rect x="%d" y="%d" width="%d" height="%d" fill="none" stroke="black"/>`+"\n", left, top, plotWidth, plotHeight)
+	// A grid line for each power of ten.
 	for e := low; e <= high; e++ {
 		v := math.Pow(10, e)
 		fmt.Fprintf(b, `<line x1="%d" y1="%.1f" x2="%d" y2="%.1f" stroke="#cccccc"/>`+"\n", left, y(v), left+plotWidth, y(v))
@@ -89,6 +91,7 @@ func (c *chart) axes(b *strings.Builder, x func(int) float64, y func(float64) fl
 
 // short is a power of ten as people write it.
 func short(v float64) string {
+	// Axes go from thousandths of a processor to hundreds of thousands of reads.
 	switch {
 	case v >= 1e6:
 		return fmt.Sprintf("%.0fM", v/1e6)
@@ -101,6 +104,7 @@ func short(v float64) string {
 // draw draws one line with a point for each figure.
 func (l line) draw(b *strings.Builder, x func(int) float64, y func(float64) float64) {
 	var run []string
+	// What was collected is drawn where a figure is missing, and at the end.
 	flush := func() {
 		if len(run) > 1 {
 			fmt.Fprintf(b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2" stroke-dasharray="%s"/>`+"\n", strings.Join(run, " "), l.color, l.dash)
@@ -112,6 +116,7 @@ func (l line) draw(b *strings.Builder, x func(int) float64, y func(float64) floa
 			flush()
 			continue
 		}
+		// The figure itself shows when a pointer rests on its point.
 		run = append(run, fmt.Sprintf("%.1f,%.1f", x(i), y(v)))
 		fmt.Fprintf(b, `<circle cx="%.1f" cy="%.1f" r="3.5" fill="%s"><title>%s: %.4g</title></circle>`+"\n", x(i), y(v), l.color, html.EscapeString(l.name), v)
 	}
@@ -135,6 +140,7 @@ func styled(system string, before []line) (color, dash string) {
 	if color == "" {
 		color = "#777777"
 	}
+	// Lines of one system have one color.
 	n := 0
 	for _, l := range before {
 		if l.color == color {

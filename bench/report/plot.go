@@ -12,18 +12,21 @@ import (
 // system. A plot without a figure is left out.
 func (r *Report) plots() map[string]string {
 	all := map[string]string{}
+	// One without a figure is empty.
 	add := func(name string, c *chart) {
 		if svg := c.svg(); svg != "" {
 			all[name+".svg"] = svg
 		}
 	}
 	rate := func(p *contest.Point) float64 { return p.PerS }
+	// Over the number of clients: rate and latencies of each kind of work.
 	kinds, _ := r.columns()
 	for _, k := range kinds {
 		add(string(k)+"-throughput", r.overClients(k, "throughput: "+titles[k], "operations per second", rate))
 		add(string(k)+"-p50", r.overClients(k, "median latency: "+titles[k], "milliseconds", func(p *contest.Point) float64 { return p.P50MS }))
 		add(string(k)+"-p99", r.overClients(k, "99th percentile of latency: "+titles[k], "milliseconds", func(p *contest.Point) float64 { return p.P99MS }))
 	}
+	// Over the number of groups: all else, and writes with one number of clients.
 	n := r.busiest()
 	write := func(figure func(*contest.Point) float64) func(*contest.Result) (float64, bool) {
 		return at(contest.Write, n, figure)
@@ -59,6 +62,7 @@ func (r *Report) overClients(kind contest.Kind, title, unit string, figure func(
 	}
 	for _, s := range r.subjects() {
 		l := line{name: s.name, ys: make([]float64, len(clients))}
+		// A subject that never had this work, as one without that kind of reads, has no line.
 		l.color, l.dash = styled(s.rounds[0].System, c.lines)
 		found := false
 		for i, n := range clients {
@@ -88,6 +92,7 @@ func (r *Report) overGroups(title, unit string, figure func(*contest.Result) (fl
 	}
 	for _, s := range r.subjects() {
 		system := s.rounds[0].System
+		// Subjects of one system share a line.
 		i := slices.IndexFunc(c.lines, func(l line) bool { return l.name == system })
 		if i < 0 {
 			l := line{name: system, ys: make([]float64, len(groups))}

@@ -15,11 +15,11 @@ import (
 
 // Report is the JSON. Its names stay.
 type Report struct {
-	Ground     ground.Facts     `json:"ground"`
-	ValueBytes int              `json:"value_bytes"`
-	PointS     float64          `json:"point_seconds"`
-	Procs      string           `json:"servers_environment"`
-	Results    []contest.Result `json:"results"`
+	Ground     ground.Facts     `json:"ground"`               // what it was measured on
+	ValueBytes int              `json:"value_bytes"`          // of each value
+	PointS     float64          `json:"point_seconds"`        // how long each point was measured
+	Procs      string           `json:"servers_environment"`  // variable that each server process was started with
+	Results    []contest.Result `json:"results"`              // in the order in which they were measured
 	Incomplete string           `json:"incomplete,omitempty"` // why not every subject had every round
 }
 
@@ -32,6 +32,7 @@ func (r *Report) Write(dir string) error {
 	if err != nil {
 		return err
 	}
+	// The table is shown and kept, so that it can be compared later without running anything.
 	table := r.Table()
 	files := map[string][]byte{"results.json": append(text, '\n'), "table.txt": []byte(table)}
 	for name, svg := range r.plots() {
@@ -48,8 +49,8 @@ func (r *Report) Write(dir string) error {
 
 // subject are the results of one subject in all rounds.
 type subject struct {
-	name   string // "etcd", "physalia, 1000"
-	rounds []contest.Result
+	name   string           // "etcd", "physalia, 1000"
+	rounds []contest.Result // in order
 }
 
 // subjects are the results by subject, in the order of the first round.
@@ -59,6 +60,7 @@ func (r *Report) subjects() (all []*subject) {
 		if result.Groups > 1 || result.Volumes == 1 {
 			name = fmt.Sprintf("%s, %d", result.System, result.Groups)
 		}
+		// The first round brings them all, unless it was ended.
 		i := slices.IndexFunc(all, func(s *subject) bool { return s.name == name })
 		if i < 0 {
 			i, all = len(all), append(all, &subject{name: name})
@@ -70,6 +72,7 @@ func (r *Report) subjects() (all []*subject) {
 
 // median is the median over the rounds that have the figure; false when none has.
 func (s *subject) median(figure func(*contest.Result) (float64, bool)) (float64, bool) {
+	// Rounds without the figure, as of a subject that did not finish, do not count.
 	var all []float64
 	for i := range s.rounds {
 		if x, ok := figure(&s.rounds[i]); ok {
@@ -79,6 +82,7 @@ func (s *subject) median(figure func(*contest.Result) (float64, bool)) (float64,
 	if len(all) == 0 {
 		return 0, false
 	}
+	// Of an even number, the mean of the two in the middle.
 	slices.Sort(all)
 	return (all[(len(all)-1)/2] + all[len(all)/2]) / 2, true
 }

@@ -13,12 +13,14 @@ const unknown = "-"
 
 // Table is the report for people.
 func (r *Report) Table() string {
+	// What it was measured on comes first: no figure means anything without it.
 	var b strings.Builder
 	g := r.Ground
 	fmt.Fprintf(&b, "%s\n%s, %d processors, %.0f GiB, Linux %s, %s\n", g.Date, g.CPU, g.Processors, g.MemoryGiB, g.Kernel, g.Go)
 	fmt.Fprintf(&b, "disk: %s, fdatasync of 4 KiB p50 %.0f us, p99 %.0f us; load average before %s, after %s\n", g.FileSystem, g.FdatasyncP50US, g.FdatasyncP99US,
 		g.LoadAverage, g.LoadAfter)
 	fmt.Fprintf(&b, "seven server processes with %s each, the clients in an eighth; values of %d bytes; %.1f s for each point; medians over the rounds\n", r.Procs, r.ValueBytes, r.PointS)
+	// One small table for each kind of work and each number of clients; a row is a subject.
 	kinds, clients := r.columns()
 	for _, kind := range kinds {
 		for _, n := range clients {
@@ -42,12 +44,14 @@ func (r *Report) points(b *strings.Builder, kind contest.Kind, clients int) {
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "system, groups\tper s\tp50 ms\tp99 ms\tp99.9 ms\tservers us/op\tclients us/op\tsyncs/s/server\terrors\trounds\t")
 	for _, s := range r.subjects() {
+		// The median over the rounds, or that there is none.
 		cell := func(format string, figure func(*contest.Point) float64) string {
 			if x, ok := s.median(at(kind, clients, figure)); ok {
 				return fmt.Sprintf(format, x)
 			}
 			return unknown
 		}
+		// Errors are added up: one round with errors shall not be hidden by two without.
 		rounds, errors := 0, 0
 		for _, result := range s.rounds {
 			for _, p := range result.Points {
@@ -56,6 +60,7 @@ func (r *Report) points(b *strings.Builder, kind contest.Kind, clients int) {
 				}
 			}
 		}
+		// Where confirmed reads are the default, they stand in the table of reads.
 		if rounds == 0 && kind == contest.ReadSure {
 			continue
 		}
@@ -86,6 +91,7 @@ func (r *Report) rest(b *strings.Builder) {
 			}
 			return unknown
 		}
+		// A missing key in any round is a missing key.
 		keys, missing := 0, 0
 		for _, result := range s.rounds {
 			keys, missing = keys+result.VerifiedKeys, missing+result.LostKeys
@@ -102,6 +108,7 @@ func (r *Report) rest(b *strings.Builder) {
 func (r *Report) remarks(b *strings.Builder) {
 	for _, s := range r.subjects() {
 		for _, result := range s.rounds {
+			// That a system did not finish is a result, and why it did not.
 			if result.DidNotFinish != "" {
 				fmt.Fprintf(b, "\n%s did not finish in round %d: %s\n", s.name, result.Round, result.DidNotFinish)
 			}
@@ -112,9 +119,11 @@ func (r *Report) remarks(b *strings.Builder) {
 			}
 		}
 	}
+	// Reads differ, and so do versions: once for each system.
 	fmt.Fprintln(b)
 	said := map[string]bool{}
 	for _, s := range r.subjects() {
+		// The first subject of a system speaks for all of them.
 		if f := s.rounds[0].Facts; !said[f.System] {
 			said[f.System] = true
 			fmt.Fprintf(b, "%s %s: reads %s\n", f.System, f.Version, f.Reads)

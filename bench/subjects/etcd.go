@@ -21,9 +21,9 @@ type Etcd struct {
 	Version string
 	Volumes int
 
-	fleet   child.Fleet
-	clients []string // addresses for clients and counters, one per member
-	libs    []*clientv3.Client
+	fleet   child.Fleet        // by index
+	clients []string           // addresses for clients and counters, one per member
+	libs    []*clientv3.Client // shared by the clients, in turn
 }
 
 // Facts implements contest.Subject.
@@ -54,6 +54,7 @@ func (e *Etcd) Start(ctx context.Context, dir string) error {
 		}
 		e.fleet = append(e.fleet, c)
 	}
+	// Each knows all members and deals its requests over them.
 	for range libraries {
 		c, err := clientv3.New(clientv3.Config{Endpoints: e.clients, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 		if err != nil {
@@ -67,6 +68,7 @@ func (e *Etcd) Start(ctx context.Context, dir string) error {
 // ready waits until there is a leader that answers.
 func (e *Etcd) ready(ctx context.Context) error {
 	for {
+		// A linearizable read needs a leader.
 		attempt, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := e.libs[0].Get(attempt, "ready")
 		cancel()
@@ -111,7 +113,7 @@ func (e *Etcd) Syncs(ctx context.Context) (sum float64, err error) {
 	const log, backend = "etcd_disk_wal_fsync_duration_seconds_count", "etcd_disk_backend_commit_duration_seconds_count"
 	for i, c := range e.fleet {
 		if !c.Running() {
-			continue
+			continue // killed
 		}
 		n, err := child.Counters(ctx, "http://"+e.clients[i]+"/metrics", log, backend)
 		if err != nil {
@@ -125,6 +127,7 @@ func (e *Etcd) Syncs(ctx context.Context) (sum float64, err error) {
 // KillLeader implements contest.Subject.
 func (e *Etcd) KillLeader(ctx context.Context) error {
 	for i, c := range e.fleet {
+		// Each member knows who it is, and whom it follows.
 		status, err := e.libs[0].Status(ctx, "http://"+e.clients[i])
 		if err != nil {
 			return err

@@ -21,9 +21,9 @@ type Groups struct {
 	Version string
 	Count   int
 
-	fleet child.Fleet
-	ops   []string
-	libs  []*thin.Client
+	fleet child.Fleet    // by index
+	ops   []string       // addresses of counters, by index
+	libs  []*thin.Client // shared by the clients, in turn
 }
 
 // Facts implements contest.Subject.
@@ -62,6 +62,7 @@ func (g *Groups) Start(ctx context.Context, dir string) error {
 // ready waits until the first group answers; the contest waits for the others.
 func (g *Groups) ready(ctx context.Context) error {
 	for {
+		// A read needs a leader that a majority follows.
 		attempt, cancel := context.WithTimeout(ctx, time.Second)
 		_, err := g.libs[0].Get(attempt, 0, "ready")
 		cancel()

@@ -27,10 +27,10 @@ type Physalia struct {
 	Version string
 	Cells   int
 
-	colony *colony.Colony
-	op     operator.Operator
-	libs   []*client.Client
-	dead   map[*colony.Server]bool
+	colony *colony.Colony          // nil before Start
+	op     operator.Operator       // asks the control plane
+	libs   []*client.Client        // shared by the clients, in turn
+	dead   map[*colony.Server]bool // killed by us
 }
 
 // Facts implements contest.Subject.
@@ -55,6 +55,7 @@ func (p *Physalia) Start(ctx context.Context, dir string) (err error) {
 	if err := p.op.AwaitServers(ctx, contest.Servers, p.colony.Failed); err != nil {
 		return err
 	}
+	// Creation is part of the start, as etcd's members finding each other is.
 	ids := make([]cell.ID, p.Cells)
 	for i := range ids {
 		ids[i] = p.name(i)
@@ -114,6 +115,7 @@ func (p *Physalia) Servers(ctx context.Context) (all []contest.Usage, err error)
 		if !ok {
 			return nil, fmt.Errorf("the processor time of %s cannot be read", s.Name)
 		}
+		// A colony does not tell its processes' numbers; the servers tell their memory themselves.
 		n, err := child.Counters(ctx, "http://"+s.Ops+"/metrics", "process_resident_memory_bytes")
 		if err != nil {
 			return nil, err
@@ -141,6 +143,7 @@ func (p *Physalia) Syncs(ctx context.Context) (sum float64, err error) {
 
 // KillLeader implements contest.Subject.
 func (p *Physalia) KillLeader(ctx context.Context) error {
+	// A server of seven hosts a member of every cell, so each can be asked.
 	for _, s := range p.colony.Servers {
 		role, err := p.role(ctx, s)
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 
 // Client asks a fleet of servers, with one connection to each. It is safe for concurrent use.
 type Client struct {
-	addresses []string
+	addresses []string       // of the servers, by index
 	leaders   []atomic.Int32 // of each group: the index of the server that answered last
 	mu        sync.Mutex
 	conns     []*conn // by server; nil is none
@@ -23,9 +23,9 @@ type Client struct {
 type conn struct {
 	w       *Writer
 	mu      sync.Mutex
-	last    uint64
+	last    uint64                 // number of the last request
 	waiting map[uint64]chan []byte // each takes one answer, or is closed when there will be none
-	broken  bool
+	broken  bool                   // no answer will come any more
 }
 
 // New makes a client of some servers that host the same groups.
@@ -75,6 +75,7 @@ func (c *Client) ask(ctx context.Context, op byte, group int, key string, value 
 			return nil, nil
 		case err == nil && answer[0] == NotLeader && len(answer) == 2 && answer[1] != NoLeader && answer[1] != byte(at) && int(answer[1]) < len(c.addresses):
 			leader.CompareAndSwap(at, int32(answer[1]))
+			// Two servers may point at each other for a while; then a pause is due.
 			if try < 2*len(c.addresses) {
 				continue
 			}
@@ -97,6 +98,7 @@ func (c *Client) attempt(ctx context.Context, server int, op byte, group int, ke
 	if err != nil {
 		return nil, err
 	}
+	// It is expected before it is sent: the answer may be faster than we are.
 	number, answer := conn.expect()
 	err = conn.w.Send(func(b []byte) []byte {
 		b = append(binary.LittleEndian.AppendUint64(b, number), op)
@@ -193,6 +195,7 @@ func (k *conn) receive(tcp net.Conn) {
 		}
 	})
 	k.w.Close(err)
+	// All that still wait learn that there will be no answer.
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.broken = true

@@ -16,9 +16,9 @@ const waitingMax = 64 << 20
 type Writer struct {
 	conn   net.Conn
 	mu     sync.Mutex
-	more   sync.Cond
-	buf    []byte
-	closed error
+	more   sync.Cond // signalled when buf is no longer empty, or at the end
+	buf    []byte    // frames that wait for the write under way
+	closed error     // why nothing is sent any more
 }
 
 // NewWriter starts writing to a connection until that fails or Close.
@@ -60,7 +60,7 @@ func (w *Writer) run() {
 			w.mu.Unlock()
 			return
 		}
-		out, w.buf = w.buf, out[:0]
+		out, w.buf = w.buf, out[:0] // two buffers take turns
 		w.mu.Unlock()
 		if _, err := w.conn.Write(out); err != nil {
 			w.Close(err)
@@ -92,7 +92,7 @@ func Receive(conn net.Conn, got func(frame []byte)) error {
 		if n > FrameMax {
 			return fmt.Errorf("a frame of %d bytes from %v; at most %d are allowed", n, conn.RemoteAddr(), FrameMax)
 		}
-		frame := make([]byte, n)
+		frame := make([]byte, n) // its length was checked
 		if _, err := io.ReadFull(r, frame); err != nil {
 			return err
 		}
