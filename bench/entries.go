@@ -27,6 +27,7 @@ func (o options) makers() ([]contest.Maker, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Members of the libraries' fleets are this binary.
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -47,10 +48,9 @@ func (o options) makers() ([]contest.Maker, error) {
 		{"etcd", func() contest.Subject {
 			return &subjects.Etcd{Binary: etcd, Version: version("go.etcd.io/etcd/client/v3"), Volumes: 1000}
 		}},
-		physalia(1000), library(1000), hashicorp(1000),
+		physalia(1000), physalia(5000), library(1000), hashicorp(1000),
 		physalia(1), library(1), hashicorp(1),
 		physalia(100), library(100), hashicorp(100),
-		physalia(5000),
 	}
 	return choose(all, o.only)
 }

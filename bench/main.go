@@ -68,6 +68,7 @@ func parse(args []string) (o options, err error) {
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
+	// A word without a dash is most likely a subject that was meant for --only.
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("%q is not understood; there are only flags, see --help", f.Arg(0))
 	}
@@ -91,7 +92,7 @@ func (o *options) defaults() {
 	choose(&o.subject, 8*time.Minute, 100*time.Second)
 	choose(&o.limit, 5*time.Hour, 9*time.Minute+30*time.Second)
 	if o.rounds == 0 {
-		o.rounds = 3
+		o.rounds = 3 // the least that has a median
 		if o.quick {
 			o.rounds = 1
 		}

@@ -69,39 +69,41 @@ func logKey(group int, index ...uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(k, 'l'), index[0])
 }
 
-// runStore makes appends durable: all that wait, of all groups, with one batch and one sync. The library needs no durability for an
-// append that nobody is told of, so a batch of only such is not synced.
+// runStore makes appends durable: all that wait, of all groups, with one batch and one sync. A batch in which nothing but commit indexes
+// moved is not synced: a member that forgets one learns it again, and the library's own rule (MustSync) says the same.
 func (s *stepper) runStore(ctx context.Context) error {
-	behind := false // something was written and not synced
+	ballots := make([][2]uint64, len(s.groups)) // term and vote of each group, as they are durable
 	for {
 		appends := s.toStore.take()
 		if appends == nil {
 			return ctx.Err()
 		}
-		batch, told := s.st.db.NewBatch(), false
+		batch, option := s.st.db.NewBatch(), pebble.NoSync
 		for _, a := range appends {
-			told = told || len(a.message.Responses) > 0
 			if err := write(batch, a); err != nil {
 				return errors.Join(err, batch.Close())
 			}
-		}
-		// Whoever is told must be able to rely on this batch and on all before it.
-		option := pebble.NoSync
-		if told && (behind || !batch.Empty()) {
-			option = pebble.Sync
-			if batch.Empty() {
-				if err := batch.LogData(nil, nil); err != nil {
-					return errors.Join(err, batch.Close())
-				}
+			if len(a.message.Entries) > 0 || moved(&ballots[a.group], a.message) {
+				option = pebble.Sync
 			}
 		}
-		behind = behind && option != pebble.Sync || option == pebble.NoSync && !batch.Empty()
 		if err := errors.Join(batch.Commit(option), batch.Close()); err != nil {
 			return fmt.Errorf("store: %w", err)
 		}
 		// Only the loop may touch the groups, so it hears of it like of any message.
 		s.put(item{durable: appends})
 	}
+}
+
+// moved notes the term and the vote of a message, and reports whether they are new.
+func moved(ballot *[2]uint64, m *pb.Message) bool {
+	if m.Term == nil && m.Vote == nil {
+		return false
+	}
+	now := [2]uint64{m.GetTerm(), m.GetVote()}
+	was := *ballot
+	*ballot = now
+	return now != was
 }
 
 // write adds one append to a batch.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/hashicorp/raft"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"physalia/bench/child"
 	"physalia/bench/thin"
@@ -63,6 +64,25 @@ func lead(t *testing.T, engine string) {
 	syncs, err := child.Counters(t.Context(), "http://"+addresses[2*members]+"/metrics", "bench_syncs_total")
 	if err != nil || syncs["bench_syncs_total"] < 1 {
 		t.Errorf("syncs: %v, %v", syncs, err)
+	}
+}
+
+// A new term or vote has to be synced, a commit index that moved has not.
+func TestMoved(t *testing.T) {
+	var ballot [2]uint64
+	for i, c := range []struct {
+		message *pb.Message
+		want    bool
+	}{
+		{&pb.Message{Term: new(uint64(2)), Vote: new(uint64(0)), Commit: new(uint64(1))}, true},
+		{&pb.Message{Term: new(uint64(2)), Vote: new(uint64(0)), Commit: new(uint64(5))}, false},
+		{&pb.Message{}, false},
+		{&pb.Message{Term: new(uint64(2)), Vote: new(uint64(3)), Commit: new(uint64(5))}, true},
+		{&pb.Message{Term: new(uint64(3)), Vote: new(uint64(0)), Commit: new(uint64(5))}, true},
+	} {
+		if got := moved(&ballot, c.message); got != c.want {
+			t.Errorf("message %d: got %v", i, got)
+		}
 	}
 }
 
