@@ -217,7 +217,7 @@ func (t *turn) point(ctx context.Context, ws []*worker, kind Kind) (p Point, err
 	began := time.Now()
 	end := began.Add(t.Point)
 	all(ws, func(w *worker) {
-		w.times, w.inTime, w.errs, w.until = w.times[:0], 0, 0, end
+		w.times, w.inTime, w.errs, w.first, w.until = w.times[:0], 0, 0, nil, end
 		// Once at least, so that even a machine that is late measures something.
 		for again := true; again && ctx.Err() == nil; again = time.Now().Before(end) {
 			w.work(ctx, kind)
@@ -247,7 +247,7 @@ func (p *Point) sum(ws []*worker, took, servers, clients time.Duration, syncs fl
 	for _, w := range ws {
 		times, inTime = append(times, w.times...), inTime+w.inTime
 		p.Errors += w.errs
-		if w.first != nil && w.errs > 0 && p.FirstFailure == "" {
+		if w.first != nil && p.FirstFailure == "" {
 			p.FirstFailure = w.first.Error()
 		}
 	}

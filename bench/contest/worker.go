@@ -26,7 +26,7 @@ type worker struct {
 	inTime int             // of them that ended before the point's time was over
 	until  time.Time       // when that is
 	errs   int             // operations of this point that failed
-	first  error           // of all points
+	first  error           // of them
 }
 
 // A write whose outcome is unknown may take effect even after a later one, so in the end a key may hold the last acknowledged write
@@ -133,6 +133,7 @@ func (w *worker) failed(err error) {
 
 // verify reads the worker's keys back and counts those that are there, and those that are missing, old or unreadable.
 func (w *worker) verify(ctx context.Context) (kept, lost int) {
+	w.first = nil // what failed before has been told
 	for i := range w.own {
 		v := &w.own[i]
 		for slot, acked := range v.acked {
