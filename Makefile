@@ -5,14 +5,15 @@ VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 LDFLAGS  := -X main.version=$(VERSION)
 DURATION ?= 30s
 CHECKS   ?= 10000
+PEERS    ?= bin/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim bench ci clean
+.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim bench bench-peers vet-peers ci clean
 
 help: ## print this menu
 	@echo "Physalia: one tiny, highly available database per volume."
 	@echo
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo
 	@echo "  Needed: Go 1.26 and make. With a C compiler, \`make race\` and \`make ci\` also run the race detector."
 
@@ -62,6 +63,13 @@ sim: build ## random schedules of the protocol and simulated colonies, more of t
 
 bench: build ## throughput and latency of seven real server processes
 	bin/physalia bench --cells 1000 --clients 224 --duration 10s
+
+bench-peers: build etcd ## the same work on this project, etcd and two Raft libraries (hours; QUICK=1: ten minutes; PEERS=directory on the disk that is meant)
+	cd bench && $(GO) build -o ../bin/bench-peers .
+	bin/bench-peers -version '$(VERSION)' -dir $(PEERS) $(if $(QUICK),-quick) $(ARGS)
+
+vet-peers: ## vet and test the module of `make bench-peers`, which nothing else builds
+	cd bench && $(GO) vet ./... && $(GO) test ./...
 
 ci: ## all checks, with times and a summary of what ran and what could not
 	@bash tools/ci.sh
