@@ -86,7 +86,7 @@ func life(t *testing.T, name string, boot uint64, silent func() int) *gossip {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := g.config(&c)
+	cfg, err := g.config(&c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
