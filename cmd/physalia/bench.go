@@ -55,6 +55,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntVar(&cfg.Libraries, "libraries", 4, "`number` of client libraries, with connections of their own, that the clients share")
 	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
 	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how `long` to write, and again how long to read")
+	f.BoolVar(&spec.Secure, "tls", false, "give every process a certificate: what TLS costs")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
 	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchServersCommand())
 	return cmd

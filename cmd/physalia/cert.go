@@ -45,6 +45,7 @@ func (a *app) certInit(home *string) *cobra.Command {
 			if a.colony == "" {
 				return usage(cmd.CommandPath(), "name the installation, for example --colony eu1", "--colony is missing")
 			}
+			// The directory is made for its owner alone.
 			h, err := pki.InitHome(*home, a.colony, time.Now())
 			if err != nil {
 				return err

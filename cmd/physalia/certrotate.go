@@ -30,6 +30,7 @@ func (a *app) certRotate(home *string) *cobra.Command {
 		{"finish", "Forget the old authority", (*pki.Home).Finish},
 	} {
 		noun.AddCommand(&cobra.Command{Use: step.name, Short: step.short, Args: args("", 0, 0), RunE: func(cmd *cobra.Command, _ []string) error {
+			// Nobody is asked whether everybody has heard of the last step: only the operator knows all directories.
 			h, err := pki.OpenHome(*home)
 			if err == nil {
 				err = step.do(h)

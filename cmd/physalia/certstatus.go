@@ -20,6 +20,7 @@ func (a *app) certStatus() *cobra.Command {
 		Args:        args("[DIR...]", 0, -1),
 		Annotations: readOnly,
 		RunE: func(cmd *cobra.Command, dirs []string) error {
+			// Without arguments: what this very command would show of itself.
 			if len(dirs) == 0 && a.certs.Dir != "" {
 				dirs = []string{a.certs.Dir}
 			}
@@ -35,6 +36,7 @@ func (a *app) certStatus() *cobra.Command {
 					bad++
 				}
 			}
+			// Monitoring looks at the exit code, people at the table.
 			if err := a.emitReports(all); err != nil || bad == 0 {
 				return err
 			}
@@ -45,17 +47,17 @@ func (a *app) certStatus() *cobra.Command {
 
 // reportView is one directory as -o json shows it. No key is in it.
 type reportView struct {
-	Dir         string    `json:"dir"`
-	Identity    string    `json:"identity,omitempty"`
-	State       string    `json:"state"`            // good, due or unusable
-	Issuer      string    `json:"issuer,omitempty"` // authority that signed it
-	RenewFrom   time.Time `json:"renew_from"`       // half-life
-	Until       time.Time `json:"until"`
-	Authorities int       `json:"authorities"`  // that it trusts
-	TrustsUntil time.Time `json:"trusts_until"` // the first of them expires
-	GossipKeys  int       `json:"gossip_keys"`
-	Problem     string    `json:"problem,omitempty"` // why it cannot be used
-	Warning     string    `json:"warning,omitempty"` // what should be mended
+	Dir         string    `json:"dir"`                // as it was named
+	Identity    string    `json:"identity,omitempty"` // URI; empty when it cannot be read
+	State       string    `json:"state"`              // good, due or unusable
+	Issuer      string    `json:"issuer,omitempty"`   // authority that signed it
+	RenewFrom   time.Time `json:"renew_from"`         // half-life
+	Until       time.Time `json:"until"`              // end of the certificate's life
+	Authorities int       `json:"authorities"`        // that it trusts
+	TrustsUntil time.Time `json:"trusts_until"`       // the first of them expires
+	GossipKeys  int       `json:"gossip_keys"`        // servers only; two during a rotation
+	Problem     string    `json:"problem,omitempty"`  // why it cannot be used
+	Warning     string    `json:"warning,omitempty"`  // what should be mended
 }
 
 // emitReports shows directories of certificates. What renews them is a sentence, because nothing does it by itself.
@@ -69,6 +71,7 @@ func (a *app) emitReports(all []pki.Report) error {
 		if r.Identity != (pki.Identity{}) {
 			v.Identity = r.Identity.String()
 		}
+		// The process itself never renews: it does not hold the authority's key.
 		renews := "from " + r.RenewFrom.Format(time.RFC3339) + " by `physalia cert renew`"
 		switch {
 		case r.Problem != "":

@@ -227,7 +227,7 @@ func (g *Guard) sweep(authorities bool) {
 		}
 		if why != nil {
 			g.stats.dropped.Add(1)
-			g.log.Info("connection closed: its certificate does not hold any more", "remote", c.RemoteAddr(), "why", why.Error())
+			g.log.Info("connection closed: its certificate does not hold any more", "remote", c.RemoteAddr(), "why", why.String())
 			c.Close() // whoever uses it finds out
 		}
 	}
@@ -274,6 +274,11 @@ func (g *Guard) Dialer(port Port, raw Dial) Dial {
 	if given || g != nil && g.settings.PlainText {
 		return raw
 	}
+	return loopbackOnly(raw)
+}
+
+// loopbackOnly opens connections that do not leave this machine.
+func loopbackOnly(raw Dial) Dial {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		nc, err := raw(ctx, network, addr)
 		if err == nil && !isLoopback(nc.RemoteAddr()) {

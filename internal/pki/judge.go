@@ -47,8 +47,11 @@ type Refusal struct {
 	Detail string
 }
 
-// Error describes the refusal.
-func (r *Refusal) Error() string { return r.Reason.String() + ": " + r.Detail }
+// Error is the reason alone; the *cell.Error around it tells the rest.
+func (r *Refusal) Error() string { return r.Reason.String() }
+
+// String describes the refusal.
+func (r *Refusal) String() string { return r.Reason.String() + ": " + r.Detail }
 
 func refusal(r Reason, format string, args ...any) *Refusal {
 	return &Refusal{r, fmt.Sprintf(format, args...)}
@@ -71,7 +74,7 @@ func (r *Refusal) asError() *cell.Error {
 	if !ok {
 		hint = "check the address, and `physalia cert status` of both sides"
 	}
-	return &cell.Error{Op: "pki.handshake", Kind: cell.Refused, Detail: "certificates", Err: r, Hint: hint}
+	return &cell.Error{Op: "pki.handshake", Kind: cell.Refused, Detail: r.Detail, Err: r, Hint: hint}
 }
 
 // Port is what a listener is for.

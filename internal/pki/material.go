@@ -82,7 +82,7 @@ func Parse(f Files, now time.Time) (*Material, error) {
 		shown = append(shown, c)
 	}
 	if _, why := verify(shown, m.roots, Accepting, now); why != nil {
-		return nil, invalid("tls.crt does not hold before ca.crt: " + why.Error())
+		return nil, invalid("tls.crt does not hold before ca.crt: " + why.String())
 	}
 	if len(f.Gossip) > 0 {
 		m.GossipKeys, err = ParseKeyring(f.Gossip)

@@ -110,5 +110,5 @@ func (h *Home) rings(change func(keys [][]byte) ([][]byte, error)) error {
 }
 
 func outOfOrder(detail, hint string) error {
-	return &cell.Error{Op: "pki.rotate", Kind: cell.Conflict, Detail: detail, Hint: hint}
+	return &cell.Error{Op: "pki.rotate", Kind: cell.Refused, Detail: detail, Hint: hint}
 }
