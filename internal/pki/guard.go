@@ -59,6 +59,9 @@ func open(s Settings, want func(Identity) error, log *slog.Logger, now func() ti
 		g.log = slog.New(slog.DiscardHandler)
 	}
 	if s.Dir == "" {
+		if s.PlainText {
+			g.log.Warn("plain text is allowed beyond loopback: nothing is encrypted, and nobody proves who he is")
+		}
 		return g, nil
 	}
 	if s.PlainText {
@@ -70,6 +73,7 @@ func open(s Settings, want func(Identity) error, log *slog.Logger, now func() ti
 		return nil, err
 	}
 	g.use(m)
+	g.log.Info("certificates", "identity", m.Identity.String(), "until", m.Leaf.NotAfter, "authorities", len(m.Authorities))
 	return g, nil
 }
 
