@@ -12,6 +12,7 @@ import (
 
 	"physalia/cell"
 	"physalia/client/route"
+	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
@@ -21,6 +22,7 @@ import (
 // used, for as long as it lives.
 type Client struct {
 	cfg    Config
+	guard  *pki.Guard
 	rules  route.Rules
 	dial   rpc.Config
 	id     cell.ClientID
@@ -65,7 +67,11 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	c := &Client{cfg: cfg, origin: cfg.Clock.Now(), budget: route.NewBudget(cfg.RetryBudget), learner: make(chan question, questionsMax)}
+	guard, err := pki.Open(pki.Settings{Dir: cfg.CertsDir, PlainText: cfg.PlainText}, cfg.belongs, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{cfg: cfg, guard: guard, origin: cfg.Clock.Now(), budget: route.NewBudget(cfg.RetryBudget), learner: make(chan question, questionsMax)}
 	if err := c.draw(cfg.Rand); err != nil {
 		return nil, err
 	}
@@ -75,7 +81,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	}
 	c.dial = rpc.Config{
 		Hello: wire.Hello{Purpose: wire.ForClient, Colony: cfg.Colony}, FrameMax: wire.ClientFrameMax,
-		HandshakeTimeout: cfg.DialTimeout, DialContext: cfg.DialContext,
+		HandshakeTimeout: cfg.DialTimeout, DialContext: guard.Dialer(pki.AnyPort, cfg.DialContext),
 	}
 	for i := range c.shards {
 		c.shards[i].cells = map[cell.ID]*Cell{}
@@ -88,6 +94,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	c.ctx, c.cancel = context.WithCancel(ctx)
 	c.start(c.runFinder)
 	c.start(c.runLearner)
+	c.start(func() { guard.Run(c.ctx) })
 	return c, nil
 }
 
@@ -126,6 +133,10 @@ func (c *Client) start(f func()) bool {
 	c.wg.Go(f)
 	return true
 }
+
+// ReloadCertificates reads Config.CertsDir now rather than within seconds, for whoever has just changed it. When the new files cannot
+// be used, the old ones go on, and the error says why. Without CertsDir it does nothing.
+func (c *Client) ReloadCertificates() error { return c.guard.Reload() }
 
 // ID is the Client's identity in the cells' memory of results, drawn at random by New.
 func (c *Client) ID() cell.ClientID { return c.id }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/pki"
 	"physalia/internal/wire"
 )
 
@@ -54,7 +55,13 @@ type Config struct {
 	// Default 65,536. Each costs about 2 KB.
 	MaxInFlight int
 
-	// DialContext opens connections; the default is plain TCP. It is the place for TLS.
+	// CertsDir is a directory with ca.crt, tls.crt and tls.key, as `physalia cert issue` writes it. It is read again every few
+	// seconds, so certificates and authorities are rotated under a running Client. Empty: plain text, with addresses on loopback
+	// only unless PlainText is set, which means that nothing is encrypted and nobody proves who he is.
+	CertsDir  string
+	PlainText bool
+
+	// DialContext opens raw connections, under TLS if there are certificates; the default is TCP.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	// Rand is where the Client's identity (16 bytes) and the seed of its jitter (8 bytes) are read from, in New;
@@ -139,6 +146,14 @@ func (cfg *Config) Validate() error {
 	}
 	if cfg.RetryBudget < 0 || cfg.MaxInFlight < 0 {
 		return bad(fmt.Sprintf("RetryBudget is %d, MaxInFlight %d", cfg.RetryBudget, cfg.MaxInFlight), "use positive numbers, or 0 for the default")
+	}
+	return nil
+}
+
+// belongs reports certificates of another colony than the one that is wanted.
+func (cfg *Config) belongs(id pki.Identity) error {
+	if cfg.Colony != "" && id.Colony != cfg.Colony {
+		return bad(fmt.Sprintf("the certificates are for %s, Colony is %q", id, cfg.Colony), "correct one of them")
 	}
 	return nil
 }

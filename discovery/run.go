@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"context"
+	"net"
 	"sync"
 	"time"
 
@@ -17,12 +18,13 @@ type Conn interface {
 	Lost() bool // it is of no use any more
 }
 
-// DialCopy returns how to connect to the other copies of a colony: as a client does, on the port that serves clients.
-func DialCopy(colony string) func(ctx context.Context, addr string) (Conn, error) {
+// DialCopy returns how to connect to the other copies of a colony: as a client does, on the port that serves clients. raw opens the
+// connections, with TLS or without; nil stands for plain TCP.
+func DialCopy(colony string, raw func(ctx context.Context, network, addr string) (net.Conn, error)) func(ctx context.Context, addr string) (Conn, error) {
 	return func(ctx context.Context, addr string) (Conn, error) {
 		gone := make(chan struct{})
 		c, err := rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: colony}, FrameMax: wire.ControlFrameMax,
-			OnClose: func(*rpc.Conn, error) { close(gone) }})
+			DialContext: raw, OnClose: func(*rpc.Conn, error) { close(gone) }})
 		if err != nil {
 			return nil, err
 		}

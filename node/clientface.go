@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"physalia/cell"
+	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
@@ -81,5 +82,6 @@ func (s *Server) checkClient(peer wire.Hello) *cell.Error {
 // cause any number.
 func (s *Server) rejected(remote net.Addr, err *cell.Error) {
 	s.metrics.rejected.Inc()
+	s.refused(pki.ClientPort, err)
 	s.cfg.Logger.Debug("client connection rejected", "remote", remote, "err", err)
 }

@@ -31,11 +31,17 @@ type testColony struct {
 
 func newTestColony(t testing.TB, servers int, change ...func(i int, cfg *Config)) *testColony {
 	t.Helper()
-	c := &testColony{t: t, change: change, sessions: make(map[cell.ServerID]*rpc.Conn), joined: make(chan struct{}, 1024)}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return colonyOn(t, ln, servers, change...)
+}
+
+// colonyOn is a colony whose control plane listens where the caller says.
+func colonyOn(t testing.TB, ln net.Listener, servers int, change ...func(i int, cfg *Config)) *testColony {
+	t.Helper()
+	c := &testColony{t: t, change: change, sessions: make(map[cell.ServerID]*rpc.Conn), joined: make(chan struct{}, 1024)}
 	c.control = rpc.NewServer(ln, rpc.Config{FrameMax: wire.ControlFrameMax, Handler: rpc.HandlerFunc(c.handle)})
 	for range servers {
 		c.dirs = append(c.dirs, t.TempDir()) // before the clean-up below, so that it is removed after it

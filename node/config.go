@@ -11,6 +11,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/knock"
+	"physalia/internal/pki"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
@@ -41,8 +42,11 @@ type Config struct {
 	KnockKey knock.Key
 	Join     []string // gossip addresses of other servers, beside those that the control plane names
 	// GossipKey encrypts gossip and keeps strangers out of the pool: 16, 24 or 32 bytes, the same on every server of the
-	// brick and color. Empty: gossip is in the clear, and anybody who reaches the port can spread wrong addresses.
+	// brick and color. Empty: the keys that lie beside the certificates. Without any, gossip is in the clear, and on loopback only.
 	GossipKey []byte
+
+	// Certs is how the server proves who it is, and who may talk to it. The zero value is plain text, on loopback only.
+	Certs pki.Settings
 
 	Capacity int // nodes the server is willing to host; 0: core.Default
 	// MemTableBytes is Pebble's write buffer; larger means rarer flushes and a longer restart. 0: 64 MiB.

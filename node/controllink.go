@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
@@ -65,7 +66,7 @@ func (l *controlLink) run() {
 	hello.Purpose = wire.ForControl
 	closed := make(chan struct{})
 	conn, err := rpc.Dial(l.ctx, l.addr, rpc.Config{Hello: hello, FrameMax: wire.ControlFrameMax, Handler: controlFace{s, l},
-		OnClose: func(*rpc.Conn, error) { close(closed) }})
+		DialContext: s.guard.Dialer(pki.ControlPort, nil), OnClose: func(*rpc.Conn, error) { close(closed) }})
 	if err != nil {
 		l.tell(linkEvent{err: err})
 		return

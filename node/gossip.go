@@ -14,12 +14,13 @@ import (
 	"github.com/hashicorp/memberlist"
 
 	"physalia/cell"
+	"physalia/internal/pki"
 	"physalia/internal/wire"
 )
 
 // gossip is this server's membership in the memberlist pool of its brick and color: addresses, and the slow verdict
 // "dead for minutes". It is a rumour and never fences anything. Pools are told apart by their label, and kept from
-// strangers by Config.GossipKey.
+// strangers by a keyring (gossipkeys.go).
 //
 // A member of the pool is one life of a server: its name is the identity and the boot number. memberlist believes that a
 // name that turns up at another address is an impostor, until it has taken the one at the old address for dead for a while;
@@ -36,8 +37,9 @@ type gossip struct {
 	self   cell.ServerID
 	boot   uint64
 	logger *slog.Logger
-	meta   []byte     // what this server tells of itself; never changes while it runs
-	silent func() int // peers that share cells with this server and are not heard of; from any goroutine
+	keys   *memberlist.Keyring // nil: in the clear
+	meta   []byte              // what this server tells of itself; never changes while it runs
+	silent func() int          // peers that share cells with this server and are not heard of; from any goroutine
 
 	wake chan struct{} // capacity 1: there are new seeds
 
@@ -105,8 +107,8 @@ func newGossip(book *addressBook, self cell.ServerID, meta gossipMeta, silent fu
 }
 
 // start listens and joins nobody yet: seeds come from flags, the address book, and the control plane.
-func (g *gossip) start(c *Config) error {
-	cfg, err := g.config(c)
+func (g *gossip) start(c *Config, guard *pki.Guard) error {
+	cfg, err := g.config(c, guard)
 	if err != nil {
 		return err
 	}
@@ -119,7 +121,7 @@ func (g *gossip) start(c *Config) error {
 
 // config is memberlist's view of a server's configuration. Host names are resolved here: memberlist takes a name that it
 // cannot parse for "all interfaces".
-func (g *gossip) config(c *Config) (*memberlist.Config, error) {
+func (g *gossip) config(c *Config, guard *pki.Guard) (*memberlist.Config, error) {
 	addr, err := net.ResolveTCPAddr("tcp", c.ListenGossip)
 	if err != nil {
 		return nil, invalid(fmt.Sprintf("gossip address %q: %v", c.ListenGossip, err), "set --listen-gossip")
@@ -127,7 +129,13 @@ func (g *gossip) config(c *Config) (*memberlist.Config, error) {
 	cfg := memberlist.DefaultLANConfig()
 	cfg.Name = lifeName(g.self, g.boot)
 	cfg.Label = fmt.Sprintf("physalia/%s/%s/%s", c.Colony, c.Brick, c.Color)
-	cfg.SecretKey = c.GossipKey
+	if g.keys, err = gossipRing(c, guard); err != nil {
+		return nil, err
+	}
+	cfg.Keyring = g.keys
+	if err := guard.CheckGossip(addr.IP, g.keys != nil); err != nil {
+		return nil, err
+	}
 	cfg.BindAddr, cfg.BindPort, cfg.AdvertisePort = "0.0.0.0", addr.Port, addr.Port
 	if addr.IP != nil {
 		cfg.BindAddr = addr.IP.String()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -78,15 +79,18 @@ func TestGossipSpreadsAddresses(t *testing.T) {
 
 // life is one life of a server, of which there is nothing but gossip: as little of that as can be, so that what happens does
 // not depend on chance or patience. It tells others only when it joins, and what they told it, it never hears again.
-func life(t *testing.T, name string, boot uint64, silent func() int) *gossip {
+func life(t *testing.T, name string, boot uint64, silent func() int, change ...func(*Config)) *gossip {
 	t.Helper()
 	c := goodConfig("")
+	for _, f := range change {
+		f(&c)
+	}
 	book := &addressBook{logger: c.Logger, changed: func(cell.ServerID, address) {}, book: make(map[cell.ServerID]address)}
 	g, err := newGossip(book, cell.ServerID(name), gossipMeta{Boot: boot, Peer: fmt.Sprintf("%s:%d", name, boot)}, silent, c.Logger)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg, err := g.config(&c)
+	cfg, err := g.config(&c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,5 +289,30 @@ func TestSeedsAreBounded(t *testing.T) {
 	}
 	if g.list.LocalNode().Name != lifeName(s.Identity().Server, 1) {
 		t.Errorf("the name in the pool is %s", g.list.LocalNode().Name)
+	}
+}
+
+// TestKeysAreChangedUnderAPool: at every step of a rotation two servers understand each other, of which only one has done it; at the
+// end the old key opens nothing.
+func TestKeysAreChangedUnderAPool(t *testing.T) {
+	keys := [][]byte{bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)}
+	keyed := func(c *Config) { c.GossipKey = keys[0] }
+	one, two := life(t, "s1", 1, nobodySilent, keyed), life(t, "s2", 1, nobodySilent, keyed)
+	joined(t, two, one)
+	for _, step := range [][][]byte{{keys[0], keys[1]}, {keys[1], keys[0]}, {keys[1]}} {
+		for i, g := range []*gossip{one, two} {
+			if err := turn(g.keys, step); err != nil {
+				t.Fatal(err)
+			}
+			if n := two.join(t.Context(), []string{one.addr()}, 1); n != 1 {
+				t.Errorf("with %d keys, and %d of 2 servers changed, they do not understand each other", len(step), i+1)
+			}
+		}
+	}
+	if now := one.keys.GetKeys(); len(now) != 1 || !bytes.Equal(now[0], keys[1]) {
+		t.Errorf("%d keys are left", len(now))
+	}
+	if n := life(t, "s3", 1, nobodySilent, keyed).join(t.Context(), []string{one.addr()}, 1); n != 0 {
+		t.Error("the old key still opens the pool")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
@@ -30,6 +31,7 @@ type Server struct {
 	identity datadir.Identity
 	boot     uint64
 
+	guard     *pki.Guard
 	dir       *datadir.Dir
 	storage   *storage.Pebble
 	inbox     *inbox
@@ -70,7 +72,7 @@ func Start(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.agent = newControlAgent(s)
 	// The order matters: what a step uses was made by an earlier one. The mesh has to listen before gossip can tell where.
-	for _, step := range []func() error{s.openDir, s.openStorage, s.openLoop, s.listenPeers, s.listenClients, s.joinGossip, s.listenOps} {
+	for _, step := range []func() error{s.openGuard, s.openDir, s.openStorage, s.openLoop, s.listenPeers, s.listenClients, s.joinGossip, s.listenOps} {
 		if err := step(); err != nil {
 			return nil, errors.Join(err, s.Close())
 		}
@@ -86,6 +88,8 @@ func Start(cfg Config) (*Server, error) {
 	}
 	s.gossip.seeds(slices.Concat(s.addresses.gossip(hopeMax, func(id cell.ServerID) bool { return id != s.identity.Server }), cfg.Join))
 	s.goRun(func() { s.gossip.run(s.ctx) })
+	s.goRun(func() { s.gossip.keep(s.ctx, s.guard) })
+	s.goRun(func() { s.guard.Run(s.ctx) })
 	s.goRun(s.keepAddresses)
 	return s, nil
 }
@@ -108,6 +112,7 @@ func (s *Server) openDir() error {
 	}
 	s.dir, s.identity, s.boot = dir, dir.Identity(), dir.Boot()
 	s.metrics = newMetrics(s.identity.Brick, s.identity.Color)
+	s.metrics.certificates(s.guard)
 	s.addresses, err = openAddressBook(dir, s.cfg.Logger, s.moved)
 	return err
 }
@@ -157,13 +162,14 @@ func (s *Server) openLoop() error {
 
 // listenPeers starts the mesh. From here on peers may be heard, and wait in the inbox for the loop.
 func (s *Server) listenPeers() error {
-	ln, err := listen("peer", s.cfg.ListenPeer)
+	ln, err := s.listen(pki.PeerPort, s.cfg.ListenPeer)
 	if err != nil {
 		return err
 	}
 	s.peerAddr = s.advertised(ln.Addr())
 	s.mesh = mesh.New(mesh.Config{Hello: s.hello(), Listener: ln, Resolve: s.addresses.peer, Logger: s.cfg.Logger,
-		Beat: s.inbox.beat, Gone: s.inbox.gone, Messages: s.peerMessages, Dial: s.cfg.dialPeer})
+		Beat: s.inbox.beat, Gone: s.inbox.gone, Messages: s.peerMessages, Dial: s.guard.Dialer(pki.PeerPort, s.cfg.dialPeer),
+		Refused: func(err error) { s.refused(pki.PeerPort, err) }})
 	s.metrics.meshStats(&s.mesh.Stats)
 	return nil
 }
@@ -177,7 +183,7 @@ func (s *Server) peerMessages(batch *mesh.Batch) {
 }
 
 func (s *Server) listenClients() error {
-	ln, err := listen("client", s.cfg.ListenClient)
+	ln, err := s.listen(pki.ClientPort, s.cfg.ListenClient)
 	if err != nil {
 		return err
 	}
@@ -191,7 +197,7 @@ func (s *Server) joinGossip() error {
 	meta := gossipMeta{Boot: s.boot, Peer: s.peerAddr, Client: s.clientAddr}
 	g, err := newGossip(s.addresses, s.identity.Server, meta, s.vitals.silentPeers, s.cfg.Logger)
 	if err == nil {
-		err = g.start(&s.cfg)
+		err = g.start(&s.cfg, s.guard)
 	}
 	if err != nil {
 		return err
@@ -205,7 +211,7 @@ func (s *Server) listenOps() error {
 	if s.cfg.ListenOps == "" {
 		return nil
 	}
-	ln, err := listen("ops", s.cfg.ListenOps)
+	ln, err := s.listen(pki.OpsPort, s.cfg.ListenOps)
 	if err != nil {
 		return err
 	}
@@ -219,13 +225,14 @@ func (s *Server) listenOps() error {
 	return nil
 }
 
-func listen(what, addr string) (net.Listener, error) {
+// listen opens a port; beyond loopback it is a secure one, or none.
+func (s *Server) listen(port pki.Port, addr string) (net.Listener, error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
-		return nil, &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: fmt.Sprintf("cannot listen for %s connections on %s", what, addr),
-			Err: err, Hint: fmt.Sprintf("is the port in use? set --listen-%s", what)}
+		return nil, &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: fmt.Sprintf("cannot listen for %s connections on %s", port, addr),
+			Err: err, Hint: fmt.Sprintf("is the port in use? set --listen-%s", port)}
 	}
-	return ln, nil
+	return s.guard.Listener(ln, port)
 }
 
 // advertised is the address that others reach a listener at.

@@ -26,6 +26,9 @@ func (a *app) benchCommand() *cobra.Command {
 			"were measured on: run it on the disk that you mean (--keep), never in memory. Exit 1 if an acknowledged key is missing.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if spec.Secure && cfg.Profiles != "" {
+				return usage(cmd.CommandPath(), "use --profile without --tls", "profiles are fetched in plain text")
+			}
 			binary, err := os.Executable()
 			if err != nil {
 				return fmt.Errorf("find this binary: %w", err)
@@ -56,6 +59,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
 	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how `long` to write, and again how long to read")
 	f.StringVar(&cfg.Profiles, "profile", "", "write processor profiles of all processes to this `directory`, for go tool pprof")
+	f.BoolVar(&spec.Secure, "tls", false, "give every process a certificate: what TLS costs")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
 	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchServersCommand())
 	return cmd

@@ -48,7 +48,7 @@ func (a *app) controlCommand() *cobra.Command {
 			if err := checkAddresses(op, addresses...); err != nil {
 				return err
 			}
-			c.Colony, c.Logger = a.colony, logger
+			c.Colony, c.Certs, c.Logger = a.colony, a.certs, logger
 			// A drawn seed is logged, so that a placement can be explained afterwards.
 			if c.Seed == 0 {
 				c.Seed = uint64(time.Now().UnixNano())

@@ -34,7 +34,7 @@ func (a *app) healthCommand() *cobra.Command {
 			var all []healthDocument
 			var failures []error
 			for _, addr := range a.controlPlane {
-				one := operator.Operator{Colony: a.colony, Addresses: []string{addr}}
+				one := operator.Operator{Colony: a.colony, Addresses: []string{addr}, Certs: a.certs}
 				report, err := one.Health(ctx, cmd.CommandPath(), limit)
 				if err != nil {
 					failures = append(failures, err)
@@ -101,7 +101,7 @@ func (a *app) controlHold() *cobra.Command {
 func (a *app) endHold(ctx context.Context, op, domain string) error {
 	var failures []error
 	for _, addr := range a.controlPlane {
-		err := operator.Operator{Colony: a.colony, Addresses: []string{addr}}.EndHold(ctx, op, domain)
+		err := operator.Operator{Colony: a.colony, Addresses: []string{addr}, Certs: a.certs}.EndHold(ctx, op, domain)
 		if err != nil {
 			failures = append(failures, err)
 		}

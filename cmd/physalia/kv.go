@@ -46,7 +46,8 @@ func (u *users) option() client.ReadOption {
 func (a *app) use(ctx context.Context, u *users, f func(context.Context, *client.Client) error) error {
 	ctx, cancel := a.limited(ctx)
 	defer cancel()
-	c, err := client.New(ctx, client.Config{Colony: a.colony, Control: a.controlPlane, Servers: u.servers, CallTimeout: a.timeout})
+	c, err := client.New(ctx, client.Config{Colony: a.colony, Control: a.controlPlane, Servers: u.servers, CallTimeout: a.timeout,
+		CertsDir: a.certs.Dir, PlainText: a.certs.PlainText})
 	if err != nil {
 		return err
 	}

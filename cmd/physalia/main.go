@@ -9,6 +9,7 @@
 //	demo.go, bench.go                 trials with real processes
 //	sim.go                            simulated worlds: run, replay, shrink
 //	root.go, settings.go              the tree of commands; flags, environment and file
+//	cert.go, certissue.go, ...         authorities and certificates
 //	exit.go, fail.go, output.go       how every command ends, fails and prints
 //	literal.go, txntext.go, txnjson.go  how values and transactions are written
 //

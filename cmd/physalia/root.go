@@ -12,6 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"physalia/internal/pki"
 )
 
 // app is one run of the binary: its world, and the flags that every command has.
@@ -26,6 +28,7 @@ type app struct {
 	timeout      time.Duration // of the whole command
 	colony       string        // name of the installation; empty: whichever answers
 	controlPlane []string      // addresses, tried in order
+	certs        pki.Settings  // who this process is, and whom it believes
 }
 
 // readOnly marks commands that change nothing, so that their outcome is never unknown.
@@ -74,6 +77,8 @@ func (a *app) command() *cobra.Command {
 	f.DurationVar(&a.timeout, "timeout", 10*time.Second, "how long a command may take, for example 500ms or 10s")
 	f.StringVar(&a.colony, "colony", "", "`name` of the installation; when given, others are refused")
 	f.StringSliceVar(&a.controlPlane, "control-plane", []string{"127.0.0.1:7300"}, "`addresses` of the control plane")
+	f.StringVar(&a.certs.Dir, "certs", "", "`directory` with ca.crt, tls.crt and tls.key, as `physalia cert issue` writes it; empty: plain text, on loopback only")
+	f.BoolVar(&a.certs.PlainText, "plain-text-beyond-loopback", false, "without --certs, speak plain text with other machines, too: anybody on the network reads everything and is believed to be anybody")
 	root.AddCommand(append(a.nouns(), a.extra...)...)
 	return root
 }
@@ -81,7 +86,7 @@ func (a *app) command() *cobra.Command {
 // nouns lists the commands that are wired. A command that is not in the list does not exist for users either: nothing here
 // pretends.
 func (a *app) nouns() []*cobra.Command {
-	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.drillCommand(), a.benchCommand(), a.simCommand(), a.cellCommand(), a.healthCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
+	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.drillCommand(), a.benchCommand(), a.simCommand(), a.cellCommand(), a.certCommand(), a.healthCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
 }
 
 // prepare runs before every command: it settles the flags and checks those that every command has. Commands check the rest,

@@ -41,6 +41,7 @@ func (a *app) serverCommand() *cobra.Command {
 				}
 			}
 			c.Colony, c.Control, c.Version, c.Logger = a.colony, a.controlPlane, describeBuild().Version, logger
+			c.Certs = a.certs
 			return a.serve(cmd.Context(), c)
 		},
 	}

@@ -71,7 +71,12 @@ type Config struct {
 	RegistersPerSecond float64 // registrations admitted; those beyond are refused early, with an appointment; default 500
 	RegistersAtOnce    int     // and how many of them in a burst after a pause; default a quarter of a second's
 	Knocks             *Knocks // servers may knock; nil: they may not
-	EnteringMax        int     // connections admitted and not registered yet; default RegistersAtOnce, at least 16
+
+	// Dial opens connections to servers that have knocked; nil: plain TCP. Refused hears of connections that were refused in their
+	// handshake; nil: nobody asks.
+	Dial        func(ctx context.Context, network, addr string) (net.Conn, error)
+	Refused     func(error)
+	EnteringMax int // connections admitted and not registered yet; default RegistersAtOnce, at least 16
 
 	PingEvery  time.Duration // default 2 s
 	PingMisses int           // a session ends with so many pings in a row unanswered; default 3
@@ -160,6 +165,9 @@ func Serve(ln net.Listener, c Config) *Fleet {
 		Check:          f.check,
 		OnClose:        f.closed,
 		OnReject: func(remote net.Addr, err *cell.Error) {
+			if f.cfg.Refused != nil {
+				f.cfg.Refused(err)
+			}
 			if err.Kind != cell.Overloaded { // those are counted; a log of a storm would be one
 				f.cfg.Log.Info("connection rejected", "remote", remote, "error", err)
 			}

@@ -200,6 +200,7 @@ func (f *Fleet) open(c knock.Call) error {
 		FrameMax:    wire.ControlFrameMax,
 		Handler:     rpc.HandlerFunc(f.handle),
 		InFlightMax: f.cfg.InFlightMax,
+		DialContext: f.cfg.Dial,
 		Check: func(h wire.Hello) *cell.Error {
 			if h.Server == c.Knock.Server && h.Colony == f.cfg.Colony {
 				return nil

@@ -54,7 +54,8 @@ type Config struct {
 	// ConnectionsMax bounds the connections of a Server; those beyond are refused as Overloaded. Default 10,000.
 	ConnectionsMax int
 
-	// DialContext opens the connection for Dial; the default is plain TCP. It is the place for TLS.
+	// DialContext opens the connection for Dial; the default is plain TCP. It is the place for TLS:
+	// see internal/pki, whose connections also hold the other side to its Hello.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 

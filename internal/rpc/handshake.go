@@ -57,13 +57,18 @@ func shake(nc net.Conn, cfg Config, role side) (*Stream, *cell.Error) {
 			return nil, lost(err)
 		}
 	}
+	if secured, ok := nc.(secured); ok {
+		if err := secured.HandshakeContext(context.Background()); err != nil { // the caller's deadline is on nc
+			return nil, lost(err)
+		}
+	}
 	in := newReader(nc)
 	if role == dialing {
 		if err := sendHello(nc, cfg.Hello); err != nil {
 			return nil, err
 		}
 	}
-	peer, refusal := hear(in, cfg)
+	peer, refusal := hear(nc, in, cfg)
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -75,10 +80,17 @@ func shake(nc net.Conn, cfg Config, role side) (*Stream, *cell.Error) {
 	return &Stream{Conn: nc, In: in, Peer: peer}, nil
 }
 
+// secured is a connection that proves who is on the other side before the first byte, and can tell whether a Hello keeps to that.
+// Its errors are the *cell.Errors that the handshake ends with.
+type secured interface {
+	HandshakeContext(ctx context.Context) error
+	CheckHello(peer wire.Hello) *cell.Error
+}
+
 func newReader(nc net.Conn) *bufio.Reader { return bufio.NewReaderSize(nc, readBufferBytes) }
 
 // hear reads the other side's Hello and judges it.
-func hear(in *bufio.Reader, cfg Config) (wire.Hello, *cell.Error) {
+func hear(nc net.Conn, in *bufio.Reader, cfg Config) (wire.Hello, *cell.Error) {
 	var peer wire.Hello
 	body, err := wire.ReadFrame(in, nil, helloBytesMax)
 	if err == nil {
@@ -87,8 +99,12 @@ func hear(in *bufio.Reader, cfg Config) (wire.Hello, *cell.Error) {
 	switch {
 	case err == nil:
 	case isForeign(err):
-		return peer, &cell.Error{Op: "rpc.hello", Kind: cell.Refused, Err: err, Detail: "the peer does not speak this protocol",
-			Hint: "check address and port; plain text, HTTP and TLS do not belong here"}
+		e := &cell.Error{Op: "rpc.hello", Kind: cell.Refused, Err: err, Detail: "the peer does not speak this protocol",
+			Hint: "check address and port; HTTP does not belong here"}
+		if SpeaksTLS(err) {
+			e.Detail, e.Hint = "the peer speaks TLS, this side plain text", "give certificates to both sides, or to none"
+		}
+		return peer, e
 	default:
 		return peer, lost(err)
 	}
@@ -97,6 +113,11 @@ func hear(in *bufio.Reader, cfg Config) (wire.Hello, *cell.Error) {
 	}
 	if refusal := compatible(&cfg.Hello, &peer); refusal != nil {
 		return peer, refusal
+	}
+	if secured, ok := nc.(secured); ok {
+		if refusal := secured.CheckHello(peer); refusal != nil {
+			return peer, refusal
+		}
 	}
 	if cfg.Check != nil {
 		return peer, cfg.Check(peer)
@@ -113,8 +134,19 @@ func isForeign(err error) bool {
 	return cell.KindOf(err) == cell.Invalid
 }
 
-// lost reports a connection that ended during the handshake, by timeout or otherwise.
+// SpeaksTLS tells whether a connection was refused because its first bytes were those of TLS where plain text was expected.
+func SpeaksTLS(err error) bool {
+	var frame *wire.FrameError
+	// A record of type 22, of a version 3.x, read as the length of a frame.
+	return errors.As(err, &frame) && frame.Fault == wire.FrameOversize && frame.Length>>16 == 0x1603
+}
+
+// lost reports a connection that ended during the handshake, by timeout or otherwise, or was refused by what secures it.
 func lost(err error) *cell.Error {
+	var refused *cell.Error
+	if errors.As(err, &refused) && refused.Kind == cell.Refused {
+		return refused
+	}
 	e := &cell.Error{Op: "rpc.hello", Kind: cell.Unavailable, Detail: "connection lost during the handshake", Err: err}
 	var timeout net.Error
 	switch {

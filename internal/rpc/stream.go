@@ -3,6 +3,7 @@ package rpc
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"net"
 
 	"physalia/cell"
@@ -24,6 +25,11 @@ func DialStream(ctx context.Context, addr string, cfg Config) (*Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, cfg.HandshakeTimeout)
 	defer cancel()
 	nc, err := cfg.DialContext(ctx, "tcp", addr)
+	if cell.KindOf(err) == cell.Refused {
+		e := cell.AsError("rpc.dial", cell.Refused, err)
+		e.Detail = fmt.Sprintf("at %s: %s", addr, e.Detail)
+		return nil, e
+	}
 	if err != nil {
 		return nil, &cell.Error{Op: "rpc.dial", Kind: cell.Unavailable, Detail: "cannot connect to " + addr, Err: err,
 			Hint: "check the address, and that the process is running"}

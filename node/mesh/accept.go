@@ -85,6 +85,9 @@ func (m *Mesh) serve(nc net.Conn) {
 	if refusal != nil {
 		if refusal.Kind == cell.Refused || refusal.Kind == cell.Stale {
 			m.Stats.PeersRefused.Add(1)
+			if m.cfg.Refused != nil {
+				m.cfg.Refused(refusal)
+			}
 			m.loud.Do(func() { m.cfg.Logger.Warn("peer refused", "remote", nc.RemoteAddr(), "err", refusal) })
 		}
 		return

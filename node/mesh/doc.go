@@ -23,7 +23,7 @@
 // # Who may talk
 //
 // Servers of another colony, brick or color are refused at the Hello, by both sides, before any other byte (DESIGN.md
-// section 10). An address where another server answers than the one that was meant is refused too: addresses are rumours.
+// section 10). With TLS (Config.Listener and Config.Dial) they are refused before that, and the Hello is held to the certificate. An address where another server answers than the one that was meant is refused too: addresses are rumours.
 //
 // # Heartbeats
 //

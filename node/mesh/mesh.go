@@ -26,6 +26,7 @@ type Config struct {
 	Beat     func(cell.ServerID, peer.Heartbeat)                               // a heartbeat arrived
 	Gone     func(cell.ServerID)                                               // nothing listens at the peer's address: it is not there, or not yet
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: plain TCP; the place for TLS
+	Refused  func(error)                                                       // a connection was refused in its handshake; nil: nobody asks
 
 	Logger *slog.Logger // required
 }

@@ -125,7 +125,7 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, b.close()) }()
-	b.op = operator.Operator{Colony: colony.Name, Addresses: []string{b.colony.ControlAddr}}
+	b.op = operator.Operator{Colony: colony.Name, Addresses: []string{b.colony.ControlAddr}, Certs: cfg.Colony.User()}
 	for _, phase := range []func(context.Context) error{b.found, b.connect, b.warm, b.writes, b.reads, b.confirmedReads, b.failover, b.verify} {
 		if err := phase(ctx); err != nil {
 			return b.report, err
@@ -175,7 +175,8 @@ func cellName(i int) cell.ID { return cell.ID(fmt.Sprintf("bench-%d", i)) }
 // with keys of its own.
 func (b *Bench) connect(ctx context.Context) error {
 	for range b.cfg.Libraries {
-		c, err := client.New(ctx, client.Config{Colony: colony.Name, Control: b.op.Addresses, CallTimeout: 20 * time.Second})
+		c, err := client.New(ctx, client.Config{Colony: colony.Name, Control: b.op.Addresses, CallTimeout: 20 * time.Second,
+			CertsDir: b.op.Certs.Dir, PlainText: b.op.Certs.PlainText})
 		if err != nil {
 			return err
 		}

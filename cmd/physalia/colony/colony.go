@@ -45,6 +45,8 @@ type Spec struct {
 	// Copies is how many control processes there are beside the one that servers know: copies of discovery and nothing else, which
 	// learn what they know from each other.
 	Copies int
+	// Secure gives every process a certificate, below Dir: all connections are TLS. See Spec.User for the trial's own.
+	Secure bool
 	// Host says where the process of a name runs; nil: all of them on loopback.
 	Host func(name string) Host
 }
@@ -209,8 +211,10 @@ func plan(s Spec) (*Colony, error) {
 		if err := os.MkdirAll(filepath.Join(s.Dir, p.Name), 0o755); err != nil {
 			return nil, err
 		}
+		// What the caller's environment says of certificates is for the caller; an empty variable counts as unset.
+		p.Env = append(p.Env, "PHYSALIA_CERTS=", "PHYSALIA_PLAIN_TEXT_BEYOND_LOOPBACK=")
 	}
-	return c, nil
+	return c, s.certify(c)
 }
 
 // control makes a control process, which is told of all copies of discovery but itself.

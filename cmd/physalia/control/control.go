@@ -27,7 +27,9 @@ import (
 	"physalia/internal/fleet"
 	"physalia/internal/knock"
 	"physalia/internal/objects"
+	"physalia/internal/pki"
 	"physalia/internal/roster"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
 	"physalia/lifecycle/etcdstore"
@@ -61,6 +63,9 @@ type Config struct {
 
 	// KnockKey lets servers knock by UDP, at the port of Listen; the zero key: they may not.
 	KnockKey knock.Key
+
+	// Certs is how this process proves who it is, and who may talk to it. The zero value is plain text, on loopback only.
+	Certs pki.Settings
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -77,9 +82,19 @@ func (c *Config) Check() error {
 	return nil
 }
 
+// owns reports certificates that are not those of a control process of this colony. The name is for people, and for logs.
+func (c *Config) owns(id pki.Identity) error {
+	if id.Role != pki.Control || id.Colony != c.Colony {
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: fmt.Sprintf("they are for %s, this is a control process of colony %q", id, c.Colony),
+			Hint: "issue one with `physalia cert issue NAME --role control`"}
+	}
+	return nil
+}
+
 // Control is one running control process.
 type Control struct {
 	cfg       Config
+	guard     *pki.Guard
 	fleet     *fleet.Fleet
 	seat      *seat
 	discovery *discovery.Service
@@ -102,14 +117,22 @@ func Start(c Config) (*Control, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	guard, err := pki.Open(c.Certs, c.owns, c.Logger)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
+	p := &Control{cfg: c, guard: guard, ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
 	if err != nil {
 		cancel()
 		return nil, &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: err.Error(), Hint: "is another control process running? Else choose another --listen"}
+	}
+	if ln, err = guard.Listener(ln, pki.ControlPort); err != nil {
+		cancel()
+		return nil, err
 	}
 	if err := p.assemble(ln); err != nil {
 		if p.fleet == nil { // nobody owns the listener yet
@@ -121,6 +144,7 @@ func Start(c Config) (*Control, error) {
 	p.wait.Go(func() { p.discovery.Run(ctx) })
 	p.wait.Go(func() { p.repairs.Run(ctx) })
 	p.wait.Go(p.recall)
+	p.wait.Go(func() { guard.Run(ctx) })
 	// Everything that a term needs exists now; until the first one this instance stands by.
 	if p.seat.member != nil {
 		p.wait.Go(func() { p.seat.member.Run(ctx, p.seat.serve) })
@@ -162,7 +186,8 @@ func (p *Control) assemble(ln net.Listener) error {
 	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
 		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
-		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks})
+		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks,
+		Dial: p.guard.Dialer(pki.ClientPort, nil), Refused: p.refused})
 	close(served)
 	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
 	p.seat.recall(p.fleet.Remember)
@@ -260,6 +285,13 @@ func (r *reach) Ping(ctx context.Context, id cell.ServerID) (pong wire.Pong, err
 func (r *reach) Report(ctx context.Context, id cell.ServerID, req *wire.ReportRequest) (report wire.ServerReport, err error) {
 	err = r.Call(ctx, id, wire.MethodServerReport, req, &report)
 	return report, err
+}
+
+// refused counts what the guard could not: TLS that arrives where there is none.
+func (p *Control) refused(err error) {
+	if rpc.SpeaksTLS(err) {
+		p.guard.Count(pki.ControlPort, pki.Accepting, pki.NotPlainText)
+	}
 }
 
 // Addr is where servers and clients reach the control plane; OpsAddr is where the metrics are, or empty.

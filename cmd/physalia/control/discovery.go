@@ -9,6 +9,7 @@ import (
 
 	"physalia/discovery"
 	"physalia/internal/objects"
+	"physalia/internal/pki"
 	"physalia/internal/wire"
 )
 
@@ -31,7 +32,7 @@ func (p *Control) openDiscovery(servers discovery.Caller) error {
 		return err
 	}
 	p.discovery = discovery.NewService(discovery.ServiceConfig{Servers: servers, Log: p.cfg.Logger,
-		Copies: p.copies, Dial: discovery.DialCopy(p.cfg.Colony),
+		Copies: p.copies, Dial: discovery.DialCopy(p.cfg.Colony, p.guard.Dialer(pki.ControlPort, nil)),
 		Keeper: discovery.KeeperConfig{Store: store, Copy: p.cfg.Name, Every: p.cfg.Snapshot}})
 	return nil
 }

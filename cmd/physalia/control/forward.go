@@ -9,6 +9,7 @@ import (
 	"physalia/cell"
 	"physalia/health"
 	"physalia/internal/fleet"
+	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/lifecycle"
@@ -100,7 +101,8 @@ func (p *Control) forward(standing *cell.Error, method string, request, result w
 		}
 		ctx, cancel := context.WithTimeout(p.ctx, forwardTimeout)
 		defer cancel()
-		conn, err := rpc.Dial(ctx, standing.LeaderAddr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: p.cfg.Colony}, FrameMax: wire.ControlFrameMax})
+		conn, err := rpc.Dial(ctx, standing.LeaderAddr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: p.cfg.Colony}, FrameMax: wire.ControlFrameMax,
+			DialContext: p.guard.Dialer(pki.ControlPort, nil)})
 		if err == nil {
 			err = conn.Call(ctx, method, request, result)
 			conn.Close(nil)

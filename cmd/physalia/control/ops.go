@@ -13,8 +13,13 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"physalia/cell"
+	"physalia/internal/pki"
+	"physalia/internal/pki/export"
 	"physalia/lifecycle"
 )
+
+// opsTime bounds one request, its TLS handshake included: whoever may reach the port is not trusted to be gentle.
+const opsTime = 10 * time.Second
 
 // ops is the listener for people and probes.
 type ops struct {
@@ -33,6 +38,9 @@ func (p *Control) listenOps() error {
 	if err != nil {
 		return &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: err.Error(), Hint: "choose another --listen-ops"}
 	}
+	if ln, err = p.guard.Listener(ln, pki.OpsPort); err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry(), promhttp.HandlerOpts{}))
 	for _, path := range []string{"/livez", "/readyz"} {
@@ -44,7 +52,7 @@ func (p *Control) listenOps() error {
 			fmt.Fprintln(w, p.seat.health())
 		})
 	}
-	p.ops = &ops{server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, addr: ln.Addr().String(), ended: make(chan struct{})}
+	p.ops = &ops{server: &http.Server{Handler: mux, ReadTimeout: opsTime, WriteTimeout: opsTime, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10}, addr: ln.Addr().String(), ended: make(chan struct{})}
 	go func() {
 		defer close(p.ops.ended)
 		if err := p.ops.server.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
@@ -72,6 +80,7 @@ func (o *ops) close() error {
 // registry collects the metrics. Nothing is labelled by cell or server: there are too many.
 func (p *Control) registry() *prometheus.Registry {
 	r := prometheus.NewRegistry()
+	r.MustRegister(export.New(p.guard, nil))
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
 		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "control", Name: name, Help: help, ConstLabels: labels}, value))

@@ -93,7 +93,7 @@ func begin(t *testing.T, s setup) *world {
 	w.colony, err = colony.Start(w.spec)
 	w.must(err)
 	t.Cleanup(w.close)
-	w.op = operator.Operator{Colony: colony.Name, Addresses: []string{w.colony.ControlAddr}}
+	w.op = operator.Operator{Colony: colony.Name, Addresses: []string{w.colony.ControlAddr}, Certs: w.spec.User()}
 	w.awaitServers()
 	w.create()
 	w.crowd, err = crowd.Start(context.Background(), w.load)
@@ -186,7 +186,7 @@ func (w *world) awaitServers() {
 // create creates the cells, and says what the crowd will do with them.
 func (w *world) create() {
 	w.load = crowd.Config{Clients: w.clients, Rate: w.rate, Origin: time.Now(),
-		Client: client.Config{Colony: colony.Name, Control: w.op.Addresses, CallTimeout: patience}}
+		Client: client.Config{Colony: colony.Name, Control: w.op.Addresses, CallTimeout: patience, PlainText: w.op.Certs.PlainText}}
 	for i := range w.cells {
 		w.load.Cells = append(w.load.Cells, cell.ID(fmt.Sprintf("vol-%d", i+1)))
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
@@ -18,11 +19,19 @@ import (
 type Operator struct {
 	Colony    string   // name of the installation; empty: whichever answers
 	Addresses []string // of the control plane, tried in order
+
+	// Certs is how to prove who asks; the zero value is plain text, on loopback only. They are read anew for every connection.
+	Certs pki.Settings
 }
 
 // Dial opens a connection to one address of the colony, of the control plane or of a server.
 func (o Operator) Dial(ctx context.Context, addr string) (*rpc.Conn, error) {
-	return rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: o.Colony}, FrameMax: wire.ControlFrameMax})
+	guard, err := pki.Open(o.Certs, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: o.Colony}, FrameMax: wire.ControlFrameMax,
+		DialContext: guard.Dialer(pki.AnyPort, nil)})
 }
 
 // Ask sends one request to the control plane. Nothing is repeated: creating and deleting are idempotent, so the caller,

@@ -1,0 +1,32 @@
+package node
+
+import (
+	"fmt"
+
+	"physalia/internal/pki"
+	"physalia/internal/pki/export"
+	"physalia/internal/rpc"
+)
+
+// openGuard reads the certificates. They must be this server's: with those of another one, its peers would take it for that.
+func (s *Server) openGuard() (err error) {
+	c := &s.cfg
+	should := pki.Identity{Colony: c.Colony, Role: pki.Server, Brick: c.Brick, Color: c.Color, Name: c.Name}
+	s.guard, err = pki.Open(c.Certs, func(is pki.Identity) error {
+		if is != should {
+			return invalid(fmt.Sprintf("they are for %s, this is %s", is, should), "name this server's own directory with --certs")
+		}
+		return nil
+	}, c.Logger)
+	return err
+}
+
+// refused counts connections that a port refused, as far as the guard could not: those that speak TLS where there is none.
+func (s *Server) refused(port pki.Port, err error) {
+	if rpc.SpeaksTLS(err) {
+		s.guard.Count(port, pki.Accepting, pki.NotPlainText)
+	}
+}
+
+// certificates exports what the guard counts, read at each scrape.
+func (m *metrics) certificates(g *pki.Guard) { m.registry.MustRegister(export.New(g, m.labels)) }
