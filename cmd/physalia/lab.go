@@ -21,7 +21,7 @@ func (a *app) labCommand() *cobra.Command {
 		Args: args("", 0, -1),
 		RunE: group,
 	}
-	cmd.AddCommand(a.labReportCommand())
+	cmd.AddCommand(a.labReportCommand(), a.labWhatIfCommand())
 	return cmd
 }
 

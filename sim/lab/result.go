@@ -90,7 +90,7 @@ func (r Run) trials(n, least int) int { return max(least, int(float64(n)*r.Effor
 // Experiments lists all, in the order of the report.
 func Experiments() []Experiment {
 	return []Experiment{
-		{1, "sizes", Sizes},
-		{3, "network", Network},
+		{1, "sizes", Sizes}, {2, "blast", Blast}, {3, "network", Network}, {4, "load", Load},
+		{5, "repair", Repair}, {6, "follow", Follow}, {7, "poison", Poison}, {8, "rollout", Rollout},
 	}
 }

@@ -103,6 +103,8 @@ func axis(to *plot.Axis, from lab.Axis) {
 	to.Tick.Label.Font.Size = letters
 	if from.Log {
 		to.Scale, to.Tick.Marker = plot.LogScale{}, decades{}
+	} else {
+		to.Tick.Marker = even{}
 	}
 }
 
@@ -124,7 +126,29 @@ func limit(to *plot.Axis, from lab.Axis) {
 	}
 }
 
-// decades marks powers of ten, every second or third of them where there are many, and their multiples without a number.
+// even marks a linear axis at some six round numbers.
+type even struct{}
+
+// Ticks implements plot.Ticker.
+func (even) Ticks(least, most float64) (ticks []plot.Tick) {
+	// The largest of 1, 2 and 5 times a power of ten that leaves at least five steps.
+	raw := (most - least) / 5
+	step := math.Pow(10, math.Floor(math.Log10(raw)))
+	for _, m := range [...]float64{5, 2} {
+		if m*step <= raw {
+			step *= m
+			break
+		}
+	}
+	for i := math.Ceil(least/step - 1e-9); i*step <= most*(1+1e-9); i++ {
+		v := i * step
+		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%g", math.Round(v/step*1e6)/1e6*step)})
+	}
+	return ticks
+}
+
+// decades marks powers of ten, every second or third of them where there are many, and their multiples: with a number at 2 and 5
+// where there are few.
 type decades struct{}
 
 // Ticks implements plot.Ticker.
@@ -138,7 +162,7 @@ func (decades) Ticks(least, most float64) (ticks []plot.Tick) {
 				continue
 			}
 			label := ""
-			if m == 1 && int(high-e)%each == 0 {
+			if m == 1 && int(high-e)%each == 0 || (m == 2 || m == 5) && math.Log10(most/least) <= 2 {
 				label = power(e, v)
 			}
 			if m == 1 || each == 1 {
@@ -149,7 +173,7 @@ func (decades) Ticks(least, most float64) (ticks []plot.Tick) {
 	return ticks
 }
 
-// power writes a power of ten: in full near one, else with its exponent.
+// power writes a number near one in full, else with its exponent.
 func power(e, v float64) string {
 	if e >= -3 && e <= 4 {
 		return fmt.Sprintf("%g", math.Round(v*1e6)/1e6)
