@@ -17,7 +17,7 @@ type poisonParameters struct {
 
 // Poison is experiment 7: what else dies when a command kills every process that hosts a cell?
 func Poison(r Run) (Result, error) {
-	p := poisonParameters{Pools: []int{14, 21, 28, 35, 42, 50, 70, 100, 150, 200}, Cells: 300, Colonies: r.trials(10, 3)}
+	p := poisonParameters{Pools: []int{14, 21, 28, 35, 42, 50, 70, 100, 150, 200}, Cells: r.trials(200, 60), Colonies: r.trials(10, 3)}
 	res := Result{Number: 7, Name: "poison", Title: "What dies with a poisoned cell?", Parameters: p,
 		Question: "A command stops all seven servers of one cell. How many other cells lose their majority, with the overlap limit and without it?",
 		Method: []string{

@@ -12,7 +12,9 @@ type Flaw struct {
 }
 
 // String shows a flaw in one line.
-func (f Flaw) String() string { return fmt.Sprintf("%s takes the majority of %d cells", f.What, len(f.Cells)) }
+func (f Flaw) String() string {
+	return fmt.Sprintf("%s takes the majority of %d cells", f.What, len(f.Cells))
+}
 
 // Judge finds what is wrong with a fleet by brute force, from the site alone: every rack, power domain and server is taken down on its
 // own, and so is every color, which may cost only its own cells; then every cell is poisoned, and its servers may cost no other

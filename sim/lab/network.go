@@ -35,7 +35,7 @@ type networkParameters struct {
 }
 
 func newArena(r Run) (*arena, networkParameters, error) {
-	p := networkParameters{Site: house, Volumes: r.trials(1500, 200), Draws: r.trials(300, 30), CellSizes: []int{5, 7, 9}, Candidates: 20}
+	p := networkParameters{Site: house, Volumes: r.trials(1500, 100), Draws: r.trials(300, 30), CellSizes: []int{5, 7, 9}, Candidates: 20}
 	site, err := p.Site.Site()
 	if err != nil {
 		return nil, p, err
