@@ -25,6 +25,8 @@ func (a *app) labCommand() *cobra.Command {
 	return cmd
 }
 
+// The list is made from the experiments themselves, so that it is the true one.
+//
 // labHelp lists the experiments for the help text.
 func labHelp() string {
 	var b strings.Builder
@@ -34,6 +36,9 @@ func labHelp() string {
 	return b.String()
 }
 
+// Several runs tell how far they are at the same time, and each asks some thousand times; people want to see that it goes on, not every step. A
+// line is printed when another tenth of a stage is done. It goes to standard error, like all progress.
+//
 // stages shows how far several long runs have come, one line per stage and tenth of it.
 type stages struct {
 	mu    sync.Mutex

@@ -18,12 +18,15 @@ import (
 	"physalia/sim/lab"
 )
 
+// A report is a directory: for each experiment its data and its figures, and one page with all of them. Everything in it follows from the seed
+// and the effort, so that two people with the same binary can compare files instead of impressions.
+//
 // reportFlags are what `lab report` is asked for.
 type reportFlags struct {
-	out    string
-	seed   uint64
-	only   []string
-	effort float64
+	out    string   // directory
+	seed   uint64   // of all dice
+	only   []string // names of experiments; none: all
+	effort float64  // factor on trials
 }
 
 // labReportCommand runs experiments and draws them.
@@ -56,6 +59,7 @@ func (a *app) labReport(cmd *cobra.Command, o *reportFlags) error {
 	if !(o.effort > 0 && o.effort <= 100) {
 		return usage(cmd.CommandPath(), "for example --effort 0.1", "effort is %g, allowed is above 0 to 100", o.effort)
 	}
+	// The directory comes first: an experiment that cannot be written should not be run.
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return usage(cmd.CommandPath(), "name another directory with --out", "%v", err)
 	}
@@ -63,6 +67,7 @@ func (a *app) labReport(cmd *cobra.Command, o *reportFlags) error {
 	if err != nil {
 		return err
 	}
+	// The page says how it was made, so that whoever gets it can make it again.
 	var page bytes.Buffer
 	command := fmt.Sprintf("physalia lab report --seed %d", o.seed)
 	if o.effort != 1 {
@@ -108,6 +113,7 @@ func chosenExperiments(op string, only []string) ([]lab.Experiment, error) {
 func (a *app) runExperiments(ctx context.Context, chosen []lab.Experiment, o *reportFlags) ([]lab.Result, [][]string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// What a run leaves behind, and where it belongs.
 	type outcome struct {
 		at     int
 		result lab.Result
@@ -117,6 +123,7 @@ func (a *app) runExperiments(ctx context.Context, chosen []lab.Experiment, o *re
 	progress := &stages{to: a.stderr, shown: map[string]int{}}
 	for i, e := range chosen {
 		go func() {
+			// An experiment is one thread; two of them share nothing but the line of progress.
 			seats <- struct{}{}
 			defer func() { <-seats }()
 			if err := ctx.Err(); err != nil { // a run that nobody wants any more does not begin
@@ -134,6 +141,8 @@ func (a *app) runExperiments(ctx context.Context, chosen []lab.Experiment, o *re
 			done <- outcome{i, r, err}
 		}()
 	}
+	// The order of the results is that of the experiments, whoever is ready first. The first failure, or an interruption, ends the others
+	// at their next question to the watch.
 	results, failures := make([]lab.Result, len(chosen)), []error(nil)
 	for range chosen {
 		o := <-done

@@ -18,15 +18,18 @@ import (
 	"physalia/sim/lab"
 )
 
+// The question is about a data centre, not about a running colony: cells are placed anew, by the code that would place them, near users that
+// are drawn. The answer has numbers for programs and rows for people; both have the same content.
+//
 // whatIfFlags are what `lab what-if` is asked.
 type whatIfFlags struct {
-	topology string
-	shape    string
-	cells    int
-	kill     []string
-	seed     uint64
-	names    int
-	policy   health.RepairConfig
+	topology string              // file
+	shape    string              // instead of a file
+	cells    int                 // to place
+	kill     []string            // level=name
+	seed     uint64              // of users and placements
+	names    int                 // of lost cells to tell, at most
+	policy   health.RepairConfig // budgets and patience
 }
 
 // whatIfCellsMax bounds the cells of a question: some 250 bytes each.
@@ -70,6 +73,7 @@ func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
 	if err != nil {
 		return err
 	}
+	// What is to be killed is looked up before anything is placed: a mistyped name should not cost minutes.
 	var kills []lab.Kill
 	for _, text := range o.kill {
 		k, err := site.ParseKill(text)
@@ -78,6 +82,7 @@ func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
 		}
 		kills = append(kills, k...)
 	}
+	// --timeout does not bound the question: a million cells take their time, and an interruption ends it at any moment.
 	progress := &stages{to: a.stderr, shown: map[string]int{}}
 	watch := progress.watch(cmd.Context().Err)
 	pools := site.Share(o.cells)
@@ -142,6 +147,7 @@ func placePools(ctx context.Context, site *lab.Site, pools []lab.PoolFleet, o *w
 	for range runtime.GOMAXPROCS(0) {
 		wait.Go(func() {
 			for i := range next {
+				// A pool ends where the next begins.
 				n := o.cells
 				if i+1 < len(pools) {
 					n = pools[i+1].First
@@ -172,6 +178,7 @@ func answerRows(w *lab.Answer, o *whatIfFlags) [][]string {
 	for m := len(w.Margins) - 1; m >= 0; m-- {
 		rows = append(rows, []string{fmt.Sprintf("margin %d", m), share(w.Margins[m])})
 	}
+	// Patience and hold come before the budget: the time is that of the work alone.
 	repair := fmt.Sprintf("%d members, %s at the budgets (%s decides), after a patience of %s", w.Repairs, w.Repair.Round(time.Second), w.Slowest, o.policy.Patience)
 	if w.Hold {
 		repair += fmt.Sprintf("; a hold keeps back all but the brink, for at most %s", o.policy.HoldMax)

@@ -7,6 +7,14 @@ import (
 	"slices"
 )
 
+// Experiment 1 draws each node of each cell by itself, and so has nothing to do with placement, until failures are shared: then it matters
+// how placement.Place spreads a cell over the units that fail. For both the exact share is known, so each figure has a line that
+// was computed and marks that were measured, and they must agree. The first is a test of the laboratory as much as of the paper.
+//
+// In the figures with shared failures p stays the probability that a node is down, so that they can be laid over the first: the unit takes its part
+// of it, and the rest is left to the nodes. What remains then for a cell is the chance that two units fail at once, which no size
+// of cell lowers beyond the number of units that it stands in: four power domains are four, for seven nodes and for thirteen.
+//
 // sizesParameters are what experiment 1 depends on.
 type sizesParameters struct {
 	Site        Shape     `json:"site"`
@@ -68,13 +76,14 @@ func sizesFigure(name, title, note string) Figure {
 func independentSizes(r Run, p *sizesParameters) (Figure, float64, error) {
 	f := sizesFigure("independent", "Cells without a majority, independent failures",
 		"Marks are measured, lines are the binomial. There is no mark where nothing was seen in all trials; the data have its interval.")
+	// The same dice for all sizes: the points of one figure are not independent, but each is fresh cells.
 	rng, worst := stream(r.Seed, "sizes/independent"), 0.0
 	for i, n := range p.Sizes {
 		if err := r.Watch.every(i*1000, len(p.Sizes)*1000, "experiment 1: independent failures"); err != nil {
 			return f, 0, err
 		}
-		curve := Series{Name: fmt.Sprintf("%d (binomial)", n), Style: StyleExact}
-		marks := Series{Name: fmt.Sprint(n), Style: StyleMarks}
+		curve := Series{Name: fmt.Sprintf("%d nodes (binomial)", n), Style: StyleExact}
+		marks := Series{Name: nodesOf(n), Style: StyleMarks}
 		for _, q := range p.P {
 			curve.Points = append(curve.Points, exact(q, Lost(n, q)))
 			lost := 0
@@ -89,6 +98,14 @@ func independentSizes(r Run, p *sizesParameters) (Figure, float64, error) {
 		f.Series = append(f.Series, curve, marks)
 	}
 	return f, worst, nil
+}
+
+// nodesOf names the series of a size.
+func nodesOf(n int) string {
+	if n == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", n)
 }
 
 // drawFailed is how many of n nodes fail by themselves.
@@ -112,7 +129,7 @@ func correlatedSizes(r Run, p *sizesParameters, site *Site, l Level) (Figure, Fi
 		if err != nil {
 			return f, Finding{}, err
 		}
-		curve, marks := Series{Name: fmt.Sprintf("%d (computed)", n), Style: StyleExact}, Series{Name: fmt.Sprint(n), Style: StyleMarks}
+		curve, marks := Series{Name: fmt.Sprintf("%d nodes (computed)", n), Style: StyleExact}, Series{Name: nodesOf(n), Style: StyleMarks}
 		rng := stream(r.Seed, fmt.Sprintf("sizes/%s/%d", l, n))
 		for _, q := range p.P {
 			if err := r.Watch.every(i*1000, len(p.Sizes)*1000, "experiment 1: failures by "+l.String()); err != nil {
@@ -175,6 +192,7 @@ func sizedFleet(r Run, p *sizesParameters, site *Site, n int) (*Fleet, error) {
 func drawnLoss(rng *rand.Rand, site *Site, fleet *Fleet, l Level, p *sizesParameters, q float64) Point {
 	var share ratio
 	whole, alone := p.Shared*q, single(q, p.Shared)
+	// All cells are judged in each drawn state: they fail together, so a state is one trial.
 	state := NewState(site)
 	for range p.Draws {
 		state.Heal()

@@ -5,6 +5,11 @@ import "fmt"
 // The paper's highest load of cells under failed aggregation devices (section 5.2.1).
 const paperLoad = 29
 
+// Experiment 4 is the paper's Figure 12: a store of configurations has nothing to do until something breaks, and then has to do for everybody at once.
+// A volume asks when exactly one of its copies can be reached, so the load is highest when about half of the paths are gone, and then
+// falls: who reaches neither copy has nothing to ask for. How high it is follows from how independently the two copies are cut off, which is
+// a matter of the network and not of the store; hence two series.
+//
 // Load is experiment 4: how many cells are asked at once when the network breaks?
 func Load(r Run) (Result, error) {
 	a, p, err := newArena(r)

@@ -8,13 +8,21 @@ import (
 	"physalia/health"
 )
 
+// Experiment 5 lets health.Repairer look after a brick in virtual time (ward.go), once with its production policy and once with all patience taken
+// out, and compares both with nobody looking after it. The same failures strike all three.
+//
+// Repair has a price and a use. The use is margin: cells that have lost members are nearer to losing their majority. The price is traffic when most is
+// broken, and moves that turn out to have been for nothing when the servers come back. Short failures and the power event are over by
+// themselves; lasting ones are what repair is for. So slow repair should have nearly the use of eager repair for lasting failures, at nearly
+// no price for the others; and it pays with cells at risk for as long as a power event lasts, which the figures show as plainly.
+//
 // repairParameters are what experiment 5 depends on.
 type repairParameters struct {
 	Site        Shape     `json:"site"`
 	Cells       int       `json:"cells"`
-	Runs        int       `json:"runs"`
+	Runs        int       `json:"runs"` // of which intervals are
 	Hours       float64   `json:"hours"`
-	Short       Process   `json:"short_failures"`
+	Short       Process   `json:"short_failures"` // reboots, cables
 	Lasting     Process   `json:"lasting_failures"`
 	PowerAt     float64   `json:"power_event_at_hour"`
 	PowerHours  float64   `json:"power_event_hours"`
@@ -45,6 +53,9 @@ type policy struct {
 	config *health.RepairConfig
 }
 
+// Nothing of eager repair is written for the laboratory: it is what the production code does when it is told to be impatient, so that what
+// differs is the policy and nothing else.
+//
 // policies are the three that are compared. Eager repair is the same code without patience, holds and budgets worth the name.
 func (p *repairParameters) policies() []policy {
 	slow, eager := health.DefaultRepairConfig(), health.DefaultRepairConfig()

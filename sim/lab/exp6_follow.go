@@ -8,6 +8,13 @@ import (
 	"physalia/internal/topology"
 )
 
+// Experiment 6 is the paper's Figure 7: users of a volume jump, and placement.Improve brings its nodes after them, one at a time. What is measured is
+// how near the jury is after each replacement, and what failed devices would cost at that moment. How long a replacement takes is not
+// measured here but taken from the drill with real processes.
+//
+// Two colonies are compared, one with few cells and one with many: nearness and the overlap limit pull in opposite directions, since users in the
+// same racks want the same servers.
+//
 // followParameters are what experiment 6 depends on; times in seconds.
 type followParameters struct {
 	Site      Shape     `json:"site"`
@@ -104,6 +111,8 @@ func (a *arena) follow(r Run, p *followParameters) (paths [][][]uint16, steps in
 	return paths, steps, nil
 }
 
+// All three go to racks where none of them was, which is the worst case: usually one user moves at a time.
+//
 // jump moves the users of a volume to other racks of their brick.
 func (a *arena) jump(v Volume, rng *rand.Rand) Volume {
 	pool := a.site.of[LevelBrick][a.site.Unit(LevelBrick, v.Client)]

@@ -8,10 +8,16 @@ import (
 	"physalia/placement"
 )
 
+// Experiment 7 asks what the overlap limit is good for. Every cell is poisoned in turn, and each other cell that shares four servers or more with it is
+// gone too; so the experiment counts pairs of cells, which is exact for a given colony, and only the colonies are drawn.
+//
+// The limit says how many cells a pool may have for it to be hard (placement.OverlapLimit). Below that many servers it is scored, and there the figure
+// shows how much that is worth still.
+//
 // poisonParameters are what experiment 7 depends on.
 type poisonParameters struct {
-	Pools    []int `json:"servers_in_the_pool"`
-	Cells    int   `json:"cells_in_the_pool"`
+	Pools    []int `json:"servers_in_the_pool"` // dealt over seven racks and power domains
+	Cells    int   `json:"cells_in_the_pool"`   // the same in all pools
 	Colonies int   `json:"colonies_per_point"`
 }
 

@@ -5,18 +5,28 @@ import (
 	"math/rand/v2"
 )
 
+// Experiment 8 rolls a bad build out in three ways and with two kinds of bug. The first kind shows server by server, some time after the update; watching
+// crashes stops such a rollout, and the slower it is, the sooner, relatively. The second kind shows everywhere at once, when something
+// triggers it; no watching helps, and what counts is how many members of a cell have the build at that moment. A rolling update without colors
+// passes through the state in which half of every cell has it. Color by color, a cell has it whole or not at all.
+//
+// A cell is counted as lost when four members are down. Crashed servers stay down until the build is rolled back.
+//
 // rolloutParameters are what experiment 8 depends on; times in minutes.
 type rolloutParameters struct {
-	Site     Shape     `json:"site"`
-	Cells    int       `json:"cells"`
-	Rollouts int       `json:"rollouts_per_point"`
-	Latent   []float64 `json:"minutes_from_the_update_to_the_crash"`
-	Spread   float64   `json:"spread_of_these_minutes"` // uniform, to either side
-	Batch    float64   `json:"share_of_servers_updated_at_once"`
-	Step     float64   `json:"minutes_between_batches"`
-	Bake     float64   `json:"minutes_of_watching_between_colors"`
-	Notice   int       `json:"crashes_of_updated_servers_that_stop_the_rollout"`
-	React    float64   `json:"minutes_from_noticing_to_rolled_back"`
+	Site     Shape `json:"site"`
+	Cells    int   `json:"cells"`
+	Rollouts int   `json:"rollouts_per_point"`
+	// Of the bugs that show server by server: when they do, and how far apart.
+	Latent []float64 `json:"minutes_from_the_update_to_the_crash"`
+	Spread float64   `json:"spread_of_these_minutes"` // uniform, to either side
+	// Of the rollouts.
+	Batch  float64 `json:"share_of_servers_updated_at_once"`
+	Step   float64 `json:"minutes_between_batches"`
+	Bake   float64 `json:"minutes_of_watching_between_colors"`
+	Notice int     `json:"crashes_of_updated_servers_that_stop_the_rollout"`
+	React  float64 `json:"minutes_from_noticing_to_rolled_back"`
+	// Of the bugs that show everywhere at once.
 	Triggers []float64 `json:"trigger_hours_after_the_rollout_began"`
 }
 

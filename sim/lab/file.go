@@ -62,6 +62,8 @@ type fileDevice struct {
 	Links []string `toml:"links"` // further devices it is connected to
 }
 
+// It reads in the order of the file, since lines are known by counting tables: the third [[brick.rack]] line is where the third rack begins.
+//
 // reader turns a file into a site and knows where each table begins.
 type reader struct {
 	name    string

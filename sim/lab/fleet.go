@@ -38,6 +38,9 @@ func drawVolumes(s *Site, n int, rng *rand.Rand) []Volume {
 	return out
 }
 
+// Servers are numbers of 16 bits because a view has at most 65,536 of them; a million cells of seven are 14 MB, and judging one touches
+// one line of the cache.
+//
 // Fleet is very many juries of one size, 2 bytes per node.
 type Fleet struct {
 	Size    int
@@ -74,6 +77,8 @@ func (s *Site) identities(jury []uint16) []cell.ServerID {
 	return out
 }
 
+// Colors are dealt in turn as an operator would: left to itself, Place prefers the pool with the most room.
+//
 // placer places cells one after the other with the real code.
 type placer struct {
 	site   *Site

@@ -16,6 +16,8 @@ func (f Flaw) String() string {
 	return fmt.Sprintf("%s takes the majority of %d cells", f.What, len(f.Cells))
 }
 
+// It costs a walk over all cells for each unit and, with overlap, for each cell: it is for tests and small colonies. WhatIf is for large ones.
+//
 // Judge finds what is wrong with a fleet by brute force, from the site alone: every rack, power domain and server is taken down on its
 // own, and so is every color, which may cost only its own cells; then every cell is poisoned, and its servers may cost no other
 // cell the majority. It asks placement nothing. overlap false leaves the last question out: beyond the overlap limit it has no good answer.

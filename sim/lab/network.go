@@ -92,6 +92,9 @@ func (a *arena) single(size int, rng *rand.Rand) (*Fleet, error) {
 	return f, nil
 }
 
+// It exchanges nodes instead of moving one to a free server, so that loads stay as they are, and it looks at nothing but distance: it keeps neither
+// racks nor power domains apart. That is the paper's heuristic as far as it is published.
+//
 // swapped is the paper's heuristic: begin with scattered juries, then let each cell meet so many others of its color, and exchange a
 // random node of each if both together come nearer to their users.
 func (a *arena) swapped(size, candidates int, rng *rand.Rand) *Fleet {
@@ -172,6 +175,8 @@ func (p *placer) rebook(id cell.ID, members []cell.ServerID) error {
 	return p.book.Add(id, 1, placement.Jury(members, p.site.View))
 }
 
+// The order is that of the figures' legends, from worst to best as one would expect it.
+//
 // contests places the stores in every way that is compared, for one cell size.
 func (a *arena) contests(r Run, size, candidates int) ([]contest, error) {
 	dice := func(name string) *rand.Rand { return stream(r.Seed, fmt.Sprintf("network/%s/%d", name, size)) }

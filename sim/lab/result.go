@@ -1,5 +1,8 @@
 package lab
 
+// Results are data only, and marshal to the JSON that is published: fields are added, never renamed, and every number of the figures is in it
+// with its interval, so that whoever doubts a picture can draw another one.
+//
 // Result is the outcome of one experiment: figures, and what they say about the paper.
 type Result struct {
 	Number     int       `json:"experiment"`
@@ -47,9 +50,9 @@ const (
 
 // Finding holds a claim of the paper against what was measured.
 type Finding struct {
-	Paper   string  `json:"paper"`
-	Ours    string  `json:"ours"`
-	Verdict Verdict `json:"verdict"`
+	Paper   string  `json:"paper"`   // the claim, with its place
+	Ours    string  `json:"ours"`    // what was measured, with intervals
+	Verdict Verdict `json:"verdict"` // computed from the numbers in Ours
 }
 
 // Verdict is what a measurement says about a claim.
@@ -77,6 +80,8 @@ type Experiment struct {
 	Run    func(Run) (Result, error)
 }
 
+// Effort changes the numbers of trials, volumes and cells, and so is part of the parameters that a result lists; Watch changes nothing.
+//
 // Run is what an experiment depends on.
 type Run struct {
 	Seed   uint64

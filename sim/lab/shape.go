@@ -7,6 +7,9 @@ import (
 	"physalia/internal/topology"
 )
 
+// Two racks of a brick share both of their aggregation devices when they are as many apart as there are devices. Placement does not know that; the
+// experiments show what it costs.
+//
 // Shape is a regular site: rack i of a brick draws from power domain i mod Powers, server j of a rack has color j mod Colors, and
 // rack i hangs on the aggregation devices i and i+1 (mod Aggregations) of its brick. Each aggregation device hangs on both
 // routers of its brick, each router on all cores. So traffic between two racks survives any one device, and how much it survives

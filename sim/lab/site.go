@@ -89,6 +89,8 @@ func newSite(name string, servers []server, devices []Device, uplinks map[string
 	return s, nil
 }
 
+// Names are ordered, so that a number means the same whatever the order of the description; dice that choose a unit by number depend on it.
+//
 // index numbers the units of one level, by name.
 func (s *Site) index(l Level) {
 	servers := s.View.Servers()

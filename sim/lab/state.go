@@ -59,6 +59,9 @@ func (t *State) Part(i int32) int32 {
 // Talk reports whether two servers run and can talk with each other.
 func (t *State) Talk(a, b int32) bool { return t.Up(a) && t.Up(b) && t.Part(a) == t.Part(b) }
 
+// It is done once for each change of the network, when somebody asks: racks and devices are a few hundred, and failures of servers, which are
+// most, change nothing in it.
+//
 // partition joins racks and live devices along the links. A site without devices is one part.
 func (t *State) partition() {
 	racks := t.site.Len(LevelRack)

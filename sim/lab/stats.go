@@ -33,11 +33,15 @@ func wilson(x float64, hits, n int, z float64) Point {
 		return Point{x, 0, 0, 1}
 	}
 	p, m := float64(hits)/float64(n), float64(n)
+	// Unlike the usual interval it does not shrink to nothing when there were no hits, or nothing but hits.
 	center := (p + z*z/(2*m)) / (1 + z*z/m)
 	half := z / (1 + z*z/m) * math.Sqrt(p*(1-p)/m+z*z/(4*m*m))
 	return Point{x, p, max(0, min(p, center-half)), min(1, max(p, center+half))}
 }
 
+// Cells under one failure fail together. Taking each for a trial of its own would make intervals far too narrow, and every figure look
+// more certain than it is.
+//
 // ratio estimates a share from trials in each of which several things are counted that fail together.
 type ratio struct {
 	hits, of []float64
@@ -116,6 +120,9 @@ func Lost(n int, p float64) float64 {
 	return sum
 }
 
+// It goes through the domains one by one and keeps how likely each number of failed members is; given that a domain stands, its members fail by
+// themselves, so their number is binomial.
+//
 // LostTogether is the chance that a jury has no majority when each of the domains it stands in fails as a whole with
 // probability whole, and each member by itself with probability single; counts are the members per domain.
 func LostTogether(counts []int, whole, single float64) float64 {

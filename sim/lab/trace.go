@@ -29,6 +29,9 @@ type outage struct {
 // hoursPerYear is what rates per year are divided by.
 const hoursPerYear = 8760
 
+// Failures that began before the first hour are left out: with durations of hours and a year to play they are few, and the same for all that is
+// compared.
+//
 // trace draws all failures of some hours. Of poison there is one unit per volume.
 func trace(s *Site, processes []Process, hours float64, volumes int, rng *rand.Rand) []outage {
 	var out []outage
@@ -97,6 +100,8 @@ type moment struct {
 	begins bool
 }
 
+// Where an end and a beginning fall together, the order of the outages decides, so that a trace is played in one way only.
+//
 // moments orders the beginnings and ends of outages; those that end after the last hour do not end.
 func moments(all []outage, hours float64) []moment {
 	var out []moment

@@ -94,6 +94,8 @@ func (w *ward) play(all []moment, outages []outage, ask func() error) error {
 
 func hours(h float64) time.Duration { return time.Duration(h * float64(time.Hour)) }
 
+// The repairer learns of a death at once: how long a tracker takes to notice is seconds, against a patience of half an hour.
+//
 // strike begins or ends an outage, and passes verdicts on the servers whose state it changes: a nanosecond apart, since no two
 // servers die at the same moment.
 func (w *ward) strike(o *outage, begins bool) {
@@ -136,6 +138,8 @@ func (w *ward) until(end time.Duration) error {
 	return nil
 }
 
+// Most of the simulated time nothing is queued, and a minute a step is a hundred times cheaper than a tenth of a second.
+//
 // busy reports whether repair has anything to do that the next minute may not wait for.
 func (w *ward) busy() bool {
 	if w.repairer == nil {
@@ -217,6 +221,8 @@ func (w *ward) withdraw(x health.Withdrawal) bool {
 	return at >= 0
 }
 
+// It is what the lifecycle manager does, without the time that a plan, a learner and a logged change take; that time has passed already.
+//
 // replace lets the real placement code choose the new member. A cell without a majority, or without a server that fits, stays as it
 // is; the repairer proposes it again later.
 func (w *ward) replace(x coming) error {

@@ -57,6 +57,9 @@ func (s *Site) Share(n int) []PoolFleet {
 	return out
 }
 
+// Users are drawn anywhere in the brick, since nobody knows where those of cells that do not exist will be: what is learned is about the data
+// centre, not about a workload.
+//
 // PlacePool places n cells in a pool, each near users that are drawn in its brick; the seed and the pool decide, so that pools can be
 // placed in any order, or at once. The fleet of out must be empty.
 func (s *Site) PlacePool(out *PoolFleet, n int, seed uint64, w Watch) error {
@@ -162,6 +165,8 @@ func (s *Site) judgePool(a *Answer, p *PoolFleet, state *State, work map[topolog
 	return nil
 }
 
+// A cell whose majority runs in one part of the network serves whoever is there; one whose members are scattered over parts serves nobody.
+//
 // together is how many members run in the part of the network where most of them do.
 func (t *State) together(jury []uint16) int {
 	best := 0
@@ -196,6 +201,8 @@ func (s *Site) held(state *State) bool {
 	return false
 }
 
+// It is a lower bound: patience, a hold and the budgets of single servers come on top, and the first two are told beside it.
+//
 // repairTime is how long the budgets of the colony and of each brick make the repair take, if nothing else does: the longest of all.
 func (a *Answer) repairTime(work map[topology.Brick]int, policy health.RepairConfig) {
 	seconds := func(n int, b health.Budget) float64 {

@@ -35,10 +35,14 @@ var palette = []color.RGBA{
 	{0xE6, 0x9F, 0x00, 0xFF}, {0x56, 0xB4, 0xE9, 0xFF}, {0xCC, 0x79, 0xA7, 0xFF},
 }
 
+// glyphs tell series apart that are printed in grey; filled and open ones alternate with what crosses itself.
 var glyphs = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.SquareGlyph{}, draw.TriangleGlyph{}, draw.CrossGlyph{}, draw.RingGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}}
 
+// dashes change with every second series, since neighbours differ in their marks anyway.
 var dashes = [][]vg.Length{nil, {vg.Points(6), vg.Points(2)}, {vg.Points(2), vg.Points(2)}, {vg.Points(8), vg.Points(2), vg.Points(2), vg.Points(2)}}
 
+// Both formats are painted by the same code on different canvases, so that what was looked at in one is true of the other.
+//
 // WriteSVG and WritePNG draw one figure.
 func WriteSVG(w io.Writer, f *lab.Figure) error {
 	c := vgsvg.New(width, height)
@@ -108,7 +112,8 @@ func axis(to *plot.Axis, from lab.Axis) {
 	}
 }
 
-// limit ends an axis where the figure says.
+// limit ends an axis where the figure says. A linear axis begins at zero if nothing lies below: a picture that begins elsewhere makes small
+// differences look large.
 func limit(to *plot.Axis, from lab.Axis) {
 	if from.Log {
 		to.Min = from.Min
@@ -140,9 +145,9 @@ func (even) Ticks(least, most float64) (ticks []plot.Tick) {
 			break
 		}
 	}
-	for i := math.Ceil(least/step - 1e-9); i*step <= most*(1+1e-9); i++ {
-		v := i * step
-		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%g", math.Round(v/step*1e6)/1e6*step)})
+	for i := int(math.Ceil(least/step - 1e-9)); float64(i)*step <= most*(1+1e-9); i++ {
+		v := float64(i) * step
+		ticks = append(ticks, plot.Tick{Value: v, Label: fmt.Sprintf("%.6g", v)})
 	}
 	return ticks
 }
@@ -176,11 +181,12 @@ func (decades) Ticks(least, most float64) (ticks []plot.Tick) {
 // power writes a number near one in full, else with its exponent.
 func power(e, v float64) string {
 	if e >= -3 && e <= 4 {
-		return fmt.Sprintf("%g", math.Round(v*1e6)/1e6)
+		return fmt.Sprintf("%.6g", v)
 	}
 	return fmt.Sprintf("1e%d", int(e))
 }
 
+// grid is light enough to be read through, and darker where values are read.
 func grid() *plotter.Grid {
 	g := plotter.NewGrid()
 	g.Horizontal.Color, g.Vertical.Color = color.Gray{0xDD}, color.Gray{0xEE}
@@ -201,15 +207,18 @@ func add(p *plot.Plot, names *plot.Legend, f *lab.Figure, s *lab.Series, look in
 	line.LineStyle = draw.LineStyle{Color: ink, Width: vg.Points(1.6), Dashes: dashes[look/2%len(dashes)]}
 	marks.GlyphStyle = draw.GlyphStyle{Color: ink, Radius: vg.Points(2.8), Shape: glyphs[look%len(glyphs)]}
 	switch s.Style {
+	// What is computed is thin and has no marks of its own.
 	case lab.StyleExact:
 		line.Width, line.Dashes = vg.Points(0.8), nil
 		p.Add(line)
 		return nil // its marks, which follow, have the name
+	// The paper's figures are grey: they are not ours.
 	case lab.StylePaper:
 		line.LineStyle = draw.LineStyle{Color: color.Gray{0x60}, Width: vg.Points(1.2), Dashes: dashes[2]}
 		p.Add(line)
 		names.Add(s.Name, line)
 		return nil
+	// A course over time has too many points for marks and bars; the data have its intervals.
 	case lab.StyleSteps:
 		line.StepStyle = plotter.PostStep
 		p.Add(line)
@@ -247,6 +256,7 @@ func inside(f *lab.Figure, s *lab.Series) (out []lab.Point) {
 	return out
 }
 
+// xys are the points alone, as lines and marks want them.
 func xys(points []lab.Point) plotter.XYs {
 	out := make(plotter.XYs, len(points))
 	for i, q := range points {
@@ -261,6 +271,7 @@ type span struct {
 	plotter.YErrors
 }
 
+// intervals turns the ends of intervals into what lies below and above each point.
 func intervals(points []lab.Point) span {
 	s := span{XYs: xys(points)}
 	for _, q := range points {

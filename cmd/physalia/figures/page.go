@@ -23,6 +23,7 @@ type shown struct {
 	Pictures   []picture
 }
 
+// picture is a figure with its drawing, which the template must not escape.
 type picture struct {
 	lab.Figure
 	Drawing template.HTML
@@ -30,6 +31,7 @@ type picture struct {
 
 // WritePage writes one page with all figures in it: it refers to nothing outside.
 func WritePage(w io.Writer, p *Page) error {
+	// The drawings are made here and not read back, so that a page is whole even when no file was written.
 	var all []shown
 	for _, r := range p.Results {
 		parameters, err := json.MarshalIndent(r.Parameters, "", "  ")
@@ -55,6 +57,9 @@ func WritePage(w io.Writer, p *Page) error {
 // number shows a value in a table: what is small, with its exponent.
 func number(v float64) string { return fmt.Sprintf("%.4g", v) }
 
+// page is one document: style and drawings are inside, there is no script, and what is long is folded away.
+//
+// Verdicts are words first and weight second, never color alone; tables are narrow enough for a printed page.
 var page = template.Must(template.New("page").Funcs(template.FuncMap{"number": number}).Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>

@@ -14,6 +14,7 @@ import (
 // Write writes one experiment into a directory: its JSON, and each figure as SVG and PNG. It returns the names of the files.
 func Write(dir string, r *lab.Result) ([]string, error) {
 	var names []string
+	// Each file is filled in memory first, so that a figure that cannot be drawn leaves no half of a file behind.
 	write := func(name string, fill func(io.Writer) error) error {
 		var b bytes.Buffer
 		if err := fill(&b); err != nil {
@@ -22,6 +23,7 @@ func Write(dir string, r *lab.Result) ([]string, error) {
 		names = append(names, name)
 		return os.WriteFile(filepath.Join(dir, name), b.Bytes(), 0o644)
 	}
+	// The data are indented: they are read by people too, and differ line by line between two versions.
 	err := write(fmt.Sprintf("%d-%s.json", r.Number, r.Name), func(w io.Writer) error {
 		e := json.NewEncoder(w)
 		e.SetIndent("", " ")
