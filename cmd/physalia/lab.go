@@ -1,8 +1,11 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 
@@ -57,4 +60,13 @@ func (s *stages) watch(stop func() error) lab.Watch {
 		}
 		return stop()
 	}
+}
+
+// firstCause leaves out of the failures of several runs what only followed from another: the first to fail ends the others, which then say
+// that they were cancelled. When the user interrupts, that is the cause.
+func firstCause(ctx context.Context, failures []error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return errors.Join(slices.DeleteFunc(failures, func(err error) bool { return errors.Is(err, context.Canceled) })...)
 }

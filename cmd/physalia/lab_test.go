@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -61,8 +62,22 @@ func TestLabUsage(t *testing.T) {
 	wrong(t, exitUsage, "0 cells", "lab", "what-if", "--shape", "1x3x9x3x1", "--cells", "0")
 	wrong(t, exitUsage, `there is no rack "r9"`, "lab", "what-if", "--shape", "1x3x9x3x1", "--kill", "rack=r9")
 	wrong(t, exitRefused, "p1 would hold", "lab", "what-if", "--shape", "1x3x9x2x1", "--cells", "10")
+	wrong(t, exitRefused, "p1 would hold", "lab", "what-if", "--shape", "3x3x9x2x3", "--cells", "5000") // in several pools at once
 	file := writeFile(t, "[[brick]]\nname = \"b1\"\n[[brick.rack]]\nname = \"r1\"\npower = \"p1\"\nservers = 9\nfeed = 1\n")
 	wrong(t, exitUsage, file+`:7: unknown key "brick.rack.feed"`, "lab", "what-if", "--topology", file)
+}
+
+// Whoever interrupts is told so, by the exit code too; a failure is not hidden by what it ended.
+func TestFirstCause(t *testing.T) {
+	failed := usage("x", "", "failed")
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := firstCause(ctx, []error{context.Canceled, nil, failed}); exitOf(err, true) != exitUsage {
+		t.Errorf("a failure became %v", err)
+	}
+	cancel()
+	if err := firstCause(ctx, []error{context.Canceled, failed}); exitOf(err, true) != exitInterrupted {
+		t.Errorf("an interruption became %v", err)
+	}
 }
 
 // A power domain and a rack together cost cells their majority; alone they do not, and the answer adds up.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,8 +109,8 @@ func chosenExperiments(op string, only []string) ([]lab.Experiment, error) {
 }
 
 // runExperiments runs experiments, as many at a time as there are processors, and writes each as soon as it is there.
-func (a *app) runExperiments(ctx context.Context, chosen []lab.Experiment, o *reportFlags) ([]lab.Result, [][]string, error) {
-	ctx, cancel := context.WithCancel(ctx)
+func (a *app) runExperiments(user context.Context, chosen []lab.Experiment, o *reportFlags) ([]lab.Result, [][]string, error) {
+	ctx, cancel := context.WithCancel(user)
 	defer cancel()
 	// What a run leaves behind, and where it belongs.
 	type outcome struct {
@@ -153,7 +152,7 @@ func (a *app) runExperiments(ctx context.Context, chosen []lab.Experiment, o *re
 		}
 	}
 	if len(failures) > 0 {
-		return nil, nil, errors.Join(failures...)
+		return nil, nil, firstCause(user, failures)
 	}
 	var rows [][]string
 	for _, r := range results {

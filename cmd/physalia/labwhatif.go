@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -139,11 +138,18 @@ func parseShape(op, text string) (lab.Shape, error) {
 }
 
 // placePools places the cells of all pools, as many pools at a time as there are processors. Pools know nothing of each other.
-func placePools(ctx context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, watch lab.Watch) error {
-	ctx, cancel := context.WithCancel(ctx)
+func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, watch lab.Watch) error {
+	ctx, cancel := context.WithCancel(user)
 	defer cancel()
 	var wait sync.WaitGroup
 	next, failures := make(chan int), make([]error, len(pools))
+	// The first pool that fails ends the others: watch asks the user's context, stop both.
+	stop := func(what string, done, total int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return watch(what, done, total)
+	}
 	for range runtime.GOMAXPROCS(0) {
 		wait.Go(func() {
 			for i := range next {
@@ -152,7 +158,7 @@ func placePools(ctx context.Context, site *lab.Site, pools []lab.PoolFleet, o *w
 				if i+1 < len(pools) {
 					n = pools[i+1].First
 				}
-				if failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, watch); failures[i] != nil {
+				if failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, stop); failures[i] != nil {
 					cancel()
 				}
 			}
@@ -167,7 +173,7 @@ func placePools(ctx context.Context, site *lab.Site, pools []lab.PoolFleet, o *w
 	}
 	close(next)
 	wait.Wait()
-	return errors.Join(failures...)
+	return firstCause(user, failures)
 }
 
 // answerRows shows an answer for people.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -63,6 +64,20 @@ func TestTopologyFile(t *testing.T) {
 	}
 	if state.FailDevice(1); state.Talk(a, b) || !state.Talk(a, site.Servers(LevelRack, 0)[1]) {
 		t.Error("without their only device racks talk, or servers of one rack do not")
+	}
+}
+
+// The example of the documentation is a topology file.
+func TestTopologyExample(t *testing.T) {
+	text, err := os.ReadFile("../../docs/laboratory.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, _ := strings.Cut(string(text), "```toml\n")
+	example, _, found := strings.Cut(example, "```")
+	site, err := ParseTopology("example", []byte(example))
+	if err != nil || !found || site.View.Len() != 42 {
+		t.Errorf("%v: %v", err, site)
 	}
 }
 

@@ -27,6 +27,7 @@ const (
 	letters    = 9
 	titles     = 11
 	barCapSize = 3
+	letterform = "Sans" // of the Liberation fonts, which the library brings along
 )
 
 // palette is that of Okabe and Ito without its yellow, which print loses.
@@ -65,9 +66,9 @@ func WritePNG(w io.Writer, f *lab.Figure) error {
 
 // paint draws the plot on the left and its legend on the right.
 func paint(c draw.Canvas, f *lab.Figure) error {
-	plot.DefaultFont.Variant = "Sans" // of the Liberation fonts, which the library brings along
 	p := plot.New()
 	p.Title.Text = f.Title
+	p.Title.TextStyle.Font.Variant = letterform
 	p.Title.TextStyle.Font.Size, p.Title.Padding = titles, vg.Points(6)
 	axis(&p.X, f.X)
 	axis(&p.Y, f.Y)
@@ -75,6 +76,7 @@ func paint(c draw.Canvas, f *lab.Figure) error {
 	names := plot.NewLegend()
 	names.Top, names.Left, names.ThumbnailWidth, names.Padding = true, true, 1*vg.Centimeter, vg.Points(4)
 	names.TextStyle.Font = font.From(names.TextStyle.Font, letters)
+	names.TextStyle.Font.Variant = letterform
 	look := -1
 	for i := range f.Series {
 		// A computed line and the marks beside it have one look.
@@ -104,7 +106,7 @@ func paint(c draw.Canvas, f *lab.Figure) error {
 
 // axis sets the scale of one side.
 func axis(to *plot.Axis, from lab.Axis) {
-	to.Tick.Label.Font.Size = letters
+	to.Tick.Label.Font.Size, to.Tick.Label.Font.Variant, to.Label.TextStyle.Font.Variant = letters, letterform, letterform
 	if from.Log {
 		to.Scale, to.Tick.Marker = plot.LogScale{}, decades{}
 	} else {
