@@ -31,7 +31,7 @@ type sizesParameters struct {
 func sizesDefault(r Run) sizesParameters {
 	return sizesParameters{Site: house, Sizes: []int{1, 3, 5, 7, 9, 11, 13},
 		P:      []float64{0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9},
-		Trials: r.trials(200_000, 2000), Draws: r.trials(2000, 40), Cells: 120, Shared: 0.5, Simultanous: 3.7}
+		Trials: r.trials(200_000, 2000), Draws: r.trials(2000, 20), Cells: 120, Shared: 0.5, Simultanous: 3.7}
 }
 
 // Sizes is experiment 1: how large should a cell be?

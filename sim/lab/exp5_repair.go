@@ -37,7 +37,7 @@ type repairParameters struct {
 func repairDefault(r Run) repairParameters {
 	slow := health.DefaultRepairConfig()
 	p := repairParameters{Site: Shape{Bricks: 1, Racks: 20, ServersPerRack: 12, Powers: 4, Colors: 1, Aggregations: 6, Capacity: 20_000},
-		Cells: r.trials(2000, 150), Runs: r.trials(8, 2), Hours: 96, PowerAt: 24, PowerHours: 4, NodeBytes: slow.NodeBytes, Replace: 0.8,
+		Cells: r.trials(2000, 50), Runs: r.trials(8, 2), Hours: 96, PowerAt: 24, PowerHours: 4, NodeBytes: slow.NodeBytes, Replace: 0.8,
 		Short:       Process{Level: "server", PerYear: 24, Hours: 0.3, Together: 1},
 		Lasting:     Process{Level: "server", PerYear: 6, Hours: 48, Together: 1},
 		SlowMinutes: slow.Patience.Minutes(), SlowPerS: slow.Brick.Repairs, EagerPerS: 1000}
