@@ -6,9 +6,10 @@ LDFLAGS  := -X main.version=$(VERSION)
 DURATION ?= 30s
 CHECKS   ?= 10000
 PEERS    ?= bin/peers
+SEED     ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim bench bench-peers vet-peers ci clean
+.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim lab bench bench-peers vet-peers ci clean
 
 help: ## print this menu
 	@echo "Physalia: one tiny, highly available database per volume."
@@ -60,6 +61,9 @@ deep: ## the enumerated schedules of the protocol, further than in `make test` (
 sim: build ## random schedules of the protocol and simulated colonies, more of them than in `make test` (CHECKS=10000)
 	GO='$(GO)' bash tools/schedules.sh -rapid.checks=$(CHECKS)
 	bin/physalia sim run --seeds $(CHECKS)
+
+lab: build ## the laboratory's report, bin/lab/index.html: what correlated failures do to cells (SEED=1; docs/laboratory.md)
+	bin/physalia lab report --out bin/lab --seed $(SEED)
 
 bench: build ## throughput and latency of seven real server processes
 	bin/physalia bench --cells 1000 --clients 224 --duration 10s

@@ -8,6 +8,7 @@
 //	kv.go, volume.go                  the client library at the command line
 //	demo.go, bench.go                 trials with real processes
 //	sim.go                            simulated worlds: run, replay, shrink
+//	lab.go, labreport.go, labwhatif.go  the laboratory: experiments, and what if
 //	root.go, settings.go              the tree of commands; flags, environment and file
 //	cert.go, certissue.go, ...         authorities and certificates
 //	exit.go, fail.go, output.go       how every command ends, fails and prints
@@ -18,6 +19,7 @@
 //	colony/     a colony of child processes
 //	demo/, bench/, judge/  the trials and their verdicts
 //	hunt/       many simulated worlds at once
+//	figures/    draws what the laboratory measured
 //
 // Data goes to standard output, everything else to standard error. Exit codes are a fixed table (exit.go).
 package main

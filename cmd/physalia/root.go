@@ -86,7 +86,7 @@ func (a *app) command() *cobra.Command {
 // nouns lists the commands that are wired. A command that is not in the list does not exist for users either: nothing here
 // pretends.
 func (a *app) nouns() []*cobra.Command {
-	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.drillCommand(), a.benchCommand(), a.simCommand(), a.cellCommand(), a.certCommand(), a.healthCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
+	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.drillCommand(), a.benchCommand(), a.simCommand(), a.labCommand(), a.cellCommand(), a.certCommand(), a.healthCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
 }
 
 // prepare runs before every command: it settles the flags and checks those that every command has. Commands check the rest,

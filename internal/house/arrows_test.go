@@ -40,7 +40,8 @@ var mayImport = map[string]string{
 	"health":             "cell internal/wire internal/rpc internal/topology internal/fleet",
 	"sim":                "cell cell/machine client client/route discovery health internal/topology internal/wire internal/wire/peer lifecycle node node/core node/storage paxos placement sim/blockstore",
 	"sim/blockstore":     "cell",
-	"cmd/physalia":       "cell cell/machine client client/snapshots discovery health internal/duty internal/fleet internal/knock internal/objects internal/pki internal/pki/export internal/roster internal/rpc internal/topology internal/wire lifecycle lifecycle/etcdstore node placement sim sim/blockstore",
+	"sim/lab":            "cell health internal/topology internal/wire placement",
+	"cmd/physalia":       "cell cell/machine client client/snapshots discovery health internal/duty internal/fleet internal/knock internal/objects internal/pki internal/pki/export internal/roster internal/rpc internal/topology internal/wire lifecycle lifecycle/etcdstore node placement sim sim/blockstore sim/lab",
 
 	"lifecycle/etcdstore": "cell lifecycle internal/roster",
 	"internal/etcdtest":   "",
@@ -58,6 +59,7 @@ var neverReaches = map[string]string{
 	"lifecycle/...": "paxos cell/machine node discovery health client sim",
 	"lifecycle":     "go.etcd.io/etcd google.golang.org/grpc",
 	"sim":           "go.etcd.io/etcd google.golang.org/grpc",
+	"sim/lab":       "gonum.org/v1/plot paxos node",
 	"discovery/...": "paxos cell/machine node lifecycle health client sim",
 	"health/...":    "paxos cell/machine node lifecycle discovery client sim",
 	"node/...":      "lifecycle discovery health client sim placement",

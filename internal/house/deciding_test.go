@@ -12,7 +12,7 @@ import (
 
 // decidingPackages decide and never do: inputs and logical time in, effects out. All their files are held to the rules.
 var decidingPackages = []string{
-	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
+	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "sim/lab", "internal/topology", "internal/must",
 	"internal/duty", "internal/knock",
 	"paxos", "cell", "cell/machine", "placement", "node/core", "node/ledger", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
 	"internal/duty",
@@ -48,6 +48,7 @@ var notCalledInDeciding = map[string][]string{
 var librariesInDeciding = map[string]string{
 	"cell/machine": "github.com/cespare/xxhash/v2",      // checksums of states: a pure function
 	"sim":          "github.com/anishathalye/porcupine", // judges a history after the world has stopped
+	"sim/lab":      "github.com/pelletier/go-toml/v2",   // reads a topology from bytes: a pure function
 }
 
 func deciding(s *source) bool {

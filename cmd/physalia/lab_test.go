@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"physalia/sim/lab"
+)
+
+// The same seed writes the same files, all of them, and the command tells what was found.
+func TestLabReport(t *testing.T) {
+	var files [2]map[string]string
+	for i := range files {
+		dir := filepath.Join(t.TempDir(), "out")
+		r := runLine(t, nil, "", []string{"lab", "report", "--only", "sizes,load", "--effort", "0.01", "--seed", "5", "--out", dir, "-o", "json"})
+		var d struct {
+			Page        string
+			Experiments []struct {
+				Name     string
+				Findings []lab.Finding
+			}
+		}
+		if err := json.Unmarshal([]byte(r.stdout), &d); err != nil || r.code != 0 || len(d.Experiments) != 2 || len(d.Experiments[1].Findings) == 0 {
+			t.Fatalf("%v: exit %d, %s%s", err, r.code, r.stdout, r.stderr)
+		}
+		files[i] = map[string]string{}
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[i][e.Name()] = string(text)
+		}
+	}
+	for _, name := range []string{"index.html", "1-sizes.json", "1-independent.svg", "1-power.png", "4-load.json", "4-load.svg"} {
+		if files[0][name] == "" {
+			t.Errorf("%s was not written", name)
+		}
+	}
+	for name, text := range files[0] {
+		if files[1][name] != text {
+			t.Errorf("%s is another one the second time", name)
+		}
+	}
+}
+
+func TestLabUsage(t *testing.T) {
+	wrong(t, exitUsage, `did you mean "sizes"?`, "lab", "report", "--only", "size", "--out", t.TempDir())
+	wrong(t, exitUsage, "effort is 0", "lab", "report", "--effort", "0", "--out", t.TempDir())
+	wrong(t, exitUsage, "one of --topology and --shape is needed", "lab", "what-if")
+	wrong(t, exitUsage, "no such file", "lab", "what-if", "--topology", filepath.Join(t.TempDir(), "none.toml"))
+	wrong(t, exitUsage, "has 2 numbers, wanted are 5", "lab", "what-if", "--shape", "3x4")
+	wrong(t, exitUsage, `"many" is no number`, "lab", "what-if", "--shape", "3xmany")
+	wrong(t, exitUsage, "0 cells", "lab", "what-if", "--shape", "1x3x9x3x1", "--cells", "0")
+	wrong(t, exitUsage, `there is no rack "r9"`, "lab", "what-if", "--shape", "1x3x9x3x1", "--kill", "rack=r9")
+	wrong(t, exitRefused, "p1 would hold", "lab", "what-if", "--shape", "1x3x9x2x1", "--cells", "10")
+	wrong(t, exitRefused, "p1 would hold", "lab", "what-if", "--shape", "3x3x9x2x3", "--cells", "5000") // in several pools at once
+	file := writeFile(t, "[[brick]]\nname = \"b1\"\n[[brick.rack]]\nname = \"r1\"\npower = \"p1\"\nservers = 9\nfeed = 1\n")
+	wrong(t, exitUsage, file+`:7: unknown key "brick.rack.feed"`, "lab", "what-if", "--topology", file)
+}
+
+// Whoever interrupts is told so, by the exit code too; a failure is not hidden by what it ended.
+func TestFirstCause(t *testing.T) {
+	failed := usage("x", "", "failed")
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := firstCause(ctx, []error{context.Canceled, nil, failed}); exitOf(err, true) != exitUsage {
+		t.Errorf("a failure became %v", err)
+	}
+	cancel()
+	if err := firstCause(ctx, []error{context.Canceled, failed}); exitOf(err, true) != exitInterrupted {
+		t.Errorf("an interruption became %v", err)
+	}
+}
+
+// A power domain and a rack together cost cells their majority; alone they do not, and the answer adds up.
+func TestLabWhatIf(t *testing.T) {
+	ask := func(kill string) (a lab.Answer) {
+		r := runLine(t, nil, "", []string{"lab", "what-if", "--shape", "1x8x9x4x1", "--cells", "500", "--kill", kill, "-o", "json"})
+		if err := json.Unmarshal([]byte(r.stdout), &a); err != nil || r.code != 0 {
+			t.Fatalf("%v: exit %d, %s%s", err, r.code, r.stdout, r.stderr)
+		}
+		return a
+	}
+	if a := ask("power=p1"); a.Lost != 0 || a.Repairs == 0 || a.ServersDown != 18 || !a.Hold {
+		t.Errorf("one power domain: %+v", a)
+	}
+	if a := ask("power=p1,power=p2"); a.Lost == 0 || len(a.LostCells) == 0 || a.Lost+a.CutOff+a.Margins[0]+a.Margins[1]+a.Margins[2]+a.Margins[3] != 500 {
+		t.Errorf("two power domains: %+v", a)
+	}
+	r := runLine(t, nil, "", []string{"lab", "what-if", "--shape", "1x8x9x4x1", "--cells", "500", "--kill", "rack=b01/r01"})
+	if r.code != 0 || !strings.Contains(r.stdout, "without a majority  0 (0 %)") || !strings.Contains(r.stdout, "a hold keeps back") {
+		t.Errorf("exit %d: %s", r.code, r.stdout)
+	}
+}

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"physalia/health"
+	"physalia/sim/lab"
+)
+
+// The question is about a data centre, not about a running colony: cells are placed anew, by the code that would place them, near users that
+// are drawn. The answer has numbers for programs and rows for people; both have the same content.
+//
+// whatIfFlags are what `lab what-if` is asked.
+type whatIfFlags struct {
+	topology string              // file
+	shape    string              // instead of a file
+	cells    int                 // to place
+	kill     []string            // level=name
+	seed     uint64              // of users and placements
+	names    int                 // of lost cells to tell, at most
+	policy   health.RepairConfig // budgets and patience
+}
+
+// whatIfCellsMax bounds the cells of a question: some 250 bytes each.
+const whatIfCellsMax = 20_000_000
+
+// labWhatIfCommand answers a question about a data centre.
+func (a *app) labWhatIfCommand() *cobra.Command {
+	var o whatIfFlags
+	cmd := &cobra.Command{
+		Use:   "what-if",
+		Short: "Tell what the loss of parts of a data centre would cost: which cells lose their quorum, what margins are left, how long repair takes",
+		Long: "Place cells on a described data centre with the code that places them in production, each near users drawn in its brick, take parts\n" +
+			"of it away, and count. A rack or power domain named without its brick is that of every brick. --shape makes a regular data centre\n" +
+			"instead: bricks x racks x servers x power domains x colors, for example 10x20x50x4x4.",
+		Example: "  physalia lab what-if --topology dc.toml --cells 100000 --kill rack=b1/r3,power=b1/p1\n" +
+			"  physalia lab what-if --shape 10x20x50x4x4 --cells 1000000 --kill brick=b03",
+		Args:        args("", 0, 0),
+		Annotations: readOnly,
+		RunE:        func(cmd *cobra.Command, _ []string) error { return a.whatIf(cmd, &o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.topology, "topology", "", "TOML `file` that describes the data centre (docs/laboratory.md)")
+	f.StringVar(&o.shape, "shape", "", "`size` of a regular data centre instead of a file: bricks x racks x servers x power domains x colors")
+	f.IntVar(&o.cells, "cells", 10_000, "`number` of cells to place")
+	f.StringSliceVar(&o.kill, "kill", nil, "what fails, as `level=name`: server, rack, power, brick, color or device")
+	f.Uint64Var(&o.seed, "seed", 1, "`number` that users and placements are drawn from")
+	f.IntVar(&o.names, "names", 20, "how many of the lost cells are named, a `number`")
+	repairFlags(f, &o.policy)
+	return cmd
+}
+
+// whatIf checks the question, places, kills and tells.
+func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
+	if o.cells < 1 || o.cells > whatIfCellsMax || o.names < 0 {
+		return usage(cmd.CommandPath(), fmt.Sprintf("1 to %d cells", whatIfCellsMax), "%d cells, %d names", o.cells, o.names)
+	}
+	if err := o.policy.Check(); err != nil {
+		return err
+	}
+	site, err := whatIfSite(cmd.CommandPath(), o)
+	if err != nil {
+		return err
+	}
+	// What is to be killed is looked up before anything is placed: a mistyped name should not cost minutes.
+	var kills []lab.Kill
+	for _, text := range o.kill {
+		k, err := site.ParseKill(text)
+		if err != nil {
+			return err
+		}
+		kills = append(kills, k...)
+	}
+	// --timeout does not bound the question: a million cells take their time, and an interruption ends it at any moment.
+	progress := &stages{to: a.stderr, shown: map[string]int{}}
+	watch := progress.watch(cmd.Context().Err)
+	pools := site.Share(o.cells)
+	if err := placePools(cmd.Context(), site, pools, o, watch); err != nil {
+		return err
+	}
+	answer, err := site.WhatIf(pools, kills, o.policy, o.names, watch)
+	if err != nil {
+		return err
+	}
+	return a.emit(answer, nil, answerRows(&answer, o))
+}
+
+// whatIfSite reads or makes the data centre.
+func whatIfSite(op string, o *whatIfFlags) (*lab.Site, error) {
+	switch {
+	case (o.topology == "") == (o.shape == ""):
+		return nil, usage(op, "give --topology FILE, or --shape 10x20x50x4x4", "one of --topology and --shape is needed")
+	case o.topology == "":
+		shape, err := parseShape(op, o.shape)
+		if err != nil {
+			return nil, err
+		}
+		return shape.Site()
+	}
+	f, err := os.Open(o.topology)
+	if err != nil {
+		return nil, usage(op, "name an existing file with --topology", "%v", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, lab.FileBytesMax+1)) // one byte beyond the bound shows that it was exceeded
+	if err != nil {
+		return nil, usage(op, "check the file", "%v", err)
+	}
+	return lab.ParseTopology(o.topology, text)
+}
+
+// parseShape reads 10x20x50x4x4.
+func parseShape(op, text string) (lab.Shape, error) {
+	parts := strings.Split(text, "x")
+	numbers := make([]int, len(parts))
+	for i, part := range parts {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return lab.Shape{}, usage(op, "for example --shape 10x20x50x4x4", "shape %q: %q is no number", text, part)
+		}
+		numbers[i] = n
+	}
+	if len(numbers) != 5 {
+		return lab.Shape{}, usage(op, "bricks x racks x servers x power domains x colors, for example 10x20x50x4x4", "shape %q has %d numbers, wanted are 5", text, len(numbers))
+	}
+	return lab.Shape{Bricks: numbers[0], Racks: numbers[1], ServersPerRack: numbers[2], Powers: numbers[3], Colors: numbers[4],
+		Aggregations: max(2, numbers[1]/2), Capacity: 1_000_000}, nil
+}
+
+// placePools places the cells of all pools, as many pools at a time as there are processors. Pools know nothing of each other.
+func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, watch lab.Watch) error {
+	ctx, cancel := context.WithCancel(user)
+	defer cancel()
+	var wait sync.WaitGroup
+	next, failures := make(chan int), make([]error, len(pools))
+	// The first pool that fails ends the others: watch asks the user's context, stop both.
+	stop := func(what string, done, total int) error {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		return watch(what, done, total)
+	}
+	for range runtime.GOMAXPROCS(0) {
+		wait.Go(func() {
+			for i := range next {
+				// A pool ends where the next begins.
+				n := o.cells
+				if i+1 < len(pools) {
+					n = pools[i+1].First
+				}
+				if failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, stop); failures[i] != nil {
+					cancel()
+				}
+			}
+		})
+	}
+	for i := range pools {
+		if ctx.Err() != nil {
+			failures[i] = ctx.Err()
+			break
+		}
+		next <- i
+	}
+	close(next)
+	wait.Wait()
+	return firstCause(user, failures)
+}
+
+// answerRows shows an answer for people.
+func answerRows(w *lab.Answer, o *whatIfFlags) [][]string {
+	share := func(n int) string { return fmt.Sprintf("%d (%.3g %%)", n, 100*float64(n)/float64(max(w.Cells, 1))) }
+	rows := [][]string{{"data centre", w.Site}, {"killed", fmt.Sprintf("%d servers, %d devices", w.ServersDown, w.DevicesDown)},
+		{"cells", fmt.Sprint(w.Cells)}, {"without a majority", share(w.Lost)}, {"cut apart", share(w.CutOff)}}
+	for m := len(w.Margins) - 1; m >= 0; m-- {
+		rows = append(rows, []string{fmt.Sprintf("margin %d", m), share(w.Margins[m])})
+	}
+	// Patience and hold come before the budget: the time is that of the work alone.
+	repair := fmt.Sprintf("%d members, %s at the budgets (%s decides), after a patience of %s", w.Repairs, w.Repair.Round(time.Second), w.Slowest, o.policy.Patience)
+	if w.Hold {
+		repair += fmt.Sprintf("; a hold keeps back all but the brink, for at most %s", o.policy.HoldMax)
+	}
+	if w.Repairs == 0 {
+		repair = "nothing to replace"
+	}
+	rows = append(rows, []string{"repair", repair})
+	if w.Beyond > 0 {
+		rows = append(rows, []string{"beyond repair", fmt.Sprintf("%d members of cells without a majority: bring servers back, or physalia cell recover", w.Beyond)})
+	}
+	if len(w.LostCells) > 0 {
+		rows = append(rows, []string{"lost, for example", strings.Join(w.LostCells, " ")})
+	}
+	return rows
+}
