@@ -56,7 +56,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
 	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how `long` to write, and again how long to read")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
-	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchServersCommand())
+	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchDensityCommand(), a.benchServersCommand())
 	return cmd
 }
 
