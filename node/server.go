@@ -148,6 +148,7 @@ func (s *Server) openLoop() error {
 		return err
 	}
 	cfg.Dice = mathrand.New(mathrand.NewChaCha8(seed))
+	cfg.NamesKey = cfg.Dice.Uint64()
 	cfg.Events = s.metrics.events(s)
 	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), spare: newIntake(), clock: s.vitals.now,
 		core: core.New(cfg, s.vitals.now(), storage.GetBatch)}

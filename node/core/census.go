@@ -20,8 +20,8 @@ func (c *Core) Census(m *wire.Census) *wire.CensusPage {
 	limit := pageLimit(m.Limit)
 	page := &wire.CensusPage{}
 	i, _ := c.position(Handle(m.After) + 1)
-	for ; i < len(c.order); i++ {
-		h := c.order[i]
+	for ; i < c.cold.Span(); i++ {
+		h := c.peek(i)
 		if h == nil || h.creating { // what is not durable is not there
 			continue
 		}
