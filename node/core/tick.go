@@ -95,7 +95,7 @@ func (c *Core) coolDown() {
 
 // crowd is how often more nodes are hot than there should be: 0 is not at all.
 func (c *Core) crowd() int {
-	if c.cfg.HotMax == 0 {
+	if c.cfg.HotMax < 0 {
 		return 0
 	}
 	return len(c.hotList) / (c.cfg.HotMax + 1)
@@ -112,12 +112,14 @@ func (c *Core) isIdle(h *hosted) bool {
 	if h.isActive || h.isDirty || !s.waiters.empty() || !s.replica.IsIdle() || s.batch > c.durable {
 		return false
 	}
-	idle := c.now - s.touched
+	patience, role := c.cfg.IdleAfter, s.replica.Role()
 	switch c.crowd() {
 	case 0:
-		return idle >= c.cfg.IdleAfter && s.replica.Role() == paxos.Follower
+		return c.now-s.touched >= patience && role == paxos.Follower
 	case 1: // not before it was told what was chosen by its vote, or it would be loaded again for that
-		return idle >= min(c.cfg.IdleAfter, 4*c.cfg.NoticeAfter) && s.replica.Role() != paxos.Candidate && len(s.leases) == 0
+		patience = min(patience, 4*c.cfg.NoticeAfter)
+	default: // not before the answer to what it said last
+		patience = min(patience, c.cfg.NudgeAfter)
 	}
-	return s.replica.Role() != paxos.Candidate && len(s.leases) == 0
+	return c.now-s.touched >= patience && role != paxos.Candidate && len(s.leases) == 0 && s.lesson == nil
 }
