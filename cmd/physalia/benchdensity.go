@@ -12,6 +12,10 @@ import (
 	"physalia/cmd/physalia/colony"
 )
 
+// The figures of this command are the ones by which density is judged (DESIGN.md, section 13). Most of its time is spent on doing
+// nothing, which is what is measured; on a machine that others use as well, processor times come out too high, since every wake-up of
+// an idle server finds its caches cold.
+//
 // benchDensityCommand measures what cells cost that nobody uses. Each server hosts a node of every cell, so the number of cells is that
 // of nodes per server.
 func (a *app) benchDensityCommand() *cobra.Command {
@@ -68,6 +72,7 @@ func (a *app) benchDensityCommand() *cobra.Command {
 
 // densityRows shows a report for people.
 func densityRows(r bench.DensityReport) [][]string {
+	// Beside what is measured stands what it was measured on.
 	silence := func(s bench.Silence) string {
 		return fmt.Sprintf("%.1f MB resident, at most %.1f; %.4f core per server", s.RSSMB, s.PeakRSSMB, s.Core)
 	}

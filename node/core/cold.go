@@ -41,13 +41,15 @@ func (c *Core) find(id cell.ID) *hosted {
 		return nil
 	}
 	h := c.peek(at)
+	c.connect(h)
 	c.warm[h.id] = h
 	c.cold.At(at).Flags |= isWarm
 	c.cooling = append(c.cooling, h)
 	return h
 }
 
-// peek is the node in a row, nil for a gap. One that is not warm is a copy for looking at.
+// peek is the node in a row, nil for a gap. One that is not warm is a copy for looking at, without its servers: pages of many nodes are
+// made of them (ListNodes, Census).
 func (c *Core) peek(at int) *hosted {
 	row := c.cold.At(at)
 	switch {
@@ -59,7 +61,6 @@ func (c *Core) peek(at int) *hosted {
 	h := &hosted{id: cell.ID(c.cold.Name(at)), incarnation: cell.Incarnation(row.Incarnation), node: paxos.NodeNumber(row.Node), handle: Handle(row.Handle),
 		founding: row.Founding, promised: paxos.Ballot{Round: paxos.Round(row.Round), Node: paxos.NodeNumber(row.Promised)},
 		sealed: row.Flags&isSealed != 0, virgin: row.Flags&isVirgin != 0, learner: row.Flags&isTaught != 0, configuration: c.unpack(c.cold.Kept(at))}
-	c.connect(h)
 	return h
 }
 

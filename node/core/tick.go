@@ -2,6 +2,20 @@ package core
 
 import "physalia/paxos"
 
+// Waits reports whether anything waits for the time to pass, but for heartbeats and for nodes to go cold. While nothing does, ticks may
+// come as rarely as half the time between two heartbeats.
+func (c *Core) Waits() bool {
+	if len(c.active) > 0 || len(c.leases) > 0 || len(c.forwards.waiting) > 0 || len(c.held) > 0 || len(c.loads) > 0 || !c.ready || c.crowd() > 0 {
+		return true
+	}
+	for _, s := range c.roster {
+		if len(s.rejoin.left) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // nudge looks at the nodes that wait for something: those without progress repeat what may have been lost, ever more
 // rarely; those with nothing to wait for leave the list. Losing a message is rare and asking again is never unsafe, so the
 // first pause is a few round trips; a cell without a quorum ends at one question per NudgeMax.

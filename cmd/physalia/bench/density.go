@@ -98,6 +98,7 @@ func Density(ctx context.Context, cfg DensityConfig) (r DensityReport, err error
 	if err := cfg.check(); err != nil {
 		return r, err
 	}
+	// A phase that fails ends the run, with what was measured until then.
 	d := &density{cfg: cfg, acked: make([]atomic.Int64, cfg.Cells)}
 	d.report = DensityReport{Servers: cfg.Colony.Count(), Cells: cfg.Cells, Load: load(), WindowSeconds: cfg.Window.Seconds()}
 	if d.report.FdatasyncP50US, d.report.FdatasyncP99US, err = measureSync(cfg.Colony.Dir); err != nil {
@@ -135,6 +136,7 @@ func (d *density) silence(ctx context.Context, what string) (s Silence, err erro
 	if err := pause(ctx, d.cfg.Calm); err != nil {
 		return s, err
 	}
+	// Processor times are counted in hundredths of a second: over a minute and seven servers, that is nothing.
 	before, lives := d.cpu(d.colony.Servers)
 	began := time.Now()
 	if err := pause(ctx, d.cfg.Window); err != nil {
@@ -247,6 +249,7 @@ func (d *density) restart(ctx context.Context) (took, used time.Duration, err er
 	spent, _ := server.CPU()
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	// A stale read is answered by the node itself, whoever leads its cell. Until the scan is done it is refused, and asked again.
 	ask := &wire.ReadRequest{Stale: true, Txn: cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "nothing"}}}}
 	ask.Header = wire.Header{Cell: names("idle", d.cfg.Cells/2, d.cfg.Cells/2+1)[0], Timeout: 60_000}
 	began := time.Now()
@@ -336,6 +339,7 @@ func (d *density) watch(done chan struct{}) {
 func (d *density) kill(ctx context.Context) (err error) {
 	r, last := &d.report, len(d.colony.Servers)-1
 	others := d.colony.Servers[:last]
+	// What the same writes cost without a death is subtracted: the rest is the failover's.
 	if d.cfg.Failover > 0 {
 		before, _ := d.cpu(others)
 		d.write(ctx, d.cfg.Failover, 2)
@@ -371,6 +375,7 @@ func (d *density) verify(ctx context.Context) error {
 				if i >= d.cfg.Touch {
 					return
 				}
+				// A write whose outcome is unknown may have been applied, so more than what was acknowledged is fine.
 				want := d.acked[i].Load()
 				entry, err := d.lib.Cell(names("idle", i, i+1)[0]).Get(ctx, "k")
 				if got, _ := entry.Value.AsInt64(); want != 0 && (err != nil || got < want) {
