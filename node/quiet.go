@@ -12,8 +12,8 @@ import (
 // milliseconds of processor time, at most once per giveBackAfter bytes.
 const (
 	quietEvery    = 5 * time.Second
-	quietBytes    = 1 << 20  // allocated since the last look, at most: it is quiet
-	giveBackAfter = 16 << 20 // allocated since memory was last given back, at least: it is worth it
+	quietBytes    = 6 << 20  // allocated since the last look, at most: it is quiet, but for a manager that asks what it hosts
+	giveBackAfter = 48 << 20 // allocated since memory was last given back, at least: it is worth it
 )
 
 // thrift decides when memory is given back; total is all that was ever allocated, in bytes.

@@ -42,9 +42,7 @@ func BenchmarkRestart(b *testing.B) {
 	for b.Loop() {
 		began := time.Now()
 		c.start(0)
-		for !c.servers[0].vitals.ready.Load() {
-			time.Sleep(time.Millisecond)
-		}
+		eventually(b, "the restart scan", c.servers[0].vitals.ready.Load)
 		took := time.Since(began)
 		b.StopTimer()
 		if n := c.servers[0].vitals.nodes.Load(); n != nodes {

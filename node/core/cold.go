@@ -40,7 +40,7 @@ func (c *Core) find(id cell.ID) *hosted {
 	if !ok {
 		return nil
 	}
-	h := c.peek(at)
+	h := c.fromRow(at, new(paxos.Configuration))
 	c.connect(h)
 	c.warm[h.id] = h
 	c.cold.At(at).Flags |= isWarm
@@ -48,8 +48,8 @@ func (c *Core) find(id cell.ID) *hosted {
 	return h
 }
 
-// peek is the node in a row, nil for a gap. One that is not warm is a copy for looking at, without its servers: pages of many nodes are
-// made of them (ListNodes, Census).
+// peek is the node in a row, nil for a gap. One that is not warm is a copy for looking at until the next peek, without its servers: pages
+// of many nodes are made of them (ListNodes, Census), all the time where a manager has few servers.
 func (c *Core) peek(at int) *hosted {
 	row := c.cold.At(at)
 	switch {
@@ -58,10 +58,16 @@ func (c *Core) peek(at int) *hosted {
 	case row.Flags&isWarm != 0:
 		return c.warm[cell.ID(c.cold.Name(at))]
 	}
-	h := &hosted{id: cell.ID(c.cold.Name(at)), incarnation: cell.Incarnation(row.Incarnation), node: paxos.NodeNumber(row.Node), handle: Handle(row.Handle),
+	return c.fromRow(at, &c.peeked)
+}
+
+// fromRow makes a hosted of a row, and its configuration in a place that is given.
+func (c *Core) fromRow(at int, conf *paxos.Configuration) *hosted {
+	row := c.cold.At(at)
+	c.unpack(c.cold.Kept(at), conf)
+	return &hosted{id: cell.ID(c.cold.Name(at)), incarnation: cell.Incarnation(row.Incarnation), node: paxos.NodeNumber(row.Node), handle: Handle(row.Handle),
 		founding: row.Founding, promised: paxos.Ballot{Round: paxos.Round(row.Round), Node: paxos.NodeNumber(row.Promised)},
-		sealed: row.Flags&isSealed != 0, virgin: row.Flags&isVirgin != 0, learner: row.Flags&isTaught != 0, configuration: c.unpack(c.cold.Kept(at))}
-	return h
+		sealed: row.Flags&isSealed != 0, virgin: row.Flags&isVirgin != 0, learner: row.Flags&isTaught != 0, configuration: conf}
 }
 
 // row is what is kept of a node that is not warm.
@@ -157,8 +163,8 @@ func (c *Core) pack(b []byte, conf *paxos.Configuration) []byte {
 	return b
 }
 
-// unpack reads what pack made.
-func (c *Core) unpack(b []byte) *paxos.Configuration {
+// unpack reads what pack made, and uses the memory of what it overwrites again.
+func (c *Core) unpack(b []byte, conf *paxos.Configuration) {
 	u := func() uint64 {
 		n, size := binary.Uvarint(b)
 		must.That(size > 0, "a configuration in memory ends early")
@@ -172,21 +178,22 @@ func (c *Core) unpack(b []byte) *paxos.Configuration {
 		}
 		return m
 	}
-	conf := &paxos.Configuration{Number: paxos.ConfigurationNumber(u()), Since: paxos.Slot(u()), Alpha: uint32(u()),
+	members, learners := conf.Members[:0], conf.Learners[:0]
+	*conf = paxos.Configuration{Number: paxos.ConfigurationNumber(u()), Since: paxos.Slot(u()), Alpha: uint32(u()),
 		Owner: paxos.NodeNumber(u()), Next: paxos.NodeNumber(u())}
-	conf.Members = make([]paxos.Member, u())
+	n := int(u())
+	conf.Members = slices.Grow(members, n)[:n]
 	for i := range conf.Members {
 		conf.Members[i] = member()
 	}
-	if n := u(); n > 0 {
-		conf.Learners = make([]paxos.Learner, n)
+	if n = int(u()); n > 0 {
+		conf.Learners = slices.Grow(learners, n)[:n]
 	}
 	for i := range conf.Learners {
 		conf.Learners[i] = paxos.Learner{Member: member(), Request: u()}
 	}
 	conf.Left = member()
 	conf.Unsettled = u() == 1
-	return conf
 }
 
 // The restart scan reads the rows some thousand handles at a time: they are in memory twice while they are read, and what a server needs

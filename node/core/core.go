@@ -67,7 +67,7 @@ func Default() Config {
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
 		HashEvery: 64, VouchPatience: 5 * time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
-		IdleAfter: 30 * time.Second, HotMax: 8192, LoadingMax: 256, WaitersMax: 1 << 16,
+		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
 
@@ -181,12 +181,13 @@ type Core struct {
 	last        *server  // sender of the newest message; messages come in frames of one sender
 	serving     *Request // being served, until it is answered or among the waiters
 	peerChanges int
-	talking     []*server // with messages of this turn
-	value       []byte    // scratch for stored values
-	state       []byte    // scratch for machines' states
-	key         []byte    // scratch for keys
-	kept        []byte    // scratch for configurations in memory
-	body        []byte    // scratch for messages
+	talking     []*server           // with messages of this turn
+	value       []byte              // scratch for stored values
+	state       []byte              // scratch for machines' states
+	key         []byte              // scratch for keys
+	kept        []byte              // scratch for configurations in memory
+	peeked      paxos.Configuration // scratch: of the node that was looked at last
+	body        []byte              // scratch for messages
 	out         Output
 	slots       int // chosen this turn, for Events
 	commands    int
