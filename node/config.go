@@ -73,6 +73,7 @@ const (
 	inboxDefault   = 100_000
 	supportDefault = time.Second
 	tickEvery      = 20 * time.Millisecond  // core.Tick; nothing in the core is finer than that
+	tickIdle       = 60 * time.Millisecond  // core.Tick, while nothing waits for it (core.Waits)
 	supportMin     = 200 * time.Millisecond // ten ticks
 	supportMax     = time.Minute
 	hostBytesMax   = 200 // two addresses with this host fit the metadata of gossip

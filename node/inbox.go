@@ -77,13 +77,18 @@ func newInbox(max int) *inbox {
 
 // put adds something under the lock and wakes the loop; f reports whether it added it.
 func (b *inbox) put(f func(in *intake) bool) bool {
-	b.mu.Lock()
-	ok := f(b.in)
-	b.mu.Unlock()
+	ok := b.leave(f)
 	if ok {
 		poke(b.wake)
 	}
 	return ok
+}
+
+// leave is put for what can wait until the loop turns anyway, at the next tick at the latest.
+func (b *inbox) leave(f func(in *intake) bool) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return f(b.in)
 }
 
 // poke wakes whoever waits on a channel of capacity one; a second poke before it looks is the same poke.
@@ -111,9 +116,14 @@ func (b *inbox) close() {
 	b.closed = true
 }
 
-// peerMessages queues one frame, or reports false: the caller keeps it then.
+// peerMessages queues one frame, or reports false: the caller keeps it then. An empty one only proves that its lane works, which is
+// worth as much a tick later.
 func (b *inbox) peerMessages(batch *mesh.Batch) bool {
-	return b.put(func(in *intake) bool {
+	put := b.put
+	if len(batch.Messages)+len(batch.Forwards) == 0 {
+		put = b.leave
+	}
+	return put(func(in *intake) bool {
 		n := len(batch.Messages) + len(batch.Forwards)
 		if b.closed || in.messages+n > b.max || in.peerBytes+batch.Bytes > inboxPeerBytesMax {
 			return false
@@ -163,9 +173,11 @@ func (b *inbox) ask(method string, f func(*core.Core)) *cell.Error {
 	return refusal
 }
 
-// beat notes a heartbeat of a peer; of two, the newer one says all that the older one did.
+// beat notes a heartbeat of a peer; of two, the newer one says all that the older one did. It does not wake the loop: an idle server
+// would do little else than to wake for each of its peers' heartbeats, and support that is given a tick later is given for longer than
+// the peer counts on, never for less.
 func (b *inbox) beat(id cell.ServerID, h peer.Heartbeat) {
-	b.put(func(in *intake) bool {
+	b.leave(func(in *intake) bool {
 		if old, ok := in.beats[id]; !ok || old.Boot < h.Boot || old.Boot == h.Boot && old.Sequence < h.Sequence {
 			in.beats[id] = h
 		}

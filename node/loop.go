@@ -23,13 +23,15 @@ type loop struct {
 	backlog backlog
 	stop    chan struct{} // closed by Close
 	spare   *intake       // what the inbox gets in exchange for what it holds
+	beats   time.Duration // between two heartbeats to a peer
 	peers   int           // core.PeerChanges when the mesh was last told whom to exchange heartbeats with
 }
 
 // run turns until stop is closed. It returns an error when the core cannot go on.
 func (l *loop) run() error {
-	ticker := time.NewTicker(tickEvery)
-	defer ticker.Stop()
+	every := tickEvery
+	timer := time.NewTimer(every)
+	defer timer.Stop()
 	if err := l.turn(true); err != nil { // asks for the restart scan
 		return err
 	}
@@ -38,14 +40,26 @@ func (l *loop) run() error {
 		select {
 		case <-l.stop:
 			return nil
-		case <-ticker.C:
+		case <-timer.C:
 			tick = true
 		case <-l.inbox.wake:
 		}
 		if err := l.turn(tick); err != nil {
 			return err
 		}
+		if next := l.pace(); tick || next < every {
+			every = next
+			timer.Reset(every)
+		}
 	}
+}
+
+// pace is when the next tick is due: soon, or later while nothing waits for the time to pass but heartbeats.
+func (l *loop) pace() time.Duration {
+	if l.core.Waits() {
+		return tickEvery
+	}
+	return max(tickEvery, min(tickIdle, l.beats/2))
 }
 
 // turn takes everything from the inbox, steps the core, and does what it decided. The more waits, the more one turn does

@@ -91,6 +91,7 @@ func Start(cfg Config) (*Server, error) {
 	s.goRun(func() { s.gossip.keep(s.ctx, s.guard) })
 	s.goRun(func() { s.guard.Run(s.ctx) })
 	s.goRun(s.keepAddresses)
+	s.goRun(s.keepSmall)
 	return s, nil
 }
 
@@ -153,8 +154,9 @@ func (s *Server) openLoop() error {
 		return err
 	}
 	cfg.Dice = mathrand.New(mathrand.NewChaCha8(seed))
+	cfg.NamesKey = cfg.Dice.Uint64()
 	cfg.Events = s.metrics.events(s)
-	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), spare: newIntake(), clock: s.vitals.now,
+	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), beats: cfg.HeartbeatEvery, spare: newIntake(), clock: s.vitals.now,
 		core: core.New(cfg, s.vitals.now(), storage.GetBatch)}
 	s.vitals.turn.Store(int64(s.vitals.now())) // opening the disk may have taken long, and is not the loop's fault
 	return nil

@@ -124,23 +124,22 @@ func (c *Configuration) Check() error {
 	case c.Unsettled && c.Left.Node == 0:
 		return fmt.Errorf("configuration is unsettled, but nobody left it")
 	}
-	everybody := slices.Clone(c.Members)
+	var room [JuryMax + LearnersMax]Member // every row of a restart is checked, so nothing is allocated
+	everybody := append(room[:0], c.Members...)
 	for _, l := range c.Learners {
 		everybody = append(everybody, l.Member)
 	}
-	servers := make(map[ServerID]bool, len(everybody))
 	for i, m := range everybody {
 		switch {
 		case m.Node == 0 || m.Node >= c.Next:
 			return fmt.Errorf("member %d has node number %d, which was not issued (next is %d)", i, m.Node, c.Next)
 		case i > 0 && i != len(c.Members) && m.Node <= everybody[i-1].Node:
 			return fmt.Errorf("members are not ordered by node number at %d", i)
-		case m.Server == "" || servers[m.Server]:
+		case m.Server == "" || slices.ContainsFunc(everybody[:i], func(other Member) bool { return other.Server == m.Server }):
 			return fmt.Errorf("member %d names server %q, which is empty or a member already", i, m.Server)
 		case i >= len(c.Members) && c.Index(m.Node) >= 0:
 			return fmt.Errorf("node %d is a member and a learner", m.Node)
 		}
-		servers[m.Server] = true
 	}
 	if c.Number == 1 && c.Index(c.Owner) < 0 {
 		return fmt.Errorf("founding owner %d is not a member", c.Owner)

@@ -26,6 +26,7 @@ func drawFrom(s Source, all []pattern) Schedule {
 	}
 	if s.Draw("forgetful", 3) == 1 {
 		p.Idle = 30*time.Millisecond + ms(s, "idle", 300)
+		p.Cramped = s.Draw("cramped", 2) == 1
 	}
 	drawKnobs(s, &p)
 	drawPeople(s, &p)

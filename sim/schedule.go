@@ -25,6 +25,7 @@ type Schedule struct {
 	Sync    time.Duration // a sync of a disk takes up to that long
 	Turn    time.Duration // a server lets inputs gather for up to that long
 	Idle    time.Duration // nodes go cold after
+	Cramped bool          `json:",omitempty"` // there is no room for nodes that have nothing to do, proposers included
 	Faults  []Fault       // in any order
 	Dead    Servers       // stay down when the rest is healed, as far as every cell keeps four members
 

@@ -83,6 +83,9 @@ func (s *server) config() core.Config {
 	cfg, p := core.Default(), &s.world.plan
 	cfg.Server, cfg.Boot, cfg.Recovered = s.id, s.boot, s.model.Recovered()
 	cfg.Window, cfg.BatchCommands, cfg.IdleAfter = p.Window, p.Batch, p.Idle
+	if p.Cramped {
+		cfg.HotMax = 0
+	}
 	cfg.LivenessPeriod, cfg.NudgeAfter, cfg.NudgeMax, cfg.NoticeAfter = p.Liveness, p.Nudge, 20*p.Nudge, p.Notice
 	cfg.SupportPeriod, cfg.HeartbeatEvery, cfg.MemoryEvery = p.Liveness, p.Heartbeat, 3*p.Heartbeat
 	cfg.Dice = s.dice

@@ -44,6 +44,9 @@ func (p Schedule) Swarm() string {
 	fmt.Fprintf(&b, "swarm: %d servers, %d cells, alpha %d, window %d, batch %d, %d clients x %d ops, heartbeat %v, liveness %v, nudge %v, notice %v, "+
 		"idle %v, attempt %v, backoff %v, patience %v, skew %d/1000", p.Servers, p.Cells, p.Alpha, p.Window, p.Batch, p.Clients, p.Ops,
 		p.Heartbeat, p.Liveness, p.Nudge, p.Notice, p.Idle, p.Attempt, p.Backoff, p.Patience, p.Skew)
+	if p.Cramped {
+		b.WriteString("; cramped")
+	}
 	if p.Loss+p.Twice > 0 || p.Spread > 0 {
 		fmt.Fprintf(&b, "; loss %d%%, twice %d%%, spread %v, split %v", p.Loss, p.Twice, p.Spread, p.Split)
 	}

@@ -52,7 +52,7 @@ func TestOneRequestFindsOutThatTheOwnerIsNotThere(t *testing.T) {
 func TestLateAnswerThatANodeIsAbsentCountsForNothing(t *testing.T) {
 	c := absentOwner(t)
 	k := c.servers[1].core
-	h := k.index["vol-1"]
+	h := k.find("vol-1")
 	c.read(1, "vol-1", true) // loads it
 	k.challenge(h, false)
 	number := h.hot.question.number

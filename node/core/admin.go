@@ -2,8 +2,6 @@ package core
 
 import (
 	"fmt"
-	"slices"
-	"sort"
 
 	"physalia/cell"
 	"physalia/internal/wire"
@@ -39,7 +37,7 @@ func (c *Core) create(f *wire.Founding) *cell.Error {
 	if dead, ok := c.tombstones[f.Cell]; ok && f.Incarnation <= dead {
 		return refuse(cell.Deleted, "incarnation %d was deleted here, up to %d", f.Incarnation, dead)
 	}
-	if h := c.index[f.Cell]; h != nil {
+	if h := c.find(f.Cell); h != nil {
 		if h.incarnation == f.Incarnation && h.sealed {
 			return refuse(cell.Deleted, "incarnation %d is sealed", f.Incarnation)
 		}
@@ -54,7 +52,7 @@ func (c *Core) create(f *wire.Founding) *cell.Error {
 		}
 		return refuse(cell.Stale, "a node of incarnation %d of it was here and left", p.incarnation)
 	}
-	if n := len(c.order) - c.gaps; n >= c.cfg.Capacity {
+	if n := c.nodes(); n >= c.cfg.Capacity {
 		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", n)
 	}
 	c.dropPointer(f.Cell)
@@ -108,10 +106,11 @@ func founding(f *wire.Founding, server cell.ServerID) (*paxos.Configuration, pax
 // open lets a node serve whose row became durable. It is still virgin: the first input bears it. A learner begins to ask.
 func (c *Core) open(h *hosted) {
 	h.creating = false
+	c.cooling = append(c.cooling, h) // until somebody speaks to it
 	switch {
 	case len(h.queue) > 0:
 		c.drain(h)
-	case h.learner && c.index[h.id] == h:
+	case h.learner && c.warm[h.id] == h:
 		c.load(h)
 	}
 }
@@ -131,7 +130,7 @@ func (c *Core) DropNodes(to Origin, m *wire.DropNodes) {
 // of the same incarnation may still be on its way; a younger incarnation is as good as one.
 func (c *Core) dropNode(d *wire.Drop, sealed bool) *cell.Error {
 	e := &cell.Error{Op: wire.MethodDropNodes, Cell: d.Cell}
-	h := c.index[d.Cell]
+	h := c.find(d.Cell)
 	switch {
 	case !c.ready:
 		e.Kind, e.Detail = cell.Unavailable, "the server is starting"
@@ -164,10 +163,9 @@ func (c *Core) wipe(h *hosted) {
 // remove wipes a node; whoever waits for it is told why.
 func (c *Core) remove(h *hosted, why *cell.Error) {
 	c.cool(h, why)
-	delete(c.index, h.id)
-	if i, ok := c.position(h.handle); ok {
-		c.order[i] = nil
-		c.gaps++
+	delete(c.warm, h.id)
+	if at, ok := c.position(h.handle); ok {
+		c.cold.Remove(at)
 	}
 	c.share(h, -1)
 	b := c.write()
@@ -176,31 +174,6 @@ func (c *Core) remove(h *hosted, why *cell.Error) {
 	ring := handleRange(keyRing, h.handle)
 	b.DeleteRange(ring.Start, ring.End)
 	c.routeChanged(h, true)
-	c.compact()
-}
-
-// position finds a handle in order.
-func (c *Core) position(handle Handle) (int, bool) {
-	i := sort.Search(len(c.order), func(i int) bool {
-		for ; i < len(c.order); i++ { // a gap compares like its next neighbour
-			if c.order[i] != nil {
-				return c.order[i].handle >= handle
-			}
-		}
-		return true
-	})
-	for ; i < len(c.order) && c.order[i] == nil; i++ {
-	}
-	return i, i < len(c.order) && c.order[i].handle == handle
-}
-
-// compact closes the gaps once they are half of the list.
-func (c *Core) compact() {
-	if c.gaps*2 < len(c.order) {
-		return
-	}
-	kept := slices.DeleteFunc(c.order, func(h *hosted) bool { return h == nil })
-	c.order, c.gaps = kept, 0
 }
 
 // ListNodes pages through the hosted nodes in order of their handles.
@@ -211,8 +184,8 @@ func (c *Core) ListNodes(m *wire.ListNodes) *wire.NodeList {
 	}
 	list := &wire.NodeList{}
 	i, _ := c.position(Handle(m.After) + 1)
-	for ; i < len(c.order); i++ {
-		h := c.order[i]
+	for ; i < c.cold.Span(); i++ {
+		h := c.peek(i)
 		if h == nil {
 			continue
 		}
@@ -231,6 +204,14 @@ func (c *Core) info(h *hosted) wire.NodeInfo {
 		Configuration: uint64(h.configuration.Number), Sealed: h.sealed, Quarantined: h.quarantined, Members: c.founders(h)}
 }
 
+// tellRoute is routeChanged without the members, for the restart scan: whoever listens then asks for what it does not know.
+func (c *Core) tellRoute(h *hosted, gone bool) {
+	if c.cfg.Events.Routes != nil {
+		c.cfg.Events.Routes(wire.NodeInfo{Handle: uint64(h.handle), Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node),
+			Configuration: uint64(h.configuration.Number), Sealed: h.sealed}, gone)
+	}
+}
+
 // routeChanged tells whoever feeds the discovery cache. It may run ahead of the disk: a route is a hint.
 func (c *Core) routeChanged(h *hosted, gone bool) {
 	if c.cfg.Events.Routes != nil {
@@ -239,7 +220,7 @@ func (c *Core) routeChanged(h *hosted, gone bool) {
 }
 
 // Counts tells how many nodes are hosted, how many of them are hot, and how many lead their cell.
-func (c *Core) Counts() (nodes, hot, led int) { return len(c.order) - c.gaps, len(c.hotList), c.led }
+func (c *Core) Counts() (nodes, hot, led int) { return c.nodes(), len(c.hotList), c.led }
 
 // Handed is the newest batch that was handed to storage.
 func (c *Core) Handed() storage.BatchNumber { return c.handed }

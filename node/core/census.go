@@ -18,10 +18,11 @@ func (c *Core) Tell(to Origin, page wire.Message) {
 // it is not missed.
 func (c *Core) Census(m *wire.Census) *wire.CensusPage {
 	limit := pageLimit(m.Limit)
-	page := &wire.CensusPage{}
+	page := &wire.CensusPage{Nodes: make([]wire.CensusNode, 0, min(limit, c.nodes()))}
+	members := make([]wire.CensusMember, 0, usualMembers*cap(page.Nodes)) // of all nodes of the page; it may be moved when it grows
 	i, _ := c.position(Handle(m.After) + 1)
-	for ; i < len(c.order); i++ {
-		h := c.order[i]
+	for ; i < c.cold.Span(); i++ {
+		h := c.peek(i)
 		if h == nil || h.creating { // what is not durable is not there
 			continue
 		}
@@ -29,22 +30,27 @@ func (c *Core) Census(m *wire.Census) *wire.CensusPage {
 			page.More = true
 			break
 		}
-		page.Nodes = append(page.Nodes, h.census())
+		page.Nodes = append(page.Nodes, h.census(&members))
 	}
 	return page
 }
 
-// census describes a node by its row.
-func (h *hosted) census() wire.CensusNode {
+// usualMembers is the size of most juries.
+const usualMembers = 7
+
+// census describes a node by its row; its members are added to those of the page.
+func (h *hosted) census(members *[]wire.CensusMember) wire.CensusNode {
 	conf := h.configuration
 	n := wire.CensusNode{Handle: uint64(h.handle), Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node), Configuration: uint64(conf.Number),
-		Alpha: conf.Alpha, Learner: !h.isMember(), Sealed: h.sealed, Quarantined: h.quarantined, Members: make([]wire.CensusMember, len(conf.Members))}
+		Alpha: conf.Alpha, Learner: !h.isMember(), Sealed: h.sealed, Quarantined: h.quarantined}
 	if conf.Number == 1 {
 		n.Owner = uint64(conf.Owner)
 	}
-	for i, m := range conf.Members {
-		n.Members[i] = wire.CensusMember{Node: uint64(m.Node), Server: cell.ServerID(m.Server)}
+	first := len(*members)
+	for _, m := range conf.Members {
+		*members = append(*members, wire.CensusMember{Node: uint64(m.Node), Server: cell.ServerID(m.Server)})
 	}
+	n.Members = (*members)[first:len(*members):len(*members)]
 	return n
 }
 

@@ -8,6 +8,7 @@ import (
 	"physalia/cell"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
+	"physalia/node/slab"
 	"physalia/node/storage"
 	"physalia/paxos"
 )
@@ -38,6 +39,10 @@ type Config struct {
 	NoticeAfter time.Duration
 	// IdleAfter: a hot node that nobody touched for so long goes cold.
 	IdleAfter time.Duration
+	// HotMax bounds the memory of hot nodes, at about 8 KB and the cell's state for each. Beyond it nodes go cold that nobody touched
+	// for four times NoticeAfter, beyond twice as many those that nobody touched for NudgeAfter: proposers included, which then campaign again when
+	// they are asked. Nodes in use are never dropped, so for the moment there may be more. Negative: no bound.
+	HotMax int
 	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).
 	HashEvery int
 	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
@@ -51,7 +56,9 @@ type Config struct {
 	// Recovered is the last batch that storage holds (storage.Storage.Recovered).
 	Recovered storage.BatchNumber
 	Dice      *rand.Rand
-	Events    Events
+	// NamesKey is a secret of this process with which cells' names are hashed in memory; nothing else depends on it.
+	NamesKey uint64
+	Events   Events
 }
 
 // Default returns the configuration of a production server.
@@ -60,7 +67,7 @@ func Default() Config {
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
 		HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
-		IdleAfter: 30 * time.Second, LoadingMax: 256, WaitersMax: 1 << 16,
+		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
 
@@ -141,9 +148,10 @@ type Core struct {
 	now   time.Duration
 	began time.Duration
 
-	index      map[cell.ID]*hosted          // every hosted node, cold ones included
-	order      []*hosted                    // by handle; dropped nodes leave nil until compacted
-	gaps       int                          // nils in order
+	cold       *slab.Table                  // a row for every hosted node, in order of handles (cold.go)
+	warm       map[cell.ID]*hosted          // those of them that somebody speaks to
+	cooling    []*hosted                    // warm ones that may be forgotten at the end of the turn
+	booting    Handle                       // rows with lower handles were read or asked for by the restart scan
 	tombstones map[cell.ID]cell.Incarnation // no incarnation up to this one is created here again (rule 15)
 	graves     []cell.ID                    // the names in tombstones, in the order in which this boot learnt of them
 	pointers   pointers                     // nodes that left
@@ -174,11 +182,13 @@ type Core struct {
 	last        *server  // sender of the newest message; messages come in frames of one sender
 	serving     *Request // being served, until it is answered or among the waiters
 	peerChanges int
-	talking     []*server // with messages of this turn
-	value       []byte    // scratch for stored values
-	state       []byte    // scratch for machines' states
-	key         []byte    // scratch for keys
-	body        []byte    // scratch for messages
+	talking     []*server           // with messages of this turn
+	value       []byte              // scratch for stored values
+	state       []byte              // scratch for machines' states
+	key         []byte              // scratch for keys
+	kept        []byte              // scratch for configurations in memory
+	peeked      paxos.Configuration // scratch: of the node that was looked at last
+	body        []byte              // scratch for messages
 	out         Output
 	slots       int // chosen this turn, for Events
 	commands    int
@@ -197,7 +207,7 @@ type heldItem struct {
 	opens   *hosted
 }
 
-// bootLoad is the read of all rows and tombstones at start.
+// bootLoad is every read of the restart scan; there is one at a time.
 const bootLoad storage.ReadID = 1
 
 // New makes a core; newBatch supplies empty batches (storage recycles them). The first Flush asks for the restart scan;
@@ -210,13 +220,13 @@ func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 	}
 	c := &Core{
 		cfg: cfg, now: now, began: now,
-		index: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
+		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
 		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
 		loads: make(map[storage.ReadID]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
 		servers: make(map[cell.ServerID]*server), pointers: pointers{of: make(map[cell.ID]*pointer)},
 	}
 	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad,
-		Ranges: []storage.Range{kindRange(keyRow), kindRange(keyTombstone), kindRange(keyHandles), kindRange(keyMemory), kindRange(keyPeriod),
+		Ranges: []storage.Range{kindRange(keyTombstone), kindRange(keyHandles), kindRange(keyMemory), kindRange(keyPeriod),
 			kindRange(keyLives), kindRange(keyPointer), kindRange(keyAge)}})
 	return c
 }
@@ -235,7 +245,7 @@ type PeerMessage struct {
 // number is never a reason, since it is the messages from the future that teach who lags (hazard H12).
 func (c *Core) OnPeer(m *PeerMessage) {
 	from := c.sender(m.From)
-	h := c.index[m.Envelope.Cell]
+	h := c.find(m.Envelope.Cell)
 	switch {
 	case h == nil:
 		c.stray(from, m)
@@ -338,6 +348,7 @@ func (c *Core) Flush() *Output {
 		}
 		c.release() // nothing was written, so what relied on older batches may go; it may touch nodes again
 	}
+	c.forget()
 	if c.batch != nil {
 		c.handed++
 		c.batch.Number = c.handed

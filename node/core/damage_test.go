@@ -103,7 +103,7 @@ func TestPoisonStopsOneCell(t *testing.T) {
 	c.create("vol-1")
 	c.create("vol-2")
 	c.mustCount(0, "vol-1", 1, 1)
-	h := c.servers[0].core.index["vol-1"]
+	h := c.servers[0].core.find("vol-1")
 	if refusal := h.hot.replica.Propose([]byte("poison"), 99); refusal != paxos.Accepted {
 		t.Fatalf("refused: %d", refusal)
 	}
@@ -126,7 +126,7 @@ func TestQuarantineLeavesOutcomesUnknown(t *testing.T) {
 	c.lost = func(from, _ int, m *paxos.Message) bool { return m.Kind == paxos.MsgAccepted } // sent, and on its way for long
 	write := c.send(0, wire.MethodTxn, &wire.TxnRequest{Header: header("vol-1"), Request: requestOf(1), Txn: increment("n")})
 	c.lost = nil
-	h := c.servers[0].core.index["vol-1"]
+	h := c.servers[0].core.find("vol-1")
 	c.servers[0].core.step(h, &paxos.Message{Kind: paxos.MsgAccept, From: 1, Ballot: paxos.Ballot{Round: 1, Node: 1}, Slot: 1, Entry: paxos.Entry{Kind: paxos.NoOp}})
 	c.settle()
 	c.mustFail(c.answer(write), cell.UnknownResult)
@@ -145,7 +145,7 @@ func TestUnsendableStopsOneNode(t *testing.T) {
 	c := newColony(t, 7)
 	c.create("vol-1")
 	c.create("vol-2")
-	h := c.servers[0].core.index["vol-1"]
+	h := c.servers[0].core.find("vol-1")
 	c.mustCount(0, "vol-1", 1, 1)
 	c.servers[0].core.hold(heldItem{node: h, message: paxos.Message{Kind: paxos.MsgAccept, From: 1, To: 2}}) // an entry without a kind
 	c.settle()

@@ -8,8 +8,9 @@
 // What the turn may release before its batch is durable, and what not, is decided here (rule 1): messages in
 // SendDurable, and replies to creations and drops, wait in one queue for storage's durable reports.
 //
-// Nodes are cold (an entry in the index, everything else in storage), loading, or hot (a paxos.Replica and a
-// machine.Machine in memory). The first message or request makes a cold node hot; nothing is answered from a node that
+// Nodes are cold (a row without pointers in package slab, everything else in storage), loading, or hot (a paxos.Replica and a
+// machine.Machine in memory); a node of which somebody holds a hosted is warm, and cold.go says when it is forgotten. Nothing that a turn
+// or a tick does is proportional to the cold ones, and Config.HotMax bounds the hot ones. The first message or request makes a cold node hot; nothing is answered from a node that
 // was not read (rule 7). A panic or failed assertion while stepping or applying quarantines that node alone.
 //
 // # Support, leases, elections

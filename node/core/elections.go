@@ -287,14 +287,14 @@ func (c *Core) resignBelow(h *hosted, named paxos.Ballot) {
 // HandOver makes the node of another server the cell's proposer: this one stops proposing, gives up local reads, finishes
 // what is in flight, and names its heir, who campaigns at once (rule 13). Drain, balance and replacement use it.
 func (c *Core) HandOver(id cell.ID, to cell.ServerID) *cell.Error {
-	h := c.index[id]
+	h := c.warm[id]
 	refuse := func(kind cell.Kind, detail string) *cell.Error {
 		return &cell.Error{Op: "node.handover", Kind: kind, Cell: id, Detail: detail}
 	}
 	switch {
-	case h == nil:
+	case h == nil && c.find(id) == nil:
 		return refuse(cell.UnknownHere, "no node of it is hosted here")
-	case h.hot == nil || h.hot.replica.Role() != paxos.Proposer:
+	case h == nil || h.hot == nil || h.hot.replica.Role() != paxos.Proposer:
 		return refuse(cell.NotProposer, "this node does not lead the cell")
 	}
 	for _, m := range h.configuration.Members {

@@ -139,9 +139,9 @@ func (c *Core) onForwardedAnswer(s *server, f *peer.Forward) {
 	if f.Err != nil {
 		switch f.Err.Kind {
 		case cell.Quarantined:
-			c.challenge(c.index[x.request.Header.Cell], true)
+			c.challenge(c.warm[x.request.Header.Cell], true)
 		case cell.UnknownHere: // it is hosted here, so the client must not look for it elsewhere
-			c.challenge(c.index[x.request.Header.Cell], true)
+			c.challenge(c.warm[x.request.Header.Cell], true)
 			f.Err = &cell.Error{Op: f.Err.Op, Kind: cell.Unavailable, Cell: f.Err.Cell, RetryAfter: campaignAgain,
 				Detail: "the server of the proposer hosts no node of it: " + f.Err.Detail}
 		}

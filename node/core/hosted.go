@@ -13,7 +13,7 @@ import (
 	"physalia/paxos"
 )
 
-// hosted is one node. A cold one is only this. The pointer is the node's identity inside the core: a cell that is dropped
+// hosted is one node that is warm (cold.go). The pointer is the node's identity inside the core while it is: a cell that is dropped
 // and created again gets another one, so whatever still refers to the former life (loads, held items) finds itself alone.
 type hosted struct {
 	id            cell.ID
@@ -207,7 +207,7 @@ func (c *Core) guard(h *hosted, f func()) (ok bool) {
 
 // quarantine takes a node out of service: it answers nothing, keeps its data, and says why. The server goes on.
 func (c *Core) quarantine(h *hosted, why string) {
-	if c.index[h.id] != h { // wiped meanwhile: its row must not rise again
+	if c.warm[h.id] != h { // wiped meanwhile: its row must not rise again
 		h.hot = nil
 		return
 	}

@@ -20,7 +20,7 @@ func TestH02OldJuryDoesNotTurnSupporters(t *testing.T) {
 	c.mustCount(0, "vol-1", 1, 1)
 	change := c.learn("vol-1", 6, 7)
 	c.wait(settled)
-	led := c.servers[0].core.index["vol-1"]
+	led := c.servers[0].core.find("vol-1")
 	since := led.hot.replica.Applied() + 1 + paxos.Slot(led.configuration.Alpha)
 	c.lost = func(from, to int, m *paxos.Message) bool {
 		if m.Kind == 0 || from != 0 {
@@ -47,7 +47,7 @@ func TestH02OldJuryDoesNotTurnSupporters(t *testing.T) {
 		m.Header.Attempt, m.Header.Timeout = attempt, 90
 		to := c.send(1, wire.MethodTxn, m)
 		c.wait(100 * time.Millisecond)
-		led2 = led2 || c.servers[1].core.index["vol-1"].hot.replica.Role() == paxos.Proposer
+		led2 = led2 || c.servers[1].core.find("vol-1").hot.replica.Role() == paxos.Proposer
 		if r, ok := c.replies[to.ID]; ok && r.Err == nil && c.servers[0].core.readLease(led) {
 			t.Fatalf("node 2 acknowledged %+v while node 1 holds a read lease", r.Result)
 		}
@@ -85,7 +85,7 @@ func TestH10HeirThatMayNotVote(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wait(200 * time.Millisecond)
-	h := c.servers[1].core.index["vol-1"]
+	h := c.servers[1].core.find("vol-1")
 	if c.servers[1].core.mayVote(h) {
 		t.Fatal("the heir may vote, so this test shows nothing")
 	}

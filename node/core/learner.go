@@ -26,7 +26,7 @@ func (c *Core) createLearner(m *wire.CreateLearner) *cell.Error {
 		return &cell.Error{Op: wire.MethodCreateLearner, Kind: kind, Cell: m.Cell, Detail: fmt.Sprintf(format, args...)}
 	}
 	conf, err := learnerConfiguration(m, c.cfg.Server)
-	h, p := c.index[m.Cell], c.pointers.of[m.Cell]
+	h, p := c.find(m.Cell), c.pointers.of[m.Cell]
 	switch dead, isDead := c.tombstones[m.Cell]; {
 	case !c.ready:
 		return refuse(cell.Unavailable, "the server is starting")
@@ -38,8 +38,8 @@ func (c *Core) createLearner(m *wire.CreateLearner) *cell.Error {
 		return c.besideNode(h, m, refuse)
 	case p != nil && (p.incarnation > m.Incarnation || p.incarnation == m.Incarnation && uint64(p.node) >= m.Node):
 		return refuse(cell.Stale, "node %d of incarnation %d was here and left", p.node, p.incarnation)
-	case len(c.order)-c.gaps >= c.cfg.Capacity:
-		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", len(c.order)-c.gaps)
+	case c.nodes() >= c.cfg.Capacity:
+		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", c.nodes())
 	}
 	h = &hosted{id: m.Cell, incarnation: m.Incarnation, node: paxos.NodeNumber(m.Node), configuration: conf, learner: true, creating: true}
 	if p != nil && p.incarnation == m.Incarnation {

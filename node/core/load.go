@@ -34,7 +34,7 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 	}
 	h := c.loads[id]
 	delete(c.loads, id)
-	if h == nil || c.index[h.id] != h || h.hot != nil {
+	if h == nil || c.warm[h.id] != h || h.hot != nil {
 		return nil
 	}
 	h.loading = false
@@ -108,17 +108,19 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 
 // boot takes the restart scan: existence, configuration and lower bounds of every node (rule 7). Pairs come in the order of
 // the keys, so nodes come in the order of their handles. What cannot be read stops the server: a row that is skipped would
-// be a node that is forgotten, and could be created again beside its own votes.
+// be a node that is forgotten, and could be created again beside its own votes. First comes everything but rows, then the rows.
 func (c *Core) boot(pairs []storage.Pair) error {
+	rest, last := c.booting == 0, c.booting >= c.nextHandle
+	if !rest && !last {
+		c.bootRows() // storage reads while these are looked at
+	}
+	decoder, row := peer.Decoder{InternServer: c.internServer}, peer.Row{}
 	for _, pair := range pairs {
 		switch {
 		case pair.Key[0] == keyRow && len(pair.Key) == 9:
-			row, err := peer.DecodeRow(pair.Value)
-			if err != nil {
-				return fmt.Errorf("row of node %d: %w", binary.BigEndian.Uint64(pair.Key[1:]), err)
+			if err := c.restoreRow(&pair, &decoder, &row); err != nil {
+				return err
 			}
-			c.add(&hosted{id: row.Cell, incarnation: row.Incarnation, node: row.Node, promised: row.Promised, sealed: row.Sealed,
-				quarantined: row.Quarantined, learner: row.Learner, founding: row.Founding, configuration: &row.Configuration, handle: Handle(binary.BigEndian.Uint64(pair.Key[1:]))})
 		case pair.Key[0] == keyTombstone:
 			stone, err := peer.DecodeTombstone(pair.Value)
 			if err != nil {
@@ -157,19 +159,15 @@ func (c *Core) boot(pairs []storage.Pair) error {
 			return fmt.Errorf("restart scan: key %x is not known to this version", pair.Key)
 		}
 	}
-	c.restoredPointers()
+	if rest {
+		c.restoredPointers()
+		c.bootRows()
+	}
+	if rest || !last {
+		return nil
+	}
 	c.ready = true
 	c.putPeriod()
 	c.putLife()
 	return nil
-}
-
-// add puts a node into the index. There is at most one node per cell: a new incarnation is created only after the old one
-// was wiped.
-func (c *Core) add(h *hosted) {
-	c.index[h.id] = h
-	c.order = append(c.order, h)
-	c.connect(h)
-	c.share(h, 1)
-	c.routeChanged(h, false)
 }

@@ -31,7 +31,7 @@ func TestH12RestartedLaggardsLearnWhoCounts(t *testing.T) {
 	}
 	c.wait(settled)
 	for _, i := range away {
-		if h := c.servers[i].core.index["vol-1"]; c.servers[i].core.mayVote(h) || h.configuration.Number != 1 {
+		if h := c.servers[i].core.find("vol-1"); c.servers[i].core.mayVote(h) || h.configuration.Number != 1 {
 			t.Fatalf("s%d may vote, or knows of the change, so this test shows nothing: %s", i+1, h.configuration.Describe())
 		}
 	}

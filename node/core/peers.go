@@ -16,6 +16,7 @@ type server struct {
 	remembered
 	rejoin  rejoining
 	gone    bool // its address refuses connections
+	place   int  // in Core.roster
 	shared  int  // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
 	talking bool
 	out     [lanes]PeerOut
@@ -29,7 +30,7 @@ const peerBodyBytes = 1 << 20
 func (c *Core) server(id cell.ServerID) *server {
 	s := c.servers[id]
 	if s == nil {
-		s = &server{id: id, support: support{epoch: 1}}
+		s = &server{id: id, place: len(c.roster), support: support{epoch: 1}}
 		c.servers[id] = s
 		c.roster = append(c.roster, s)
 	}
@@ -109,10 +110,15 @@ func (c *Core) PeerChanges() int { return c.peerChanges }
 func (c *Core) share(h *hosted, by int) {
 	for _, list := range [...][]*server{h.members, h.learners} {
 		for _, s := range list {
-			if s.shared += by; s.shared == max(by, 0) {
-				c.peerChanges++
-			}
+			c.shareWith(s, by)
 		}
+	}
+}
+
+// shareWith counts one member in or out.
+func (c *Core) shareWith(s *server, by int) {
+	if s.shared += by; s.shared == max(by, 0) {
+		c.peerChanges++
 	}
 }
 

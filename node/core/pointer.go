@@ -133,7 +133,7 @@ func (c *Core) agePointers() {
 
 // restorePointer takes what the restart scan found.
 func (c *Core) restorePointer(pair *storage.Pair) error {
-	decoder := peer.Decoder{InternServer: func(b []byte) paxos.ServerID { return paxos.ServerID(c.server(cell.ServerID(b)).id) }}
+	decoder := peer.Decoder{InternServer: c.internServer}
 	p, err := decoder.DecodePointer(pair.Value)
 	if err != nil {
 		return fmt.Errorf("pointer %q: %w", pair.Key[1:], err)

@@ -101,7 +101,7 @@ func (c *Core) recoverNode(r *wire.Recovery) *cell.Error {
 	if dead := c.tombstones[f.Cell]; f.Incarnation <= dead {
 		return refuse(cell.Deleted, "incarnation %d was deleted here, up to %d", f.Incarnation, dead)
 	}
-	old, left, same := c.index[f.Cell], c.pointers.of[f.Cell], foundingHash(configuration)
+	old, left, same := c.find(f.Cell), c.pointers.of[f.Cell], foundingHash(configuration)
 	switch {
 	case old != nil && old.incarnation == f.Incarnation && old.sealed:
 		return refuse(cell.Deleted, "incarnation %d is sealed", f.Incarnation)
@@ -113,8 +113,8 @@ func (c *Core) recoverNode(r *wire.Recovery) *cell.Error {
 		return refuse(cell.Stale, "incarnation %d of it is hosted here with jury %s", old.incarnation, old.configuration.Describe())
 	case left != nil && left.incarnation >= f.Incarnation:
 		return refuse(cell.Stale, "a node of incarnation %d of it was here and left", left.incarnation)
-	case old == nil && len(c.order)-c.gaps >= c.cfg.Capacity:
-		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", len(c.order)-c.gaps)
+	case old == nil && c.nodes() >= c.cfg.Capacity:
+		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", c.nodes())
 	}
 	snapshot, err := compose(r, configuration)
 	if err != nil {

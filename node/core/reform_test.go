@@ -150,7 +150,7 @@ func (c *colony) add(id cell.ID, sequence uint64) {
 
 // hosts reports what number a server's node of a cell has, or zero.
 func (c *colony) hosts(i int, id cell.ID) paxos.NodeNumber {
-	if h := c.servers[i].core.index[id]; h != nil {
+	if h := c.servers[i].core.find(id); h != nil {
 		return h.node
 	}
 	return 0
@@ -187,7 +187,7 @@ func TestReplaceAMember(t *testing.T) {
 	}
 	c.wait(settled)
 	c.add("vol-1", 3)
-	if h := c.servers[0].core.index["vol-1"]; h.configuration.Number != 2 || len(h.members) != 7 || h.members[6].id != serverID(7) {
+	if h := c.servers[0].core.find("vol-1"); h.configuration.Number != 2 || len(h.members) != 7 || h.members[6].id != serverID(7) {
 		t.Errorf("s1 goes by %s", h.configuration.Describe())
 	}
 }
@@ -313,7 +313,7 @@ func TestH13NumbersAreIssuedOnce(t *testing.T) {
 	if _, err := c.ask(wire.ChangeCell{Cell: "vol-1", Kind: wire.Replace, Number: 1, Old: 7, New: 8}); err == nil || err.Kind != cell.Unavailable {
 		t.Errorf("a number that is nobody's became a member: %v", err)
 	}
-	if h := c.servers[9].core.index["vol-1"]; h.hot != nil && !h.hot.replica.IsUntaught() {
+	if h := c.servers[9].core.find("vol-1"); h.hot != nil && !h.hot.replica.IsUntaught() {
 		t.Error("the impostor was taught")
 	}
 	if err := c.learnerAt(7, "vol-1", second, 8, 1); err != nil {
@@ -382,11 +382,11 @@ func TestMoveAwayAndBack(t *testing.T) {
 	for n := uint64(1); n <= 10; n++ {
 		c.add("vol-1", n)
 	}
-	before := c.servers[2].core.index["vol-1"].handle
+	before := c.servers[2].core.find("vol-1").handle
 	c.replace("vol-1", 2, 7)
 	c.replace("vol-1", 7, 2)
 	c.wait(settled)
-	h := c.servers[2].core.index["vol-1"]
+	h := c.servers[2].core.find("vol-1")
 	if h.node != 9 || h.handle == before || c.servers[2].core.Pointers() != 0 {
 		t.Fatalf("back as node %d under handle %d (before %d), %d pointers", h.node, h.handle, before, c.servers[2].core.Pointers())
 	}
@@ -453,7 +453,7 @@ func TestH19RemovedMemberAnswersWhileItIsNeeded(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.wait(settled)
-	h := c.servers[0].core.index["vol-1"]
+	h := c.servers[0].core.find("vol-1")
 	if h.configuration.Number != 2 || !h.configuration.Unsettled || c.hosts(6, "vol-1") != 7 {
 		t.Fatalf("s1 is at %s, s7 hosts node %d", h.configuration.Describe(), c.hosts(6, "vol-1"))
 	}
@@ -500,8 +500,8 @@ func TestH21TaughtInsideTheWindow(t *testing.T) {
 	c.add("vol-1", 41)
 	c.wait(settled)
 	for i := range 8 {
-		if i != 6 && c.servers[i].core.index["vol-1"].configuration.Number != 2 {
-			t.Errorf("s%d is at %s", i+1, c.servers[i].core.index["vol-1"].configuration.Describe())
+		if i != 6 && c.servers[i].core.find("vol-1").configuration.Number != 2 {
+			t.Errorf("s%d is at %s", i+1, c.servers[i].core.find("vol-1").configuration.Describe())
 		}
 	}
 	c.mustBeMoved(6, "vol-1", 2)

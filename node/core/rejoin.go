@@ -3,41 +3,39 @@ package core
 import "physalia/paxos"
 
 // A server that was away missed what was chosen meanwhile, and idle cells would not tell it: a follower's absence wakes
-// nobody. When its support begins anew, each proposer's server walks once through the nodes it hosts, a bounded number per
-// tick, and sends a notice for every cell that it leads and whose node there is not known to hold everything. The node asks
-// for what it misses, and is taught. Cells without a write in the meantime cost a look.
+// nobody. When its support begins anew, each proposer's server walks once through the cells that are led from here, a bounded number
+// per tick, and sends a notice for every one whose node there is not known to hold everything. The node asks for what it misses, and is
+// taught. Cells without a write in the meantime cost a look, and those that nobody leads nothing: their next proposer will tell.
 
 // rejoinPerTick bounds how many nodes one tick looks at, for all peers together.
 const rejoinPerTick = 2048
 
-// rejoining is a walk through the nodes on behalf of one peer.
-type rejoining struct {
-	walking bool
-	next    Handle // of the next node to look at
-}
+// rejoining is a walk through nodes on behalf of one peer: those that led when its support began and were not looked at yet. Who leads
+// since then has heard from its jury since then.
+type rejoining struct{ left []*hosted }
 
 // rejoined begins the walk for a peer whose support begins.
-func (c *Core) rejoined(s *server) { s.rejoin = rejoining{walking: true} }
+func (c *Core) rejoined(s *server) {
+	s.rejoin.left = nil
+	for _, h := range c.hotList {
+		if h.hot != nil && h.hot.led {
+			s.rejoin.left = append(s.rejoin.left, h)
+		}
+	}
+}
 
 // rejoin goes on with the walks.
 func (c *Core) rejoin() {
 	budget := rejoinPerTick
 	for _, s := range c.roster {
-		if !s.rejoin.walking {
-			continue
+		n := min(budget, len(s.rejoin.left))
+		for _, h := range s.rejoin.left[:n] {
+			c.catchUp(h, s)
 		}
-		i, _ := c.position(s.rejoin.next)
-		for ; i < len(c.order) && budget > 0; i++ {
-			budget--
-			if h := c.order[i]; h != nil {
-				s.rejoin.next = h.handle + 1
-				c.catchUp(h, s)
-			}
+		budget -= n
+		if s.rejoin.left = s.rejoin.left[n:]; len(s.rejoin.left) == 0 {
+			s.rejoin.left = nil
 		}
-		if i < len(c.order) {
-			return
-		}
-		s.rejoin.walking = false
 	}
 }
 

@@ -154,7 +154,7 @@ func (r *Request) checkHeader() *cell.Error {
 // OnRequest takes one request about one cell. It is answered exactly once, in this turn or in a later one; the shell
 // relies on that, since a second answer to one request of a connection is a bug that it does not forgive.
 func (c *Core) OnRequest(r *Request) {
-	h := c.index[r.Header.Cell]
+	h := c.find(r.Header.Cell)
 	if err := c.admit(h, r); err != nil {
 		c.reply(r.Origin, nil, err)
 		return

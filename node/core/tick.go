@@ -2,6 +2,20 @@ package core
 
 import "physalia/paxos"
 
+// Waits reports whether anything waits for the time to pass, but for heartbeats and for nodes to go cold. While nothing does, ticks may
+// come as rarely as half the time between two heartbeats.
+func (c *Core) Waits() bool {
+	if len(c.active) > 0 || len(c.leases) > 0 || len(c.forwards.waiting) > 0 || len(c.held) > 0 || len(c.loads) > 0 || !c.ready || c.crowd() > 0 {
+		return true
+	}
+	for _, s := range c.roster {
+		if len(s.rejoin.left) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // nudge looks at the nodes that wait for something: those without progress repeat what may have been lost, ever more
 // rarely; those with nothing to wait for leave the list. Losing a message is rare and asking again is never unsafe, so the
 // first pause is a few round trips; a cell without a quorum ends at one question per NudgeMax.
@@ -56,13 +70,21 @@ func (c *Core) pace(h *hosted, decided, confirmed bool) {
 	c.watch(h, decided || confirmed && s.replica.InFlight() == 0 && !s.waiters.writing())
 }
 
-// coolPerTick bounds how many hot nodes one tick looks at for idleness.
-const coolPerTick = 64
+// coolPerTick bounds how many hot nodes one tick looks at for idleness, coolPerTickMax when there are more than Config.HotMax: as many
+// as become hot in a tick under full load.
+const (
+	coolPerTick    = 64
+	coolPerTickMax = 2048
+)
 
-// coolDown drops the hot part of nodes that nobody touched for a while. A proposer stays hot: dropped, it would have to
+// coolDown drops the hot part of nodes that nobody touched for a while. A proposer stays hot while there is room: dropped, it has to
 // campaign again. A few nodes per tick, in turn, so that the cost does not depend on how many are hot.
 func (c *Core) coolDown() {
-	for range min(coolPerTick, len(c.hotList)) {
+	looks := coolPerTick
+	if c.crowd() > 0 {
+		looks = coolPerTickMax
+	}
+	for range min(looks, len(c.hotList)) {
 		if c.hotAt >= len(c.hotList) {
 			c.hotAt = 0
 		}
@@ -71,7 +93,11 @@ func (c *Core) coolDown() {
 			c.hotAt++
 			continue
 		}
-		h.hot = nil
+		if h.hot != nil {
+			c.setLed(h, false)
+			h.hot = nil
+			c.cooling = append(c.cooling, h)
+		}
 		last := len(c.hotList) - 1
 		c.hotList[c.hotAt], c.hotList[last] = c.hotList[last], nil
 		c.hotList = c.hotList[:last]
@@ -81,10 +107,33 @@ func (c *Core) coolDown() {
 	}
 }
 
+// crowd is how often more nodes are hot than there should be: 0 is not at all.
+func (c *Core) crowd() int {
+	if c.cfg.HotMax < 0 {
+		return 0
+	}
+	return len(c.hotList) / (c.cfg.HotMax + 1)
+}
+
 // isIdle reports whether dropping a node from memory is no different from a restart of it alone. What it wrote is
 // durable, so loading finds everything that it ever said; what others wrote since then does not concern it.
+//
+// A proposer that is dropped needs no successor, and frees nobody: its jury stands by its server, which sends whoever asks for the cell
+// to this node, and it campaigns (rule 13 is kept by that campaign, which it gives up like any other). One with leases stays, since
+// nobody else counts their time.
 func (c *Core) isIdle(h *hosted) bool {
 	s := h.hot
-	return c.now-s.touched >= c.cfg.IdleAfter && !h.isActive && !h.isDirty && s.waiters.empty() &&
-		s.replica.Role() == paxos.Follower && s.replica.IsIdle() && s.batch <= c.durable
+	if h.isActive || h.isDirty || !s.waiters.empty() || !s.replica.IsIdle() || s.batch > c.durable {
+		return false
+	}
+	patience, role := c.cfg.IdleAfter, s.replica.Role()
+	switch c.crowd() {
+	case 0:
+		return c.now-s.touched >= patience && role == paxos.Follower
+	case 1: // not before it was told what was chosen by its vote, or it would be loaded again for that
+		patience = min(patience, 4*c.cfg.NoticeAfter)
+	default: // not before the answer to what it said last
+		patience = min(patience, c.cfg.NudgeAfter)
+	}
+	return c.now-s.touched >= patience && role != paxos.Candidate && len(s.leases) == 0 && s.lesson == nil
 }

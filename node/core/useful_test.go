@@ -226,7 +226,7 @@ func TestH09QuarantinedProposerIsReplaced(t *testing.T) {
 		if lost {
 			c.lost = func(from, _ int, m *paxos.Message) bool { return m.Kind == paxos.MsgResign }
 		}
-		b.core.quarantine(b.core.index["vol-1"], "test")
+		b.core.quarantine(b.core.find("vol-1"), "test")
 		c.settle()
 		c.wait(1100 * time.Millisecond)
 		c.lost = nil
@@ -360,7 +360,7 @@ func TestRestartedNodeWaitsForMemories(t *testing.T) {
 	if votes != 0 {
 		t.Fatalf("%d votes after three of seven memories", votes)
 	}
-	if k := c.servers[2].core; k.mayCampaign(k.index["vol-1"]) == nil {
+	if k := c.servers[2].core; k.mayCampaign(k.find("vol-1")) == nil {
 		t.Error("it may campaign, which is to vote for itself")
 	}
 	c.cut = nil

@@ -165,10 +165,26 @@ func (p *Pebble) readLoop() {
 				p.failure.set(err)
 				pairs = nil
 			}
+			p.passBy(pairs)
 		}
 		p.answering.Lock()
 		p.sink.ReadDone(r.id, pairs, err)
 		p.answering.Unlock()
+	}
+}
+
+// scanBytes is where a read counts as a part of a scan: more than a node has, but for the very largest.
+const scanBytes = 512 << 10
+
+// passBy empties the block cache behind a part of a scan. What was read for once, at a start, would stay for as long as nothing else is
+// read: on a server that nobody uses, for ever.
+func (p *Pebble) passBy(pairs []Pair) {
+	size := 0
+	for i := range pairs {
+		size += len(pairs[i].Key) + len(pairs[i].Value)
+	}
+	if size >= scanBytes {
+		p.cache.Reserve(int(p.cfg.CacheBytes))() // reserved and given back at once: evicts everything
 	}
 }
 

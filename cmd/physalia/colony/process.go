@@ -168,3 +168,16 @@ func (p *Process) Written() (int64, bool) {
 	}
 	return processWritten(p.cmd.Process.Pid)
 }
+
+// Memory is how many bytes of a process are resident, now and at most since it began.
+type Memory struct{ Resident, Peak int64 }
+
+// Memory is that of the child in its present life. It reports false where that cannot be read, and for a child that does not run.
+func (p *Process) Memory() (Memory, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return Memory{}, false
+	}
+	return processMemory(p.cmd.Process.Pid)
+}

@@ -46,3 +46,23 @@ func processWritten(pid int) (int64, bool) {
 	n, err := strconv.ParseInt(number, 10, 64)
 	return n, ok && err == nil
 }
+
+// processMemory reads how much of a running process is in memory, and the most that was.
+func processMemory(pid int) (m Memory, ok bool) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return m, false
+	}
+	for line := range strings.Lines(string(text)) {
+		name, rest, _ := strings.Cut(line, ":")
+		number, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+		switch n, err := strconv.ParseInt(number, 10, 64); {
+		case err != nil:
+		case name == "VmRSS":
+			m.Resident = n << 10
+		case name == "VmHWM":
+			m.Peak = n << 10
+		}
+	}
+	return m, m.Resident > 0
+}

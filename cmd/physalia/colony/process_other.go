@@ -15,3 +15,6 @@ func processCPU(int) (time.Duration, bool) { return 0, false }
 
 // processWritten is not known here.
 func processWritten(int) (int64, bool) { return 0, false }
+
+// processMemory is not known here.
+func processMemory(int) (Memory, bool) { return Memory{}, false }

@@ -1,6 +1,8 @@
 package peer
 
 import (
+	"slices"
+
 	"physalia/internal/must"
 	"physalia/internal/wire"
 	"physalia/paxos"
@@ -48,6 +50,13 @@ func DecodeConfiguration(r *wire.Reader, c *paxos.Configuration) {
 // DecodeConfiguration consumes a configuration and fails the reader unless paxos.Configuration.Check accepts it.
 func (d *Decoder) DecodeConfiguration(r *wire.Reader, c *paxos.Configuration) {
 	*c = paxos.Configuration{}
+	d.configuration(r, c)
+}
+
+// configuration is DecodeConfiguration, but uses the memory of the members and learners in c again.
+func (d *Decoder) configuration(r *wire.Reader, c *paxos.Configuration) {
+	members, learners := c.Members[:0], c.Learners[:0]
+	*c = paxos.Configuration{}
 	r.Struct(10, "configuration")
 	c.Number = paxos.ConfigurationNumber(r.Uint())
 	c.Since = paxos.Slot(r.Uint())
@@ -58,13 +67,13 @@ func (d *Decoder) DecodeConfiguration(r *wire.Reader, c *paxos.Configuration) {
 	if r.Err() != nil {
 		return
 	}
-	c.Members = make([]paxos.Member, n)
+	c.Members = slices.Grow(members, n)[:n]
 	for i := range c.Members {
 		r.Struct(2, "member")
 		c.Members[i] = d.member(r)
 	}
 	if n = r.Array(paxos.LearnersMax, "learners"); n > 0 && r.Err() == nil {
-		c.Learners = make([]paxos.Learner, n)
+		c.Learners = slices.Grow(learners, n)[:n]
 	}
 	for i := range c.Learners {
 		r.Struct(3, "learner")

@@ -132,12 +132,18 @@ func AppendRow(b []byte, row *Row) []byte {
 func DecodeRow(b []byte) (Row, error) { return new(Decoder).DecodeRow(b) }
 
 // DecodeRow reads what AppendRow wrote; the result does not alias b.
-func (d *Decoder) DecodeRow(b []byte) (Row, error) {
+func (d *Decoder) DecodeRow(b []byte) (row Row, err error) {
+	err = d.DecodeRowInto(b, &row)
+	return row, err
+}
+
+// DecodeRowInto is DecodeRow for many rows one after the other: it overwrites row and uses the memory of its configuration again.
+func (d *Decoder) DecodeRowInto(b []byte, row *Row) error {
 	const op = "peer.DecodeRow"
-	var row Row
+	*row = Row{Configuration: paxos.Configuration{Members: row.Configuration.Members, Learners: row.Configuration.Learners}}
 	r, err := body(op, formatRow, b)
 	if err != nil {
-		return row, err
+		return err
 	}
 	r.Struct(10, "row")
 	row.Cell = d.cell(&r)
@@ -148,8 +154,8 @@ func (d *Decoder) DecodeRow(b []byte) (Row, error) {
 	row.Sealed = r.Bool()
 	row.Quarantined = r.String(QuarantineBytesMax, "quarantine reason")
 	row.Founding = r.Uint()
-	d.DecodeConfiguration(&r, &row.Configuration)
-	return row, finish(op, &r)
+	d.configuration(&r, &row.Configuration)
+	return finish(op, &r)
 }
 
 // AppendTombstone adds a tombstone in its stored form: [cell, incarnation].
