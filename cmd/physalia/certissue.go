@@ -10,6 +10,9 @@ import (
 	"physalia/internal/pki"
 )
 
+// A directory is all that a process needs: it is copied to its host, and its key nowhere else. Nothing that exists is written over, since a
+// key that is replaced by mistake takes a running process off the network.
+//
 // certIssue makes directories for processes and people.
 func (a *app) certIssue(home *string) *cobra.Command {
 	var id pki.Identity

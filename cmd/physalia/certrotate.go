@@ -9,6 +9,9 @@ import (
 	"physalia/internal/pki"
 )
 
+// Between the steps time must pass: whoever has not read the new authority yet refuses those who show certificates of it. What has
+// to be true before the next step is said by the one before.
+//
 // certRotate replaces the authority and the keys of gossip, in three steps between which everybody learns what comes next.
 func (a *app) certRotate(home *string) *cobra.Command {
 	noun := &cobra.Command{

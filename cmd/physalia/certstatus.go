@@ -9,6 +9,8 @@ import (
 	"physalia/internal/pki"
 )
 
+// It reads files and asks nobody, so it says what a process will read, not what it runs with; that is in its metrics.
+//
 // certStatus shows directories of certificates, by default the one of --certs.
 func (a *app) certStatus() *cobra.Command {
 	return &cobra.Command{

@@ -49,6 +49,7 @@ type findingDocument struct {
 	Detail      string `json:"detail"`
 }
 
+// describeRebuild is a rebuild as -o json has it. Fields are only ever added.
 func describeRebuild(s *wire.RebuildState) rebuildDocument {
 	d := rebuildDocument{Rebuilding: s.Rebuilding, Why: s.Why, Complete: s.Complete, Round: s.Round, Connected: s.Connected, Scanned: s.Scanned,
 		Nodes: s.Nodes, Live: s.Live, Adopted: s.Adopted, Deleted: s.Deleted, Silent: s.Silent, Found: s.Found}
@@ -171,6 +172,7 @@ func (a *app) controlBackup() *cobra.Command {
 	return cmd
 }
 
+// emitBackup tells what was written, and how old what it was made from is: a backup is worth as much as its age.
 func (a *app) emitBackup(done wire.BackupDone) error {
 	return a.emit(map[string]any{"name": done.Name, "pairs": done.Pairs, "bytes": done.Bytes}, []string{"BACKUP", "PAIRS", "BYTES"},
 		[][]string{{done.Name, fmt.Sprint(done.Pairs), fmt.Sprint(done.Bytes)}})

@@ -225,6 +225,7 @@ func describeStatus(s *wire.ControlStatus) statusView {
 
 var pauseHeader = []string{"PAUSED", "BY", "AT", "REASON"}
 
+// pauseRows shows pauses for people: what is paused, by whom, since when, and why. The reason is what the next one on duty needs.
 func pauseRows(list []pauseView) (rows [][]string) {
 	for _, p := range list {
 		rows = append(rows, []string{p.Action, p.By, p.At.Format(time.RFC3339), p.Reason})

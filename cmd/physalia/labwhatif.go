@@ -60,6 +60,9 @@ func (a *app) labWhatIfCommand() *cobra.Command {
 	return cmd
 }
 
+// The cells are placed as the lifecycle manager would place them in an empty data centre; those of a colony that has grown lie otherwise,
+// and lose a little more.
+//
 // whatIf checks the question, places, kills and tells.
 func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
 	if o.cells < 1 || o.cells > whatIfCellsMax || o.names < 0 {
@@ -119,6 +122,9 @@ func whatIfSite(op string, o *whatIfFlags) (*lab.Site, error) {
 	return lab.ParseTopology(o.topology, text)
 }
 
+// The numbers are those of lab.Shape, from the outside to the inside: bricks, racks of each, servers of each rack, power domains of each
+// brick, colors.
+//
 // parseShape reads 10x20x50x4x4.
 func parseShape(op, text string) (lab.Shape, error) {
 	parts := strings.Split(text, "x")

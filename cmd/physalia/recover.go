@@ -130,6 +130,7 @@ func (a *app) cellRecoverPlan() *cobra.Command {
 	return cmd
 }
 
+// serverIDs takes the names as they were typed. Whether there are such servers the control plane says.
 func serverIDs(names []string) []cell.ServerID {
 	ids := make([]cell.ServerID, len(names))
 	for i, name := range names {

@@ -30,6 +30,8 @@ func (a *app) serverDuties() []*cobra.Command {
 
 // Emptying takes as long as the limits make it, so a command only gives the order; whoever wants to wait looks at the list.
 //
+// An order is told to the control plane, never to the server: what empties itself is the lifecycle manager's book, at its pace.
+//
 // serverDuty orders what a server is to be.
 func (a *app) serverDuty(use, duty, short, long string) *cobra.Command {
 	var reason, by string

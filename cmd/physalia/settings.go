@@ -75,7 +75,9 @@ func (a *app) fromEnv(flag string) (string, bool) {
 }
 
 // envKey and tomlKey are the names of a flag in the environment and in the file.
-func envKey(flag string) string  { return "PHYSALIA_" + strings.ToUpper(tomlKey(flag)) }
+func envKey(flag string) string { return "PHYSALIA_" + strings.ToUpper(tomlKey(flag)) }
+
+// tomlKey is how a flag is called in a configuration file: there, names are of one word.
 func tomlKey(flag string) string { return strings.ReplaceAll(flag, "-", "_") }
 
 // topCommand is the noun of a command: "cell" for `physalia cell create`.

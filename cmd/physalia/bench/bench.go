@@ -413,7 +413,11 @@ func (b *Bench) close() error {
 	return b.colony.Close(ctx)
 }
 
-// millis and micros are durations as the report has them, to a microsecond and a tenth of it; rounded is a rate.
+// millis and micros are durations as the report has them, to a microsecond and a tenth of it.
 func millis(d time.Duration) float64 { return float64(d.Round(time.Microsecond)) / 1e6 }
+
+// micros is for processor times, which are a few microseconds for each operation.
 func micros(d time.Duration) float64 { return float64(d.Round(100*time.Nanosecond)) / 1e3 }
-func rounded(x float64) float64      { return math.Round(x*10) / 10 }
+
+// rounded is for rates: a tenth of an operation per second is more than any run can tell from another.
+func rounded(x float64) float64 { return math.Round(x*10) / 10 }

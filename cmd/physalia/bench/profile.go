@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// Throughput says that something is slow, a profile says what. The shares in it are worth more than the figures beside it: the
+// profiler interrupts every process a hundred times a second, on a machine whose processors are what is short.
+//
 // profiled runs a phase, and takes processor profiles of this process and of all servers meanwhile, if that is asked for: files
 // PHASE-client.pprof and PHASE-SERVER.pprof. They cost a few percent of what is measured.
 func (b *Bench) profiled(ctx context.Context, phase string, run func() (time.Duration, error)) (took time.Duration, err error) {

@@ -55,9 +55,12 @@ func repairer() (*health.RepairService, error) {
 // nobody disposes of nothing: no server dies here.
 type nobody struct{}
 
+// Propose refuses: nothing is to be repaired where nobody runs.
 func (nobody) Propose(p health.Repair, reply func(*cell.Error)) {
 	reply(&cell.Error{Op: "bench", Kind: cell.Refused, Cell: p.Cell})
 }
+
+// Withdraw finds nothing to take back.
 func (nobody) Withdraw(_ health.Withdrawal, reply func(bool)) { reply(false) }
 
 // handOn starts the manager as a control process does: every route goes on to discovery and to health, which hold up the
