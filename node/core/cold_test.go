@@ -202,14 +202,14 @@ func TestRestartScanInParts(t *testing.T) {
 	if s := l.core.servers["s0"]; s.shared != nodes {
 		t.Errorf("%d nodes are shared with the server itself", s.shared)
 	}
-	first := string(handleKey(nil, keyRow, 1))
+	first := disk[string(handleKey(nil, keyRow, 1))]
 	for _, damaged := range []struct {
 		at    string
 		value []byte
 		what  string
 	}{
 		{"h\xff", nil, "not known"},
-		{string(handleKey(nil, keyRow, 2)), disk[first], "are both of"},
+		{string(handleKey(nil, keyRow, 2)), first, "are both of"},
 		{string(handleKey(nil, keyRow, 1+3*bootHandles)), []byte("x"), "row of node"},
 	} {
 		whole := disk[damaged.at]

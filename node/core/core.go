@@ -40,7 +40,7 @@ type Config struct {
 	// IdleAfter: a hot node that nobody touched for so long goes cold.
 	IdleAfter time.Duration
 	// HotMax bounds the memory of hot nodes, at about 8 KB and the cell's state for each. Beyond it nodes go cold that nobody touched
-	// for four times NoticeAfter, beyond twice as many those that nobody touched for NudgeAfter: proposers included, which then campaign again when
+	// for four times NoticeAfter, beyond twice as many those that nobody touched for NudgeAfter; proposers only after IdleAfter, and they campaign again when
 	// they are asked. Nodes in use are never dropped, so for the moment there may be more. Negative: no bound.
 	HotMax int
 	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).

@@ -135,5 +135,8 @@ func (c *Core) isIdle(h *hosted) bool {
 	default: // not before the answer to what it said last
 		patience = min(patience, c.cfg.NudgeAfter)
 	}
+	if role == paxos.Proposer { // who asks for it may come back only after a while, and must not find it campaigning anew each time
+		patience = max(c.cfg.IdleAfter, 4*c.cfg.SupportPeriod)
+	}
 	return c.now-s.touched >= patience && role != paxos.Candidate && len(s.leases) == 0 && s.lesson == nil
 }

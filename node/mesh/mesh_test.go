@@ -370,19 +370,23 @@ func TestNewestConnectionIsTheLane(t *testing.T) {
 	s := newStation(t, "s1")
 	young := helloOf("s2")
 	young.Boot = 5
+	one := frame(append(peer.FrameHead{Count: 1}.Append(nil), message("x", 1)...))
 	first := mustDialAs(t, s, young, wire.ForPaxos)
+	if _, err := first.Write(one); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the first connection works", func() bool { return s.received() == 1 }) // the Hellos alone do not make it the lane yet
 	second := mustDialAs(t, s, young, wire.ForPaxos)
 	mustEnd(t, first)
 	bulk := mustDialAs(t, s, young, wire.ForBulk) // another lane
 	if _, err := dialAs(t, s, helloOf("s2"), wire.ForPaxos); !errors.Is(err, cell.Stale) {
 		t.Errorf("an earlier life of the peer connects: %v", err)
 	}
-	one := frame(append(peer.FrameHead{Count: 1}.Append(nil), message("x", 1)...))
 	for i, nc := range []net.Conn{second, bulk} {
 		if _, err := nc.Write(one); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, "the newer connections work", func() bool { return s.received() == i+1 })
+		eventually(t, "the newer connections work", func() bool { return s.received() == i+2 })
 	}
 }
 
