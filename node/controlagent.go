@@ -341,8 +341,8 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		s.report(c, q)
 	case wire.MethodDutiesMoved:
 		if m := new(wire.DutiesMoved); s.decode(c, q, m) {
+			c.Reply(q.ID, nil, nil) // first: the agent may close the connection over it
 			f.link.tell(linkEvent{moved: m})
-			c.Reply(q.ID, nil, nil)
 		}
 	case wire.MethodSeal, wire.MethodChange, wire.MethodExport:
 		s.submit(c, q)

@@ -46,7 +46,9 @@ func TestDutiesOfTwoInstances(t *testing.T) {
 	first.locked(func() { moved = true })
 	gone := second.session()
 	back := &wire.DutiesMoved{Duties: brickDuties, Elsewhere: []wire.DutyHolder{{Duties: brickDuties, Name: "first", Addr: "somewhere:1"}}}
-	if err := gone.Call(t.Context(), wire.MethodDutiesMoved, back, nil); err != nil {
+	// A server that has no duty left for this instance closes the connection, perhaps before its answer has left; whoever told it
+	// takes both for the same.
+	if err := gone.Call(t.Context(), wire.MethodDutiesMoved, back, nil); err != nil && cell.KindOf(err) != cell.UnknownResult {
 		t.Fatal(err)
 	}
 	eventually(t, "the first has all routes, too", func() bool { return first.sessions() == 2 && first.holds(20) })
