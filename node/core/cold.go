@@ -213,7 +213,7 @@ func (c *Core) bootRows() {
 	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad, Ranges: []storage.Range{rows}})
 }
 
-// settle takes one row of the restart scan.
+// restoreRow takes one row of the restart scan.
 func (c *Core) restoreRow(pair *storage.Pair, decoder *peer.Decoder, row *peer.Row) error {
 	handle := Handle(binary.BigEndian.Uint64(pair.Key[1:]))
 	if err := decoder.DecodeRowInto(pair.Value, row); err != nil {
@@ -244,5 +244,5 @@ func (c *Core) internServer(b []byte) paxos.ServerID {
 	if s := c.servers[cell.ServerID(b)]; s != nil {
 		return paxos.ServerID(s.id)
 	}
-	return paxos.ServerID(c.server(cell.ServerID(slices.Clone(b))).id)
+	return paxos.ServerID(c.server(cell.ServerID(b)).id)
 }
