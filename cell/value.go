@@ -63,6 +63,9 @@ func Bool(b bool) Value {
 // Bytes makes a bytes value; it copies b.
 func Bytes(b []byte) Value { return Value{typ: BytesType, text: string(b)} }
 
+// BytesOf makes a bytes value of what s holds, without copying it; codecs use it.
+func BytesOf(s string) Value { return Value{typ: BytesType, text: s} }
+
 // Type tells the dynamic type; zero for the zero Value.
 func (v Value) Type() Type { return v.typ }
 

@@ -40,3 +40,6 @@ func (b *backlog) reached(n storage.BatchNumber, now time.Duration, observe func
 
 // full reports whether nothing more may be taken in.
 func (b *backlog) full() bool { return b.bytes >= backlogBytesMax }
+
+// waits reports whether a batch is on its way to the disk.
+func (b *backlog) waits() bool { return len(b.marks) > 0 }

@@ -108,6 +108,13 @@ func (b *inbox) swap(empty *intake) *intake {
 	return full
 }
 
+// reports tells whether storage has reported something that no turn has seen yet.
+func (b *inbox) reports() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.in.durable > 0 || len(b.in.loaded) > 0
+}
+
 // close makes the inbox refuse requests and questions from now on: nobody will answer them. What the loop must hear of to
 // the end, such as storage reports, still goes in.
 func (b *inbox) close() {

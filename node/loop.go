@@ -43,6 +43,9 @@ func (l *loop) run() error {
 		case <-timer.C:
 			tick = true
 		case <-l.inbox.wake:
+			if l.backlog.waits() && !l.inbox.reports() {
+				continue // storage's report, or a tick, ends the wait (docs/decisions/0008)
+			}
 		}
 		if err := l.turn(tick); err != nil {
 			return err
@@ -63,8 +66,8 @@ func (l *loop) pace() time.Duration {
 }
 
 // turn takes everything from the inbox, steps the core, and does what it decided. The more waits, the more one turn does
-// at once: one batch, one frame per peer and lane. So whoever is about to put something in goes first: under load that
-// halves the turns and the batches, and on an idle server it costs nothing.
+// at once: one batch, one frame per peer and lane. So the inbox fills while a batch is on its way to the disk, and whoever
+// is about to put something in goes first; on an idle server both cost nothing.
 func (l *loop) turn(tick bool) error {
 	runtime.Gosched()
 	in, now := l.take()

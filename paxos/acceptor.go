@@ -159,6 +159,7 @@ func (r *Replica) persist(record Record) {
 			return
 		}
 	}
+	r.borrow()
 	r.out.Persist.Records = append(r.out.Persist.Records, record)
 }
 

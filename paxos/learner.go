@@ -99,9 +99,10 @@ func (r *Replica) deliver(record *Record) {
 	case Reform:
 		delivery.Outcome = r.reform(record.Slot, record.Entry.Change)
 	}
+	r.borrow()
 	r.out.Deliver = append(r.out.Deliver, delivery)
 	if len(r.open) > 0 && r.open[0].slot <= r.applied {
-		r.open = r.open[1:]
+		r.open = append(r.open[:0], r.open[1:]...)
 	}
 	if r.sealed && r.role != Follower {
 		r.dropQueue()

@@ -206,7 +206,7 @@ func (r *Replica) fill() {
 		switch {
 		case !r.queue.empty():
 			entry := Entry{Kind: Commands, Commands: r.queue.commands}
-			r.queue = batch{}
+			r.queue = batch{proposals: r.queue.proposals[:0]}
 			r.propose(entry)
 		case r.sealing == sealWanted && len(r.open) == 0:
 			r.propose(Entry{Kind: Seal})

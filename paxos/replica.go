@@ -14,6 +14,7 @@ type Config struct {
 	Window        int           // ring positions, WindowMin to WindowMax; at least 2*alpha. Larger: rarer snapshots, longer recovery
 	BatchCommands int           // commands per slot at most, 1 to BatchCommandsMax
 	BatchBytes    int           // bytes of commands per slot at most, up to BatchBytesMax; one command may be larger alone
+	Scratch       *Scratch      // where Effects get their memory from; nil: from nowhere, each is new
 }
 
 // Bounds and defaults of Config.
@@ -88,7 +89,8 @@ type Replica struct {
 	sealing   sealState
 	reads     readState
 
-	out Effects // what has been decided since the last call of Effects
+	out  Effects // what has been decided since the last call of Effects
+	lent bool    // borrow was called for out
 }
 
 // New makes a member of a new cell; see the host's duties for when. The owner of ballot 1 starts as proposer.
@@ -278,7 +280,7 @@ func (r *Replica) Effects() Effects {
 	r.fill()
 	r.startReads()
 	e := r.out
-	r.out = Effects{}
+	r.out, r.lent = Effects{}, false
 	e.Persist.Applied = r.applied
 	if e.Persist.State {
 		r.floor = r.applied // the snapshot is taken after Deliver, so it covers everything applied
@@ -388,12 +390,14 @@ func (r *Replica) record(s Slot) (*Record, bool) {
 // send queues a message that may leave at once; To zero means every other member.
 func (r *Replica) send(m Message) {
 	m.From = r.cfg.Self
+	r.borrow()
 	r.out.SendNow = append(r.out.SendNow, m)
 }
 
 // sendDurable queues a message that waits for storage (P1).
 func (r *Replica) sendDurable(m Message) {
 	m.From = r.cfg.Self
+	r.borrow()
 	r.out.SendDurable = append(r.out.SendDurable, m)
 }
 

@@ -2,6 +2,7 @@ package machine
 
 import (
 	"bytes"
+	"slices"
 	"testing"
 
 	"physalia/cell"
@@ -56,6 +57,7 @@ func (h *host) send(r cell.Request, t cell.Txn) Outcome {
 	if unchanged := bytes.Equal(before, h.Snapshot(nil)); unchanged != (h.Revision() == revision) {
 		h.Fatalf("M3: revision %d -> %d, state unchanged: %t", revision, h.Revision(), unchanged)
 	}
+	out.Result.Results = slices.Clone(out.Result.Results)
 	return out
 }
 

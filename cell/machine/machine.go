@@ -2,6 +2,7 @@ package machine
 
 import (
 	"fmt"
+	"slices"
 
 	"physalia/cell"
 	"physalia/internal/wire"
@@ -13,6 +14,7 @@ type Machine struct {
 	revision cell.Revision
 	store    store
 	window   window
+	command  wire.Command // the one that is applied, for its memory
 }
 
 // Outcome is what became of one request. Exactly one of three things is true:
@@ -42,17 +44,19 @@ func (m *Machine) Keys() int { return len(m.store.entries) }
 func (m *Machine) Bytes() int { return m.store.bytes }
 
 // Apply applies one logged command, an encoded wire.Command, and returns its outcome. The command may be reused
-// afterwards. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
+// afterwards; the results in the outcome (Outcome.Result.Results) are valid until the next Apply or Read: most members apply
+// what nobody asked them. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
 // does not fully understand it; then nothing was changed, and the node must stop as failed (rule 9).
 func (m *Machine) Apply(command []byte) (Outcome, error) {
-	c, err := wire.DecodeCommand(command)
-	if err != nil {
+	c := &m.command
+	defer c.Empty()
+	if err := c.Reread(command); err != nil {
 		return Outcome{}, err
 	}
 	if err := c.Check(); err != nil {
 		return Outcome{}, refuse("machine.apply", err)
 	}
-	return m.apply(&c), nil
+	return m.apply(c), nil
 }
 
 // apply is Apply for a command that passed the gate; it is total.
@@ -119,7 +123,9 @@ func (m *Machine) Read(t *cell.Txn) (cell.TxnResult, *cell.Error) {
 		return cell.TxnResult{}, &cell.Error{Op: "txn.read", Kind: cell.Invalid, Detail: "the transaction would write",
 			Hint: "send it as a transaction, not as a read"}
 	}
-	return m.store.read(t, m.revision)
+	result, err := m.store.read(t, m.revision)
+	result.Results = slices.Clone(result.Results)
+	return result, err
 }
 
 // Recall returns the outcome of a request if that needs no log entry any more: the recorded one, or Expired when the

@@ -11,11 +11,12 @@ import (
 // at most 512 KB and typically a few hundred bytes; lookups are a binary search over keys that lie side by side, and
 // snapshots and scans walk straight through.
 type store struct {
-	entries []cell.Entry // strictly ascending by key
-	leases  []cell.Lease // strictly ascending by ID
-	bytes   int          // sum of cost over entries and of leaseCost over leases
-	sum     uint64       // sum of entrySum over entries and of leaseSum over leases (M6)
-	undo    []change     // how to take back the running transaction, oldest first
+	entries []cell.Entry    // strictly ascending by key
+	leases  []cell.Lease    // strictly ascending by ID
+	bytes   int             // sum of cost over entries and of leaseCost over leases
+	sum     uint64          // sum of entrySum over entries and of leaseSum over leases (M6)
+	undo    []change        // how to take back the running transaction, oldest first
+	scratch []cell.OpResult // of the newest transaction or read
 }
 
 // change remembers what a key was before a write.

@@ -33,7 +33,7 @@ func (s *store) read(t *cell.Txn, revision cell.Revision) (cell.TxnResult, *cell
 		return result, nil
 	}
 	b := branch{store: s, revision: revision, scanBudget: cell.ScanBytesMax, sizeBudget: cell.ResultBytesMax}
-	result.Results = make([]cell.OpResult, len(ops))
+	result.Results = s.results(len(ops))
 	for i := range ops {
 		if err := b.run(&ops[i], &result.Results[i]); err != nil {
 			err.Detail = fmt.Sprintf("%s %d: %s", branchName(result.Succeeded), i, err.Detail)
@@ -42,6 +42,19 @@ func (s *store) read(t *cell.Txn, revision cell.Revision) (cell.TxnResult, *cell
 	}
 	return result, nil
 }
+
+// results returns so many empty results in the memory of the ones before, whose time is over.
+func (s *store) results(n int) []cell.OpResult {
+	if n > cap(s.scratch) || cap(s.scratch) > resultsKept {
+		s.scratch = make([]cell.OpResult, n)
+	}
+	s.scratch = s.scratch[:n]
+	clear(s.scratch)
+	return s.scratch
+}
+
+// resultsKept is how many results' worth of memory a store keeps between transactions.
+const resultsKept = 8
 
 // tooLarge is the answer to what would make the cell have so many bytes.
 func tooLarge(op string, bytes int) *cell.Error {

@@ -92,6 +92,11 @@ func (m *Command) Append(b []byte) []byte {
 
 // Decode reads a command and refuses every encoding but the one that Append makes.
 func (m *Command) Decode(r *Reader) {
+	m.Txn = cell.Txn{}
+	m.decode(r)
+}
+
+func (m *Command) decode(r *Reader) {
 	was := r.canonical
 	r.canonical = true
 	r.Format(commandFormat, commandVersion, "command")
@@ -102,7 +107,7 @@ func (m *Command) Decode(r *Reader) {
 		r.FailUnknown("kind of command", k)
 	}
 	DecodeIdentity(r, &m.Request)
-	DecodeTxn(r, &m.Txn)
+	decodeTxn(r, &m.Txn)
 	DecodeLeaseOp(r, &m.Lease)
 	r.canonical = was
 }
@@ -111,12 +116,38 @@ func (m *Command) Decode(r *Reader) {
 // *cell.Error of kind Quarantined; errors.Is(err, ErrNotUnderstood) tells a command of a newer version from damage.
 func DecodeCommand(buf []byte) (Command, error) {
 	var m Command
-	r := NewReader(buf)
-	m.Decode(&r)
-	if err := r.Done(); err != nil {
-		return Command{}, decodeError(cell.Quarantined, (*Command)(nil), err, stopHint)
+	if err := m.Reread(buf); err != nil {
+		return Command{}, err
 	}
 	return m, nil
+}
+
+// Reread is DecodeCommand into a command that was emptied, whose memory it uses. After an error the command means nothing.
+func (m *Command) Reread(buf []byte) error {
+	r := NewReader(buf)
+	m.decode(&r)
+	if err := r.Done(); err != nil {
+		return decodeError(cell.Quarantined, (*Command)(nil), err, stopHint)
+	}
+	return nil
+}
+
+// Empty forgets the transaction and keeps the memory of its lists for Reread. Nothing may refer to the lists any more; what was copied
+// out of them stays good.
+func (m *Command) Empty() {
+	m.Txn = cell.Txn{If: emptied(m.Txn.If), Then: emptied(m.Txn.Then), Else: emptied(m.Txn.Else)}
+}
+
+// rereadKept is how many items of each list Empty keeps the memory of.
+const rereadKept = 8
+
+// emptied is a list without items, nil when its memory is not worth to be kept.
+func emptied[T any](list []T) []T {
+	if cap(list) > rereadKept {
+		return nil
+	}
+	clear(list)
+	return list[:0]
 }
 
 // Append adds 'S', the version, and [revision, entries, floor, remembered, leases].

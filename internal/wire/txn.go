@@ -36,15 +36,28 @@ func AppendTxn(b []byte, t *cell.Txn) []byte {
 // kinds are known afterwards; the rest is the business of Txn.Check.
 func DecodeTxn(r *Reader, t *cell.Txn) {
 	*t = cell.Txn{}
+	decodeTxn(r, t)
+}
+
+// decodeTxn reads a transaction into the memory of an empty one.
+func decodeTxn(r *Reader, t *cell.Txn) {
 	r.Struct(3, "transaction")
 	if n := r.list(cell.TxnOpsMax, conditionBytesMin, "conditions"); n > 0 {
-		t.If = make([]cell.Condition, n)
+		t.If = room(t.If, n)
 		for i := 0; i < n && r.err == nil; i++ {
 			DecodeCondition(r, &t.If[i])
 		}
 	}
-	t.Then = decodeOps(r, cell.TxnOpsMax-len(t.If))
-	t.Else = decodeOps(r, cell.TxnOpsMax-len(t.If)-len(t.Then))
+	t.Then = decodeOps(r, cell.TxnOpsMax-len(t.If), t.Then)
+	t.Else = decodeOps(r, cell.TxnOpsMax-len(t.If)-len(t.Then), t.Else)
+}
+
+// room is a list of n empty items, in the memory of an empty list if that suffices.
+func room[T any](list []T, n int) []T {
+	if cap(list) < n {
+		return make([]T, n)
+	}
+	return list[:n]
 }
 
 // conditionBytesMin is the least encoding of a condition: an array of five elements of one byte.
@@ -95,12 +108,13 @@ func appendOps(b []byte, ops []cell.Op) []byte {
 	return b
 }
 
-func decodeOps(r *Reader, max int) []cell.Op {
+// decodeOps reads operations into the memory of an empty list; none at all are that list.
+func decodeOps(r *Reader, max int, ops []cell.Op) []cell.Op {
 	n := r.list(max, opBytesMin, "operations")
 	if n == 0 {
-		return nil
+		return ops
 	}
-	ops := make([]cell.Op, n)
+	ops = room(ops, n)
 	for i := 0; i < n && r.err == nil; i++ {
 		DecodeOp(r, &ops[i])
 	}

@@ -9,7 +9,7 @@ import (
 // The codecs of values and entries. A value is [type, payload]; an integer outside int64 is [type, negative, magnitude]
 // with the magnitude in as few big-endian bytes as it needs; no value is nil.
 
-// sharedBytesMax bounds how many encoded bytes of a key and its string value may share one allocation. Sharing saves
+// sharedBytesMax bounds how many encoded bytes of a key and its string or bytes value may share one allocation. Sharing saves
 // an allocation on the hot path; the bound is what a short key may pin in memory after its value was replaced.
 const sharedBytesMax = 128
 
@@ -106,26 +106,36 @@ func decodeBig(r *Reader, v *cell.Value) {
 	*v = cell.BigInt(n)
 }
 
-// decodePair reads a key and the value that follows it. A short key and a short string value share one allocation.
+// decodePair reads a key and the value that follows it. A short key and a short string or bytes value share one allocation.
 func decodePair(r *Reader, key *string, v *cell.Value) {
 	k := r.Text(cell.KeyBytesMax, "key")
 	begin := r.off - len(k)
 	typ, fields := decodeType(r)
-	if typ != cell.StringType {
+	if typ != cell.StringType && typ != cell.BytesType {
 		*key = string(k)
 		decodePayload(r, typ, fields, v)
 		return
 	}
-	text := r.Text(cell.ValueBytesMax, "string value")
+	var text []byte
+	if typ == cell.StringType {
+		text = r.Text(cell.ValueBytesMax, "string value")
+	} else {
+		text = r.Bytes(cell.ValueBytesMax, "bytes value")
+	}
 	if r.err != nil {
 		return
 	}
+	name, value := "", ""
 	if both := r.buf[begin:r.off]; len(both) <= sharedBytesMax {
 		s := string(both)
-		*key, *v = s[:len(k)], cell.String(s[len(s)-len(text):])
-		return
+		name, value = s[:len(k)], s[len(s)-len(text):]
+	} else {
+		name, value = string(k), string(text)
 	}
-	*key, *v = string(k), cell.String(string(text))
+	*key, *v = name, cell.String(value)
+	if typ == cell.BytesType {
+		*v = cell.BytesOf(value)
+	}
 }
 
 // AppendEntry adds an entry: [key, value, create revision, mod revision, version, lease], or nil for the zero

@@ -18,6 +18,7 @@ type press struct {
 	cores [7]*Core
 	inbox [7][]pressFrame
 	spare [][]byte
+	blank []*storage.Batch
 	read  [7]struct {
 		decoder  peer.Decoder
 		messages []PeerMessage
@@ -40,7 +41,7 @@ func newPress(b *testing.B, cells int) *press {
 	for i := range p.cores {
 		cfg := Default()
 		cfg.Server, cfg.Boot, cfg.Dice = serverID(i), 1, rand.New(rand.NewPCG(1, uint64(i)))
-		p.cores[i] = New(cfg, p.now, storage.GetBatch)
+		p.cores[i] = New(cfg, p.now, p.batch)
 		r := &p.read[i]
 		r.names = map[string]cell.ID{}
 		r.decoder.Intern = func(b []byte) cell.ID {
@@ -80,6 +81,17 @@ func newPress(b *testing.B, cells int) *press {
 	return p
 }
 
+// batch is storage's pool.
+func (p *press) batch() *storage.Batch {
+	last := len(p.blank) - 1
+	if last < 0 {
+		return new(storage.Batch)
+	}
+	b := p.blank[last]
+	p.blank = p.blank[:last]
+	return b
+}
+
 func pressCell(n int) cell.ID { return cell.ID(fmt.Sprintf("bench-%d", n)) }
 
 // settle runs turns of all cores until nothing moves.
@@ -108,6 +120,7 @@ func (p *press) turn(i int) bool {
 	if out.Batch != nil {
 		p.durable[i] = out.Batch.Number
 		out.Batch.Reset()
+		p.blank = append(p.blank, out.Batch)
 	}
 	for k := range out.Peers {
 		p.pass(i, &out.Peers[k])

@@ -189,6 +189,7 @@ type Core struct {
 	kept        []byte              // scratch for configurations in memory
 	peeked      paxos.Configuration // scratch: of the node that was looked at last
 	body        []byte              // scratch for messages
+	scratch     paxos.Scratch       // for effects
 	out         Output
 	slots       int // chosen this turn, for Events
 	commands    int

@@ -49,6 +49,7 @@ type hot struct {
 	quiet    time.Duration // something was last decided here, or repeated; now while nothing is to be
 	answered time.Duration // the same of rounds of reads: see pace
 	backoff  time.Duration
+	owes     bool                         // all that was undecided when it was last looked at is a notice to the others
 	batch    storage.BatchNumber          // the newest when it last wrote or promised something
 	led      bool                         // as last counted in Core.led
 	leases   map[cell.LeaseID]*leaseTimer // while it leads; nil without leases
@@ -181,7 +182,7 @@ func (c *Core) bear(h *hosted) {
 
 func (c *Core) paxosConfig(h *hosted) paxos.Config {
 	return paxos.Config{Self: h.node, Configuration: *h.configuration, Window: c.cfg.Window,
-		BatchCommands: c.cfg.BatchCommands, BatchBytes: c.cfg.BatchBytes}
+		BatchCommands: c.cfg.BatchCommands, BatchBytes: c.cfg.BatchBytes, Scratch: &c.scratch}
 }
 
 // heat makes a node hot.

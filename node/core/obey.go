@@ -31,7 +31,9 @@ func (c *Core) obey(h *hosted) {
 			return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
 		}
 	}
-	c.guard(h, func() { c.carryOut(h, &e) })
+	if c.guard(h, func() { c.carryOut(h, &e) }) {
+		c.scratch.Return(&e)
+	}
 }
 
 // carryOut stores, sends and answers, in this order, so that a panic on the way has promised nothing.

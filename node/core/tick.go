@@ -57,10 +57,11 @@ func (c *Core) nudge() {
 // was lost, nor resign because it gets no slot chosen (rule 13), and one that is written all the time never a question for reads.
 func (c *Core) pace(h *hosted, decided, confirmed bool) {
 	s := h.hot
-	undecided := s.replica.Undecided()
-	if decided || !undecided {
+	undecided, owes := s.replica.Undecided(), s.replica.OwesNotice()
+	if decided || !undecided || s.owes && !owes { // what was proposed after a pause has not waited for as long as the notice has
 		s.quiet = c.now
 	}
+	s.owes = owes
 	if confirmed || !s.replica.Reading() {
 		s.answered = c.now
 	}

@@ -166,7 +166,9 @@ func (c *Core) answer(h *hosted, r *Request, o *outcome) {
 	case r.Log != wire.CommandTxn:
 		c.reply(r.Origin, leaseReply(h, r, o), nil)
 	default:
-		c.reply(r.Origin, &wire.TxnReply{Incarnation: h.incarnation, Result: o.Result}, nil)
+		result := o.Result
+		result.Results = slices.Clone(result.Results) // the machine will use them again
+		c.reply(r.Origin, &wire.TxnReply{Incarnation: h.incarnation, Result: result}, nil)
 	}
 }
 
