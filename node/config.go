@@ -49,7 +49,7 @@ type Config struct {
 	Certs pki.Settings
 
 	Capacity int // nodes the server is willing to host; 0: core.Default
-	// MemTableBytes is Pebble's write buffer; larger means rarer flushes and a longer restart. 0: 64 MiB.
+	// MemTableBytes is Pebble's write buffer; larger means rarer flushes and a longer restart. 0: 16 MiB.
 	MemTableBytes int
 	// InboxMax bounds the messages, and the requests, that wait for the loop; beyond, messages are dropped and requests
 	// are told Overloaded. Their bytes are bounded besides. 0: 100,000.

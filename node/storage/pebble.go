@@ -22,7 +22,7 @@ type PebbleConfig struct {
 	// means that acknowledged records are gone (rule 8).
 	MustExist bool
 
-	MemTableBytes uint64 // one memtable, 64 MiB; up to memTablesMax exist at once. The demo's seven servers use 4 to 8 MiB
+	MemTableBytes uint64 // one memtable, 16 MiB; up to memTablesMax exist at once. The demo's seven servers use 4 to 8 MiB
 	CacheBytes    int64  // block cache, 32 MiB
 	Syncs         int    // groups of batches between the write-ahead log and their fdatasync, 1 to SyncsMax; 2
 	Readers       int    // goroutines that serve reads, 1 to ReadersMax; 2
