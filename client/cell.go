@@ -23,6 +23,8 @@ type Cell struct {
 	place   *route.Place
 	dice    route.Dice
 	changed chan struct{} // closed at the end of a lookup; nil when nobody waits
+	turns   route.Turns
+	queue   []chan struct{} // writes that wait for their turn; each is closed when it comes
 }
 
 func newCell(c *Client, id cell.ID) *Cell {
@@ -143,29 +145,14 @@ func (h *Cell) write(ctx context.Context, x *exchange, w *logged) error {
 		if err := h.introduce(ctx, x, w.inc, anew > 0); err != nil {
 			return err
 		}
-		h.mu.Lock()
-		inc := h.place.Incarnation()
-		if inc == 0 { // it was deleted just now
-			h.mu.Unlock()
+		if err := h.begun(ctx, x); err != nil {
+			return err
+		}
+		sent, err := h.writeOnce(ctx, x, w)
+		if h.ended(err); !sent {
 			continue
 		}
-		if w.inc != 0 {
-			inc = w.inc
-		}
-		request := h.place.Request(h.client.id)
-		h.begin(x, route.Write, inc)
-		h.mu.Unlock()
-		if w.method == "" {
-			x.asTxn(h.id, inc, request, w.txn)
-		} else {
-			x.asLease(h.id, inc, request, w.method, w.lease)
-		}
-		x.sent = h.client.now()
-		err := h.run(ctx, x)
 		if err == nil {
-			if x.call.Sends() > 1 {
-				x.result.Complete(&w.txn)
-			}
 			return nil
 		}
 		if err.Kind != cell.Expired {
@@ -176,6 +163,32 @@ func (h *Cell) write(ctx context.Context, x *exchange, w *logged) error {
 				Detail: fmt.Sprintf("not applied: %d times, the cell forgot more transactions than it remembers while one was under way", anew+1)}
 		}
 	}
+}
+
+// writeOnce sends a write as a new request; it reports false when the cell was deleted just now.
+func (h *Cell) writeOnce(ctx context.Context, x *exchange, w *logged) (sent bool, err *cell.Error) {
+	h.mu.Lock()
+	inc := h.place.Incarnation()
+	if inc == 0 {
+		h.mu.Unlock()
+		return false, nil
+	}
+	if w.inc != 0 {
+		inc = w.inc
+	}
+	request := h.place.Request(h.client.id)
+	h.begin(x, route.Write, inc)
+	h.mu.Unlock()
+	if w.method == "" {
+		x.asTxn(h.id, inc, request, w.txn)
+	} else {
+		x.asLease(h.id, inc, request, w.method, w.lease)
+	}
+	x.sent = h.client.now()
+	if err = h.run(ctx, x); err == nil && x.call.Sends() > 1 {
+		x.result.Complete(&w.txn)
+	}
+	return true, err
 }
 
 // anewMax is how often a transaction that expired before it was applied starts anew, as another request.

@@ -69,8 +69,16 @@ type Report struct {
 	Seconds            float64 `json:"seconds"` // of the writes
 }
 
-// keysPerCell are written in turn, so that a cell stays small however long the bench runs.
+// keysPerCell are written in turn, so that a cell stays small however long the bench runs. Clients that crowd in one cell have fewer.
 const keysPerCell = 8
+
+// keys is how many keys a client writes in each of its cells, so that they take half of what the cell may hold at most; 0 when not
+// even one fits.
+func (cfg *Config) keys() int {
+	sharing := (cfg.Clients + cfg.Cells - 1) / cfg.Cells
+	each := len(keyName(cfg.Clients, keysPerCell)) + cfg.ValueSize + 2*cell.KeyOverheadBytes
+	return min(keysPerCell, cell.CellBytesMax/2/sharing/each)
+}
 
 // Bench is one run.
 type Bench struct {
@@ -85,6 +93,7 @@ type Bench struct {
 // worker is one client with the cells that only it writes.
 type worker struct {
 	cells []owned
+	keys  int             // written in each cell
 	turn  int             // counts operations; cells are taken in turn
 	value []byte          // reused; the library has encoded it when a call returns
 	times []time.Duration // of the operations of this phase that succeeded
@@ -109,6 +118,10 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 	if cfg.Cells < 1 || cfg.Clients < 1 || cfg.Libraries < 1 || cfg.ValueSize < 8 || cfg.ValueSize > cell.ValueBytesMax/2 || cfg.Duration < 100*time.Millisecond {
 		return r, &cell.Error{Op: "bench", Kind: cell.Invalid, Hint: "use positive numbers, values of 8 bytes or more, and at least 100ms",
 			Detail: fmt.Sprintf("%d cells, %d clients, %d libraries, values of %d bytes, for %v", cfg.Cells, cfg.Clients, cfg.Libraries, cfg.ValueSize, cfg.Duration)}
+	}
+	if cfg.keys() == 0 {
+		return r, &cell.Error{Op: "bench", Kind: cell.Invalid, Hint: "use more cells, fewer clients, or smaller values",
+			Detail: fmt.Sprintf("%d clients with values of %d bytes do not fit %d cells of %d bytes", cfg.Clients, cfg.ValueSize, cfg.Cells, cell.CellBytesMax)}
 	}
 	b := &Bench{cfg: cfg, report: Report{Servers: cfg.Colony.Bricks * cfg.Colony.Colors * cfg.Colony.Servers, Cells: cfg.Cells, Clients: cfg.Clients,
 		Libraries: cfg.Libraries, ValueBytes: cfg.ValueSize}}
@@ -183,7 +196,7 @@ func (b *Bench) connect(ctx context.Context) error {
 		b.libs = append(b.libs, c)
 	}
 	for i := range b.cfg.Clients {
-		w := &worker{value: make([]byte, b.cfg.ValueSize)}
+		w := &worker{value: make([]byte, b.cfg.ValueSize), keys: b.cfg.keys()}
 		for n := i % b.cfg.Cells; n < b.cfg.Cells; n += b.cfg.Clients {
 			w.cells = append(w.cells, owned{handle: b.libs[i%len(b.libs)].Cell(cellName(n))})
 		}
@@ -311,7 +324,7 @@ func (w *worker) write(ctx context.Context, client int) {
 	c := &w.cells[w.turn%len(w.cells)]
 	w.turn++
 	c.next++
-	slot := int(c.next % keysPerCell)
+	slot := int(c.next % uint64(w.keys))
 	// Little-endian, whatever the machine.
 	for i := range 8 {
 		w.value[i] = byte(c.next >> (8 * i))
@@ -335,7 +348,7 @@ func (w *worker) read(ctx context.Context, client int, option client.ReadOption)
 	c := &w.cells[w.turn%len(w.cells)]
 	w.turn++
 	began := time.Now()
-	if _, err := c.handle.Get(ctx, keyName(client, int(c.next%keysPerCell)), option); err != nil {
+	if _, err := c.handle.Get(ctx, keyName(client, int(c.next%uint64(w.keys))), option); err != nil {
 		w.failed(err)
 		return
 	}
