@@ -2,7 +2,7 @@
 // name and whatever its owner wants to keep with it. It is a plain value with one owner.
 //
 // There may be a hundred thousand of them, so nothing here is a pointer to one of them: rows lie in blocks, texts in blocks of bytes,
-// and the index holds positions. A collection of garbage looks at none of it, a row costs 64 bytes, its text its own length and two
+// and the index holds positions. A collection of garbage looks at none of it, a row costs 56 bytes, its text its own length and two
 // bytes, and its place in the index 8 to 16 bytes. Rows are also in chains (chain.go): whoever asks for those of one chain passes by no
 // other row.
 //

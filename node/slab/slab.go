@@ -22,7 +22,6 @@ type Row struct {
 	Round       uint64 // of the ballot that it promised
 	Promised    uint32 // node of that ballot
 	Node        uint32
-	Applied     uint64 // means something with a flag of the owner
 	text        uint32 // where its text begins
 	next, prev  uint32 // in its chain: position + 1, or 0
 	chain       Chain
@@ -36,7 +35,7 @@ const (
 )
 
 const (
-	rowBytes   = 64
+	rowBytes   = 56
 	blockRows  = 1 << 10
 	blockText  = 64 << 10 // no text crosses the end of a block
 	indexLeast = 64

@@ -128,7 +128,7 @@ func TestBytesPerRow(t *testing.T) {
 	for i := range rows {
 		s.Add(Row{Handle: uint64(i + 1)}, fmt.Sprintf("vol-%017x", i), kept)
 	}
-	if per := s.Bytes() / rows; per > 128 {
+	if per := s.Bytes() / rows; per > 120 {
 		t.Errorf("%d bytes per row", per)
 	}
 	for at := range rows - 1000 {
