@@ -118,6 +118,9 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 			recovery.Applied = max(recovery.Applied, record.Applied)
 		}
 	}
+	if h.plain { // what it learned of others after its last write is in no record; a candidate would propose that again
+		recovery.Seen = h.applied
+	}
 	replica, err := paxos.Restore(c.paxosConfig(h), recovery)
 	if err != nil {
 		return err
