@@ -60,6 +60,12 @@ type Config struct {
 	// servers of a pool should have the same. 0: 1 s.
 	SupportPeriod time.Duration
 
+	// NoSweep leaves the cells of a server that died to the clients that ask for them; otherwise their successors ask at once, paced.
+	NoSweep bool
+	// BalancePerSecond bounds how many cells this server hands over per second to servers that came back and lead fewer. 0: the default,
+	// 20. Negative: none.
+	BalancePerSecond int
+
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
 

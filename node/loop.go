@@ -212,6 +212,7 @@ func (l *loop) tick(now time.Duration) {
 	l.vitals.ready.Store(c.Ready())
 	s.metrics.gauges(nodes, hot, led, l.backlog.bytes)
 	s.metrics.pointers.Set(float64(c.Pointers()))
+	s.metrics.sweeping.Set(float64(c.Sweeping()))
 	given, held := c.Support()
 	s.metrics.support(given, held)
 }

@@ -26,6 +26,9 @@ type metrics struct {
 	batches, records, bytes                        prometheus.Counter
 	rejected                                       prometheus.Counter // client connections
 	resigned, withheld, forwarded                  prometheus.Counter
+	handedOver, cold                               prometheus.Counter
+	sweeping                                       prometheus.Gauge
+	swept                                          *prometheus.CounterVec
 	nodes, hot, led, backlog, given, held          prometheus.Gauge
 	dropped, replies, reads                        *prometheus.CounterVec
 	sync                                           prometheus.Histogram
@@ -43,6 +46,10 @@ func newMetrics(brick, color string) *metrics {
 	m.campaigns = m.counter("campaigns_total", "Times a node of this server asked for its cell.")
 	m.quarantined = m.counter("quarantines_total", "Nodes taken out of service after a failed assertion or damaged data.")
 	m.resigned = m.counter("resignations_total", "Cells given up because a node of this server could do nothing for them within a support period.")
+	m.handedOver = m.counter("handovers_total", "Cells handed over to a server that came back and leads fewer.")
+	m.cold = m.counter("cold_answers_total", "Messages of peers answered for a node without loading it.")
+	m.sweeping = m.gauge("sweep_cells", "Cells that dead servers led and that this server has yet to look at.")
+	m.swept = m.vec("sweep_cells_total", "Cells that a dead server led and that were looked at: asked for, another server's to ask for, or not to be asked for now.", "result")
 	m.withheld = m.counter("heartbeats_withheld_total", "Ticks without heartbeats because the disk made no progress.")
 	m.forwarded = m.counter("forwards_total", "Requests passed on to the server of their proposer.")
 	m.evicted = m.counter("pointers_evicted_total", "Pointers to where a cell went that were forgotten for lack of room.")
@@ -117,7 +124,10 @@ func (m *metrics) events(s *Server) core.Events {
 			m.quarantined.Inc()
 			s.cfg.Logger.Error("node quarantined", "cell", id, "why", why)
 		},
-		Dropped: func(reason string) { m.dropped.WithLabelValues(reason).Inc() },
+		Swept:        func(r core.SweepResult) { m.swept.WithLabelValues(r.String()).Inc() },
+		HandedOver:   func(cell.ID, cell.ServerID) { m.handedOver.Inc() },
+		AnsweredCold: func() { m.cold.Inc() },
+		Dropped:      func(reason string) { m.dropped.WithLabelValues(reason).Inc() },
 		Chosen: func(slots, commands int) {
 			m.slots.Add(float64(slots))
 			m.commands.Add(float64(commands))

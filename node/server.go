@@ -149,6 +149,15 @@ func (s *Server) openLoop() error {
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
 	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
+	switch {
+	case s.cfg.BalancePerSecond < 0:
+		cfg.BalancePerSecond = 0
+	case s.cfg.BalancePerSecond > 0:
+		cfg.BalancePerSecond = s.cfg.BalancePerSecond
+	}
+	if s.cfg.NoSweep {
+		cfg.SweepPerTick = 0
+	}
 	var seed [32]byte
 	if _, err := rand.Read(seed[:]); err != nil {
 		return err

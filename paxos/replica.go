@@ -138,6 +138,10 @@ type Recovery struct {
 	Records  []Record  // the ring, in any order
 	Applied  Slot      // the highest applied-through of any record
 
+	// Seen is up to where this process saw the member apply slots before it dropped it from memory, zero if it did not: no record may say
+	// so yet. The ring holds what was chosen there (P4).
+	Seen Slot
+
 	// Misplaced are the records that were found at another position than their slot modulo Window, since the window grew
 	// between two lives. Where they stand, the next write of another slot would destroy them, so those that are still
 	// needed are stored again by the first Effects.
@@ -165,14 +169,15 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 	if err := r.restoreRing(rec); err != nil {
 		return nil, err
 	}
-	for s := r.applied + 1; s <= rec.Applied; s++ {
+	r.stored = max(r.applied, rec.Applied)
+	for s := r.applied + 1; s <= max(rec.Applied, rec.Seen); s++ {
 		record, ok := r.record(s)
 		if !ok {
-			return nil, fmt.Errorf("paxos.Restore: slot %d was applied (through %d) but is neither in the ring nor in the snapshot (applied %d)", s, rec.Applied, r.floor)
+			return nil, fmt.Errorf("paxos.Restore: slot %d was applied (through %d) but is neither in the ring nor in the snapshot (applied %d)", s, max(rec.Applied, rec.Seen), r.floor)
 		}
 		r.deliver(record)
 	}
-	r.known, r.stored = r.applied, r.applied
+	r.known = r.applied
 	return r, nil
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,27 +28,20 @@ func (a *app) benchCommand() *cobra.Command {
 			if spec.Secure && cfg.Profiles != "" {
 				return usage(cmd.CommandPath(), "use --profile without --tls", "profiles are fetched in plain text")
 			}
-			binary, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("find this binary: %w", err)
-			}
-			dir, forget, err := trialDir(cmd.CommandPath(), keep)
-			if err != nil {
-				return err
-			}
 			// Every server hosts a node of every cell, and has room for some more.
 			spec.Capacity = 2*cfg.Cells + 1000
-			spec.Binary, spec.Dir = binary, dir
-			cfg.Colony, cfg.Say = spec, a.progress()
-			report, err := bench.Run(cmd.Context(), cfg)
-			if err != nil {
-				return errors.Join(logsOf(err, dir), forget())
-			}
-			err = a.emit(report, nil, benchRows(report))
-			if !report.Verified {
-				err = errors.Join(err, fmt.Errorf("%d of %d acknowledged keys are missing", report.LostKeys, report.LostKeys+report.VerifiedKeys))
-			}
-			return errors.Join(err, forget())
+			var report bench.Report
+			return trial(cmd, keep, &spec, func() (err error) {
+				cfg.Colony, cfg.Say = spec, a.progress()
+				report, err = bench.Run(cmd.Context(), cfg)
+				return err
+			}, func() error {
+				err := a.emit(report, nil, benchRows(report))
+				if !report.Verified {
+					err = errors.Join(err, fmt.Errorf("%d of %d acknowledged keys are missing", report.LostKeys, report.LostKeys+report.VerifiedKeys))
+				}
+				return err
+			})
 		},
 	}
 	f := cmd.Flags()
@@ -61,7 +53,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.StringVar(&cfg.Profiles, "profile", "", "write processor profiles of all processes to this `directory`, for go tool pprof")
 	f.BoolVar(&spec.Secure, "tls", false, "give every process a certificate: what TLS costs")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
-	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchDensityCommand(), a.benchServersCommand())
+	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchDensityCommand(), a.benchFailoverCommand(), a.benchServersCommand())
 	return cmd
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -25,26 +24,20 @@ func (a *app) benchCreateCommand() *cobra.Command {
 			"(--keep), never in memory. Exit 1 if a cell does not answer.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			binary, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("find this binary: %w", err)
-			}
-			dir, forget, err := trialDir(cmd.CommandPath(), keep)
-			if err != nil {
-				return err
-			}
 			// Room for every cell wherever placement wants it.
-			spec.Binary, spec.Dir, spec.Capacity = binary, dir, cfg.Cells+cfg.Singles+1000
-			cfg.Colony, cfg.Say = spec, a.progress()
-			report, err := bench.Create(cmd.Context(), cfg)
-			if err != nil {
-				return errors.Join(logsOf(err, dir), forget())
-			}
-			err = a.emit(report, nil, createRows(report))
-			if !report.Verified {
-				err = errors.Join(err, fmt.Errorf("%d of %d cells do not answer", report.Missing, report.Cells+report.Singles))
-			}
-			return errors.Join(err, forget())
+			spec.Capacity = cfg.Cells + cfg.Singles + 1000
+			var report bench.CreateReport
+			return trial(cmd, keep, &spec, func() (err error) {
+				cfg.Colony, cfg.Say = spec, a.progress()
+				report, err = bench.Create(cmd.Context(), cfg)
+				return err
+			}, func() error {
+				err := a.emit(report, nil, createRows(report))
+				if !report.Verified {
+					err = errors.Join(err, fmt.Errorf("%d of %d cells do not answer", report.Missing, report.Cells+report.Singles))
+				}
+				return err
+			})
 		},
 	}
 	f := cmd.Flags()

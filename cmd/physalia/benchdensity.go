@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,30 +30,24 @@ func (a *app) benchDensityCommand() *cobra.Command {
 			"memory. Exit 1 if an acknowledged write is missing in the end.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			binary, err := os.Executable()
-			if err != nil {
-				return fmt.Errorf("find this binary: %w", err)
-			}
-			dir, forget, err := trialDir(cmd.CommandPath(), keep)
-			if err != nil {
-				return err
-			}
 			// What is not said is everything, and what is said of a part at most that.
 			if !cmd.Flags().Changed("touch") {
 				cfg.Touch = cfg.Cells
 			}
 			cfg.Failover = min(cfg.Failover, cfg.Touch)
-			spec.Binary, spec.Dir, spec.Capacity = binary, dir, cfg.Cells+1000
-			cfg.Colony, cfg.Say = spec, a.progress()
-			report, err := bench.Density(cmd.Context(), cfg)
-			if err != nil {
-				return errors.Join(logsOf(err, dir), forget())
-			}
-			err = a.emit(report, nil, densityRows(report))
-			if !report.Verified {
-				err = errors.Join(err, fmt.Errorf("%d acknowledged writes are missing", report.Missing))
-			}
-			return errors.Join(err, forget())
+			spec.Capacity = cfg.Cells + 1000
+			var report bench.DensityReport
+			return trial(cmd, keep, &spec, func() (err error) {
+				cfg.Colony, cfg.Say = spec, a.progress()
+				report, err = bench.Density(cmd.Context(), cfg)
+				return err
+			}, func() error {
+				err := a.emit(report, nil, densityRows(report))
+				if !report.Verified {
+					err = errors.Join(err, fmt.Errorf("%d acknowledged writes are missing", report.Missing))
+				}
+				return err
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -29,6 +29,8 @@ const (
 	isSealed
 	isVirgin
 	isTaught // created as a learner
+	isPlain  // coldvote.go
+	isFreed
 )
 
 // find is the node of a cell, nil when there is none. A node that was not warm is now, until the end of the turn at least.
@@ -64,10 +66,15 @@ func (c *Core) peek(at int) *hosted {
 // fromRow makes a hosted of a row, and its configuration in a place that is given.
 func (c *Core) fromRow(at int, conf *paxos.Configuration) *hosted {
 	row := c.cold.At(at)
-	c.unpack(c.cold.Kept(at), conf)
-	return &hosted{id: cell.ID(c.cold.Name(at)), incarnation: cell.Incarnation(row.Incarnation), node: paxos.NodeNumber(row.Node), handle: Handle(row.Handle),
+	rest := c.unpack(c.cold.Kept(at), conf)
+	h := &hosted{id: cell.ID(c.cold.Name(at)), incarnation: cell.Incarnation(row.Incarnation), node: paxos.NodeNumber(row.Node), handle: Handle(row.Handle),
 		founding: row.Founding, promised: paxos.Ballot{Round: paxos.Round(row.Round), Node: paxos.NodeNumber(row.Promised)},
-		sealed: row.Flags&isSealed != 0, virgin: row.Flags&isVirgin != 0, learner: row.Flags&isTaught != 0, configuration: conf}
+		sealed: row.Flags&isSealed != 0, virgin: row.Flags&isVirgin != 0, learner: row.Flags&isTaught != 0, configuration: conf,
+		plain: row.Flags&isPlain != 0, freed: row.Flags&isFreed != 0}
+	if h.plain {
+		h.unpackPlain(rest)
+	}
+	return h
 }
 
 // row is what is kept of a node that is not warm.
@@ -77,7 +84,7 @@ func (h *hosted) row() slab.Row {
 	for _, f := range [...]struct {
 		is   bool
 		flag slab.Flags
-	}{{h.sealed, isSealed}, {h.virgin, isVirgin}, {h.learner, isTaught}} {
+	}{{h.sealed, isSealed}, {h.virgin, isVirgin}, {h.learner, isTaught}, {h.plain, isPlain}, {h.freed, isFreed}} {
 		if f.is {
 			r.Flags |= f.flag
 		}
@@ -98,6 +105,9 @@ func (c *Core) forget() {
 			at, ok := c.position(h.handle)
 			must.That(ok, "node %d has no row", h.handle)
 			c.kept = c.pack(c.kept[:0], h.configuration)
+			if h.plain {
+				c.kept = h.packPlain(c.kept)
+			}
 			c.cold.Keep(at, c.kept)
 			c.cold.Put(at, h.row())
 			delete(c.warm, h.id)
@@ -112,7 +122,8 @@ func (c *Core) forget() {
 func (c *Core) add(h *hosted) {
 	row := h.row()
 	row.Flags |= isWarm
-	c.cold.Add(row, string(h.id), c.pack(c.kept[:0], h.configuration))
+	at := c.cold.Add(row, string(h.id), c.pack(c.kept[:0], h.configuration))
+	c.cold.Link(at, c.chainOf(h.configuration, h.promised.Node))
 	c.warm[h.id] = h
 	c.connect(h)
 	c.share(h, 1)
@@ -163,8 +174,8 @@ func (c *Core) pack(b []byte, conf *paxos.Configuration) []byte {
 	return b
 }
 
-// unpack reads what pack made, and uses the memory of what it overwrites again.
-func (c *Core) unpack(b []byte, conf *paxos.Configuration) {
+// unpack reads what pack made, and uses the memory of what it overwrites again. It returns what comes behind that.
+func (c *Core) unpack(b []byte, conf *paxos.Configuration) []byte {
 	u := func() uint64 {
 		n, size := binary.Uvarint(b)
 		must.That(size > 0, "a configuration in memory ends early")
@@ -194,6 +205,7 @@ func (c *Core) unpack(b []byte, conf *paxos.Configuration) {
 	}
 	conf.Left = member()
 	conf.Unsettled = u() == 1
+	return b
 }
 
 // The restart scan reads the rows some thousand handles at a time: they are in memory twice while they are read, and what a server needs
@@ -225,7 +237,8 @@ func (c *Core) restoreRow(pair *storage.Pair, decoder *peer.Decoder, row *peer.R
 	h := hosted{id: row.Cell, incarnation: row.Incarnation, node: row.Node, promised: row.Promised, sealed: row.Sealed,
 		learner: row.Learner, founding: row.Founding, configuration: &row.Configuration, handle: handle}
 	c.kept = c.pack(c.kept[:0], h.configuration)
-	c.cold.Add(h.row(), string(h.id), c.kept)
+	at := c.cold.Add(h.row(), string(h.id), c.kept)
+	c.cold.Link(at, c.chainOf(h.configuration, h.promised.Node))
 	for _, m := range row.Configuration.Members {
 		c.shareWith(c.server(cell.ServerID(m.Server)), 1)
 	}

@@ -43,6 +43,13 @@ type Config struct {
 	// for four times NoticeAfter, beyond twice as many those that nobody touched for NudgeAfter; proposers only after IdleAfter, and they campaign again when
 	// they are asked. Nodes in use are never dropped, so for the moment there may be more. Negative: no bound.
 	HotMax int
+	// SweepPerTick is how many cells of a dead server this one asks for per tick, of those whose successor it is and that no client
+	// wants; a client's request asks at once. 0: none, such cells wait for a client.
+	SweepPerTick int
+	// BalancePerSecond is how many cells this server hands over per second to servers that came back and lead fewer of the cells in use than
+	// it does; BalanceAfter is for how long they must have been well. 0: none.
+	BalancePerSecond int
+	BalanceAfter     time.Duration
 	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).
 	HashEvery int
 	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
@@ -66,7 +73,7 @@ func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
-		HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
+		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
@@ -82,6 +89,12 @@ type Events struct {
 	Forwarded   func()                              // a request was passed on to its proposer's server
 	Read        func(local bool)                    // a linearizable read was answered, under a read lease or else confirmed
 	Routes      func(info wire.NodeInfo, gone bool) // a hosted node appeared, changed or went
+	// Swept: a cell that a dead server led was looked at, and what came of it.
+	Swept func(result SweepResult)
+	// HandedOver: a cell was handed over so that servers lead about as many.
+	HandedOver func(id cell.ID, to cell.ServerID)
+	// AnsweredCold: a peer's message was answered, or known to say nothing new, without loading the node.
+	AnsweredCold func()
 	// PointerEvicted: it was forgotten where a cell lives, for lack of room.
 	PointerEvicted func()
 	// Disputed: the members' states differ and no majority agrees, so the cell takes no writes.
@@ -162,9 +175,10 @@ type Core struct {
 	active  []*hosted // unfinished, or with waiters: looked at by Tick
 	hotList []*hosted // hot, looked at by Tick in turn for idleness
 	hotAt   int
-	waiters int       // requests without an answer, of all nodes; bounded by Config.WaitersMax
-	led     int       // nodes that lead their cell
-	leases  leaseHeap // of the cells that are led from here
+	handing time.Duration // no cell is handed over for balance before
+	waiters int           // requests without an answer, of all nodes; bounded by Config.WaitersMax
+	led     int           // nodes that lead their cell
+	leases  leaseHeap     // of the cells that are led from here
 
 	batch       *storage.Batch // of this turn, nil until something is written
 	newBatch    func() *storage.Batch
@@ -172,7 +186,7 @@ type Core struct {
 	durable     storage.BatchNumber // newest batch reported durable, never above handed
 	held        []heldItem          // in order of batch
 	fresh       []heldItem          // of this turn, not yet numbered
-	loads       map[storage.ReadID]*hosted
+	loads       map[storage.ReadID][]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
 	roster      []*server // all of servers, in order of appearance
@@ -223,7 +237,7 @@ func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 		cfg: cfg, now: now, began: now,
 		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
 		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
-		loads: make(map[storage.ReadID]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
+		loads: make(map[storage.ReadID][]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
 		servers: make(map[cell.ServerID]*server), pointers: pointers{of: make(map[cell.ID]*pointer)},
 	}
 	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad,
@@ -260,7 +274,7 @@ func (c *Core) OnPeer(m *PeerMessage) {
 		}
 	case h.isImpostor(m.Message.From, from):
 		c.drop("sender is not that node")
-	default:
+	case !c.answerCold(h, from, m):
 		c.whenHot(h, input{peer: m})
 	}
 }
@@ -325,6 +339,8 @@ func (c *Core) Tick(now time.Duration) {
 	c.remember()
 	c.nudge()
 	c.rejoin()
+	c.sweep()
+	c.balance()
 	c.expireForwards()
 	c.expireLeases()
 	c.agePointers()

@@ -93,6 +93,9 @@ func (c *Core) prove(h *hosted, slot paxos.Slot) {
 // attest attaches to a message what its receiver should know: the proposer what is agreed, everybody else a checkpoint.
 func (c *Core) attest(h *hosted, m *paxos.Message, e *peer.Envelope) {
 	if h.hot == nil {
+		if h.plain && m.Kind == paxos.MsgPromise {
+			e.HashSlot, e.Hash = h.checkpoint.slot, h.checkpoint.hash
+		}
 		return
 	}
 	p := &h.hot.proof

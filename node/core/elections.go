@@ -104,23 +104,28 @@ func (c *Core) rests(h *hosted) bool { return h.hot != nil && c.now < h.hot.serv
 // what it would keep to if another one asked. And who reaches no majority must not even try: its ballot would depose a
 // proposer that serves everybody else.
 func (c *Core) mayCampaign(h *hosted) *cell.Error {
-	reach := 0
-	for _, s := range h.members {
-		if c.alive(s.id) {
-			reach++
-		}
-	}
 	switch {
 	case !c.mayVote(h):
 		return &cell.Error{Kind: cell.Unavailable, Detail: "this server was restarted and waits to hear what its peers remember of it", RetryAfter: campaignAgain}
 	case c.rests(h):
 		return &cell.Error{Kind: cell.Unavailable, Detail: "this node gave the cell up and leaves it to others for a while", RetryAfter: campaignAgain}
-	case reach <= len(h.members)/2:
+	case !c.reaches(h.configuration):
 		return &cell.Error{Kind: cell.NotProposer, Detail: "this server reaches no majority of the cell's servers", RetryAfter: campaignAgain}
 	case !c.mayPromise(h, c.server(c.cfg.Server)):
 		return &cell.Error{Kind: cell.Unavailable, Detail: "the cell's proposer may still be supported", RetryAfter: campaignAgain}
 	}
 	return nil
+}
+
+// reaches reports whether a majority of a jury's servers seem alive.
+func (c *Core) reaches(jury *paxos.Configuration) bool {
+	n := 0
+	for i := range jury.Members {
+		if c.alive(cell.ServerID(jury.Members[i].Server)) {
+			n++
+		}
+	}
+	return n >= jury.Majority()
 }
 
 // campaignAgain is when a client may ask again who was told that nobody may campaign yet.

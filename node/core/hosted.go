@@ -21,16 +21,21 @@ type hosted struct {
 	node          paxos.NodeNumber
 	handle        Handle
 	configuration *paxos.Configuration
-	members       []*server    // the configuration's servers, in its order
-	learners      []*server    // those of its learners
-	founding      uint64       // hash of the founding, see foundingHash
-	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
-	sealed        bool         // the seal was applied here; a fact about the cell, so it may be told before it is durable
-	quarantined   string       // why; empty when it is well
-	given         *given       // quarantined: the ballot that it led in
-	creating      bool         // its row is not durable yet: it does not serve
-	virgin        bool         // created in this life of the process and never touched: nothing is stored but the row
-	learner       bool         // created as one; without a stored state it knows nothing of the cell
+	members       []*server        // the configuration's servers, in its order
+	learners      []*server        // those of its learners
+	founding      uint64           // hash of the founding, see foundingHash
+	promised      paxos.Ballot     // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
+	sealed        bool             // the seal was applied here; a fact about the cell, so it may be told before it is durable
+	quarantined   string           // why; empty when it is well
+	given         *given           // quarantined: the ballot that it led in
+	creating      bool             // its row is not durable yet: it does not serve
+	virgin        bool             // created in this life of the process and never touched: nothing is stored but the row
+	learner       bool             // created as one; without a stored state it knows nothing of the cell
+	plain         bool             // what it holds above its promise is known though it is cold: see coldvote.go
+	freed         bool             // plain: the owner of the promised ballot gave it up
+	applied       paxos.Slot       // plain: nothing above it was accepted
+	checkpoint    mark             // plain: the newest, to be told (rule 19)
+	leader        paxos.NodeNumber // for whom it is chained: see sweep.go
 	loading       bool
 	recalled      bool // enough was heard of what this server may have forgotten (rule 8)
 	isDirty       bool
@@ -70,6 +75,7 @@ type hot struct {
 type input struct {
 	peer    *PeerMessage
 	request *Request
+	sweep   bool // its proposer's server is dead, and it is the successor
 }
 
 // snapshot is the state as of the replica's applied slot. It may be taken only when everything delivered was applied, that
@@ -142,6 +148,10 @@ func (c *Core) enqueueInput(h *hosted, in input) {
 // handle gives an input to a hot node.
 func (c *Core) handle(h *hosted, in input) {
 	h.hot.touched = c.now
+	if in.sweep {
+		c.succeed(h)
+		return
+	}
 	if in.request == nil {
 		if !c.host(h, in.peer) {
 			c.stepPeer(h, in.peer)
@@ -188,8 +198,7 @@ func (c *Core) paxosConfig(h *hosted) paxos.Config {
 // heat makes a node hot.
 func (c *Core) heat(h *hosted, s *hot) {
 	s.touched, s.quiet, s.answered, s.backoff = c.now, c.now, c.now, c.cfg.NudgeAfter
-	h.hot = s
-
+	h.hot, h.plain = s, false
 	c.hotList = append(c.hotList, h)
 	c.touch(h)
 }
@@ -255,6 +264,9 @@ func (c *Core) cool(h *hosted, err *cell.Error) {
 // refuseInput answers what can no longer be served. Nothing of it has reached the replica, so every kind may say "not
 // applied".
 func (c *Core) refuseInput(h *hosted, in input) {
+	if in.sweep {
+		return // somebody else's turn, when a client asks
+	}
 	if in.request == nil {
 		c.drop("node is quarantined")
 		c.resignBelow(h, in.peer.Message.Ballot)

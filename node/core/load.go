@@ -12,15 +12,27 @@ import (
 	"physalia/paxos"
 )
 
+// loadTogether is how many nodes are read at once at most, when many are asked for in one turn: an iterator over the store costs more than
+// what it is moved over, and every answer wakes the loop. More would keep those waiting that need only one of them.
+const loadTogether = 32
+
 // load asks storage for everything of one node: the stored state and the whole ring, of which no part may be believed
 // without the other (rule 7, hazard H11). Inputs wait in h.queue meanwhile; nothing writes to the node until it is hot, so
-// the ranges belong together although they are read one after the other.
+// the ranges belong together although they are read one after the other. What one turn asks for is read in few passes.
 func (c *Core) load(h *hosted) {
 	h.loading = true
+	ranges := [...]storage.Range{handleRange(keyState, h.handle), handleRange(keyRing, h.handle)}
+	if n := len(c.out.Loads); n > 0 && c.out.Loads[n-1].ID != bootLoad {
+		if last := &c.out.Loads[n-1]; len(c.loads[last.ID]) < loadTogether {
+			last.Ranges = append(last.Ranges, ranges[:]...)
+			c.loads[last.ID] = append(c.loads[last.ID], h)
+			return
+		}
+	}
 	id := c.nextLoad
 	c.nextLoad++
-	c.loads[id] = h
-	c.out.Loads = append(c.out.Loads, Load{ID: id, Ranges: []storage.Range{handleRange(keyState, h.handle), handleRange(keyRing, h.handle)}})
+	c.loads[id] = []*hosted{h}
+	c.out.Loads = append(c.out.Loads, Load{ID: id, Ranges: ranges[:]})
 }
 
 // OnLoaded takes storage's answer to a Load. An error means that the server cannot go on: the restart scan failed. A node
@@ -32,15 +44,28 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 		}
 		return c.boot(pairs)
 	}
-	h := c.loads[id]
+	nodes := c.loads[id]
 	delete(c.loads, id)
-	if h == nil || c.warm[h.id] != h || h.hot != nil {
-		return nil
+	for _, h := range nodes {
+		n := 0 // of pairs that are this node's: they come in the order of the ranges
+		for n < len(pairs) && Handle(binary.BigEndian.Uint64(pairs[n].Key[1:])) == h.handle {
+			n++
+		}
+		c.loaded(h, pairs[:n], err)
+		pairs = pairs[n:]
+	}
+	return nil
+}
+
+// loaded makes one node hot of what was read of it.
+func (c *Core) loaded(h *hosted, pairs []storage.Pair, err error) {
+	if c.warm[h.id] != h || h.hot != nil {
+		return
 	}
 	h.loading = false
 	if err != nil {
 		c.cool(h, nil)
-		return nil // storage reports its failure itself; the server stops
+		return // storage reports its failure itself; the server stops
 	}
 	c.guard(h, func() {
 		if err := c.restore(h, pairs); err != nil {
@@ -48,7 +73,6 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 		}
 	})
 	c.drain(h)
-	return nil
 }
 
 // restore rebuilds a node from its stored state and ring. What is damaged is never voted with, and never mistaken for
@@ -94,6 +118,9 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 			recovery.Applied = max(recovery.Applied, record.Applied)
 		}
 	}
+	if h.plain { // what it learned of others after its last write is in no record; a candidate would propose that again
+		recovery.Seen = h.applied
+	}
 	replica, err := paxos.Restore(c.paxosConfig(h), recovery)
 	if err != nil {
 		return err
@@ -101,6 +128,10 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 	c.heat(h, &hot{replica: replica, machine: state, inherited: replica.Promised()})
 	if recovery.Snapshot != nil {
 		h.hot.proof.restart(recovery.Snapshot.Applied, state.Hash())
+	}
+	if h.freed { // heard while it was cold
+		h.freed = false
+		replica.Step(&paxos.Message{Kind: paxos.MsgResign, From: replica.Promised().Node, Ballot: replica.Promised()})
 	}
 	c.obey(h) // replays what was applied, before the first input reaches the node
 	return nil

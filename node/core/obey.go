@@ -80,6 +80,9 @@ func (c *Core) settle(h *hosted, e *paxos.Effects) {
 	}
 	c.pace(h, len(e.Deliver) > 0 || e.Install != nil, len(e.ReadsReady) > 0)
 	c.setLed(h, s.replica.Role() == paxos.Proposer)
+	if leader := s.replica.Leader(); leader != h.leader {
+		c.follows(h, leader)
+	}
 	if s.replica.Unfinished() || !s.waiters.empty() {
 		c.activate(h)
 	}

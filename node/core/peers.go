@@ -15,6 +15,8 @@ type server struct {
 	support
 	remembered
 	rejoin  rejoining
+	sweep   sweeping
+	balance balancing
 	gone    bool // its address refuses connections
 	place   int  // in Core.roster
 	shared  int  // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
@@ -128,14 +130,16 @@ func (c *Core) alive(id cell.ServerID) bool {
 	if id == c.cfg.Server {
 		return true
 	}
-	since := c.began
-	if s := c.servers[id]; s != nil {
-		if s.gone {
-			return false
-		}
-		since = max(since, s.proven, s.met)
+	s := c.servers[id]
+	if s == nil {
+		return c.now-c.began < c.cfg.LivenessPeriod
 	}
-	return c.now-since < c.cfg.LivenessPeriod
+	return c.isAlive(s)
+}
+
+// isAlive is alive for another server.
+func (c *Core) isAlive(s *server) bool {
+	return !s.gone && c.now-max(c.began, s.proven, s.met) < c.cfg.LivenessPeriod
 }
 
 // successor is the member that should campaign when the proposer is gone: the next live one in the jury behind it, so

@@ -102,6 +102,7 @@ func (c *Core) lapse(s *server) {
 func (c *Core) withdraw(s *server) {
 	s.giving, s.granted = false, 0
 	s.epoch++
+	s.balance = balancing{}
 	c.forsake(s)
 }
 
@@ -193,6 +194,7 @@ func (c *Core) give(s *server, h *peer.Heartbeat) {
 	s.given, s.granted = c.now+c.cfg.SupportPeriod, h.Sequence
 	if !s.giving {
 		s.giving = true
+		s.balance.due = c.now + c.cfg.BalanceAfter
 		c.rejoined(s)
 	}
 }

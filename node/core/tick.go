@@ -9,7 +9,7 @@ func (c *Core) Waits() bool {
 		return true
 	}
 	for _, s := range c.roster {
-		if len(s.rejoin.left) > 0 {
+		if len(s.rejoin.left) > 0 || len(s.sweep.left) > 0 {
 			return true
 		}
 	}
@@ -96,6 +96,7 @@ func (c *Core) coolDown() {
 		}
 		if h.hot != nil {
 			c.setLed(h, false)
+			c.freeze(h)
 			h.hot = nil
 			c.cooling = append(c.cooling, h)
 		}

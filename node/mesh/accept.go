@@ -33,7 +33,7 @@ func (m *Mesh) accept() {
 	for {
 		nc, err := m.cfg.Listener.Accept()
 		if err != nil {
-			if errors.Is(err, net.ErrClosed) || !sleep(m.ctx, nil, acceptPause) {
+			if errors.Is(err, net.ErrClosed) || !sleep(m.ctx, acceptPause) {
 				return
 			}
 			m.loud.Do(func() { m.cfg.Logger.Warn("cannot accept peers", "err", err) })

@@ -2,9 +2,11 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"syscall"
 	"time"
 
 	"physalia/cell"
@@ -98,27 +100,42 @@ type attempts struct {
 // begin notes the start of an attempt.
 func (a *attempts) begin() { a.began = time.Now() }
 
-// pause waits after an attempt ended, with jitter, twice as long each time up to dialBackoffMax; retry shortens that, but
-// never to nothing: two servers whose connections break at once must not make each other spin. A connection that held
-// for a while starts the count anew. It reports false when ctx ended.
-func (a *attempts) pause(ctx context.Context, retry <-chan struct{}) bool {
+// pause waits after an attempt ended with err, with jitter, twice as long each time up to dialBackoffMax, or up to dialBackoffGone while
+// nothing listens over there: whoever is not there comes to us when it is back. retry shortens that, but never to nothing: two servers
+// whose connections break at once must not make each other spin. A connection that held for a while starts the count anew. It reports
+// false when ctx ended.
+func (a *attempts) pause(ctx context.Context, retry <-chan struct{}, err error) bool {
+	most := dialBackoffMax
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		most = dialBackoffGone
+	}
 	if time.Since(a.began) > dialTimeout+dialBackoffMax {
 		a.failures = 0
 	}
-	limit := min(dialBackoffMin<<min(a.failures, 6), dialBackoffMax)
+	limit := min(dialBackoffMin<<min(a.failures, 8), most)
 	a.failures++
-	return sleep(ctx, nil, dialBackoffMin/2) && sleep(ctx, retry, limit-dialBackoffMin/2-rand.N(limit/2))
+	if !sleep(ctx, dialBackoffMin/2) {
+		return false
+	}
+	timer := time.NewTimer(limit - dialBackoffMin/2 - rand.N(limit/2))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-retry:
+	case <-timer.C:
+	}
+	return true
 }
 
-// sleep waits for d, or for a token in until; it reports false when ctx ended.
-func sleep(ctx context.Context, until <-chan struct{}, d time.Duration) bool {
+// sleep waits for d; it reports false when ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return false
-	case <-until:
 	case <-timer.C:
+		return true
 	}
-	return true
 }

@@ -61,19 +61,20 @@ func (b *beat) take() (h peer.Heartbeat, ok bool) {
 func (b *beat) run() {
 	defer b.mesh.wg.Done()
 	defer b.cancel()
-	if !sleep(b.ctx, nil, rand.N(dialBackoffMin)) { // smeared: a server must not dial all its peers at once
+	if !sleep(b.ctx, rand.N(dialBackoffMin)) { // smeared: a server must not dial all its peers at once
 		return
 	}
 	for a := (attempts{}); ; {
 		a.begin()
 		nc, err := b.mesh.dial(b.ctx, b.to, wire.ForHeartbeat)
 		if err == nil {
+			b.mesh.retryLinks(b.to) // the other lanes need not find out by themselves that it is back
 			err = b.pulse(nc)
 		}
 		if errors.Is(err, syscall.ECONNREFUSED) && b.ctx.Err() == nil {
 			b.mesh.cfg.Gone(b.to)
 		}
-		if !a.pause(b.ctx, b.retry) {
+		if !a.pause(b.ctx, b.retry, err) {
 			return
 		}
 	}

@@ -85,7 +85,7 @@ func (l *link) run() {
 		if l.ctx.Err() == nil {
 			l.mesh.cfg.Logger.Debug("peer lane is down", "peer", l.key.to, "lane", l.key.lane, "err", err)
 		}
-		if !a.pause(l.ctx, l.retry) {
+		if !a.pause(l.ctx, l.retry, err) {
 			return
 		}
 	}

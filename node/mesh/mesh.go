@@ -37,12 +37,13 @@ const (
 	bulkQueueBytes  = 16 << 20  // queued per peer on the bulk lane: one member's share of teaching; the same on the forward lane
 	keptBytes       = 256 << 10 // of a buffer between frames; one burst must not be kept for ever
 
-	dialBackoffMin = 50 * time.Millisecond
-	dialBackoffMax = time.Second
-	dialTimeout    = 2 * time.Second  // connecting and Hello, this side dialling: a lost SYN is repeated after 1 s
-	acceptTimeout  = 5 * time.Second  // Hello, the other side dialling
-	writeTimeout   = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
-	silenceMax     = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
+	dialBackoffMin  = 50 * time.Millisecond
+	dialBackoffMax  = time.Second
+	dialBackoffGone = 8 * time.Second  // while nothing listens at the address: the peer dials us when it is back (see Retry)
+	dialTimeout     = 2 * time.Second  // connecting and Hello, this side dialling: a lost SYN is repeated after 1 s
+	acceptTimeout   = 5 * time.Second  // Hello, the other side dialling
+	writeTimeout    = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
+	silenceMax      = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
 
 	connectionsMax = 10_000 // accepted; a pool of one brick and color has far fewer lanes
 )
@@ -163,17 +164,25 @@ func (m *Mesh) Keep(peers []cell.ServerID) {
 }
 
 // Retry makes lanes to a peer that wait to dial again do so at once. It is for signs of life that come from elsewhere: the
-// peer has connected to us, or has a new address. Without it a restarted peer would wait for up to dialBackoffMax.
+// peer has connected to us, its heartbeat lane is up, or it has a new address. Without it a restarted peer would wait for up to
+// dialBackoffGone.
 func (m *Mesh) Retry(id cell.ServerID) {
+	m.retryLinks(id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if b := m.beats[id]; b != nil {
+		poke(b.retry)
+	}
+}
+
+// retryLinks is Retry for all lanes but that of the heartbeats.
+func (m *Mesh) retryLinks(id cell.ServerID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, lane := range [...]core.Lane{core.LanePaxos, core.LaneBulk, core.LaneForward} {
 		if l := m.links[linkKey{id, lane}]; l != nil {
 			poke(l.retry)
 		}
-	}
-	if b := m.beats[id]; b != nil {
-		poke(b.retry)
 	}
 }
 

@@ -23,6 +23,8 @@ type Row struct {
 	Promised    uint32 // node of that ballot
 	Node        uint32
 	text        uint32 // where its text begins
+	next, prev  uint32 // in its chain: position + 1, or 0
+	chain       Chain
 	Flags       Flags
 }
 
@@ -33,6 +35,7 @@ const (
 )
 
 const (
+	rowBytes   = 56
 	blockRows  = 1 << 10
 	blockText  = 64 << 10 // no text crosses the end of a block
 	indexLeast = 64
@@ -45,6 +48,7 @@ type Table struct {
 	span   int // rows, gaps included
 	gaps   int
 	index  []uint32 // open addressing: position + 1, or 0; at most half full
+	chains []links  // by chain
 	texts  [][]byte // blocks; all but the last are closed
 	waste  int      // bytes of texts that no row refers to
 	filled int      // bytes of texts in all
@@ -62,7 +66,7 @@ func (t *Table) At(at int) *Row { return &t.rows[at/blockRows][at%blockRows] }
 
 // Bytes is the memory of the table, within a few words.
 func (t *Table) Bytes() int {
-	return len(t.rows)*blockRows*48 + 4*len(t.index) + len(t.texts)*blockText
+	return len(t.rows)*blockRows*rowBytes + 4*len(t.index) + len(t.texts)*blockText
 }
 
 // After is the position of the first row with a handle of at least h, perhaps a gap; Span when there is none.
@@ -94,7 +98,7 @@ func (t *Table) Add(row Row, name string, kept []byte) int {
 	if 2*(t.Len()+1) > len(t.index) {
 		t.reindex(max(2*len(t.index), indexLeast))
 	}
-	row.text = t.write(name, kept)
+	row.text, row.chain = t.write(name, kept), 0
 	at := t.span
 	t.span++
 	*t.At(at) = row
@@ -106,7 +110,7 @@ func (t *Table) Add(row Row, name string, kept []byte) int {
 func (t *Table) Put(at int, row Row) {
 	old := t.At(at)
 	must.That(row.Handle == old.Handle && row.Flags&Gone == 0 && old.Flags&Gone == 0, "slab: row of handle %d in the place of %d", row.Handle, old.Handle)
-	row.text = old.text
+	row.text, row.chain, row.next, row.prev = old.text, old.chain, old.next, old.prev
 	*old = row
 }
 
@@ -127,6 +131,7 @@ func (t *Table) Remove(at int) {
 	row := t.At(at)
 	name, _, size := t.text(row.text)
 	t.displace(string(name))
+	t.Link(at, 0)
 	row.Flags = Gone
 	t.gaps++
 	t.waste += size
@@ -200,6 +205,7 @@ func (t *Table) close() {
 		}
 	}
 	t.span, t.gaps = to, 0
+	t.relink()
 	for len(t.rows) > 0 && (len(t.rows)-1)*blockRows >= to {
 		t.rows[len(t.rows)-1] = nil
 		t.rows = t.rows[:len(t.rows)-1]

@@ -19,7 +19,6 @@ import (
 	"physalia/client"
 	"physalia/cmd/physalia/colony"
 	"physalia/cmd/physalia/judge"
-	"physalia/cmd/physalia/operator"
 	"physalia/internal/wire"
 )
 
@@ -82,10 +81,9 @@ func (cfg *Config) keys() int {
 
 // Bench is one run.
 type Bench struct {
+	stage
 	cfg     Config
-	colony  *colony.Colony
-	op      operator.Operator // asks the control plane
-	libs    []*client.Client  // shared by the workers, in turn
+	libs    []*client.Client // shared by the workers, in turn
 	workers []*worker
 	report  Report
 }
@@ -125,29 +123,19 @@ func Run(ctx context.Context, cfg Config) (r Report, err error) {
 	}
 	b := &Bench{cfg: cfg, report: Report{Servers: cfg.Colony.Bricks * cfg.Colony.Colors * cfg.Colony.Servers, Cells: cfg.Cells, Clients: cfg.Clients,
 		Libraries: cfg.Libraries, ValueBytes: cfg.ValueSize}}
-	if b.report.FdatasyncP50US, b.report.FdatasyncP99US, err = measureSync(cfg.Colony.Dir); err != nil {
-		return r, err
-	}
 	if cfg.Profiles != "" {
 		cfg.Colony.ServerArgs = append(cfg.Colony.ServerArgs, "--profiles")
 		if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
 			return r, err
 		}
 	}
-	if b.colony, err = colony.Start(cfg.Colony); err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, b.close()) }()
-	b.op = operator.Operator{Colony: colony.Name, Addresses: []string{b.colony.ControlAddr}, Certs: cfg.Colony.User()}
-	for _, phase := range []func(context.Context) error{b.found, b.connect, b.warm, b.writes, b.reads, b.confirmedReads, b.failover, b.verify} {
-		if err := phase(ctx); err != nil {
-			return b.report, err
+	defer func() {
+		for _, c := range b.libs {
+			c.Close()
 		}
-		if err := b.colony.Failed(); err != nil {
-			return b.report, err
-		}
-	}
-	return b.report, nil
+	}()
+	err = b.play(ctx, cfg.Colony, &b.report.FdatasyncP50US, &b.report.FdatasyncP99US, b.found, b.connect, b.warm, b.writes, b.reads, b.confirmedReads, b.failover, b.verify)
+	return b.report, err
 }
 
 // found waits for the servers and creates the cells.
@@ -414,16 +402,6 @@ func number(v cell.Value) (n uint64) {
 		n |= uint64(b[i]) << (8 * i)
 	}
 	return n
-}
-
-// close ends the libraries and every process.
-func (b *Bench) close() error {
-	for _, c := range b.libs {
-		c.Close()
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	return b.colony.Close(ctx)
 }
 
 // millis and micros are durations as the report has them, to a microsecond and a tenth of it.

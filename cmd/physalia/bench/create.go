@@ -13,7 +13,6 @@ import (
 	"physalia/client"
 	"physalia/cmd/physalia/colony"
 	"physalia/cmd/physalia/judge"
-	"physalia/cmd/physalia/operator"
 	"physalia/internal/wire"
 )
 
@@ -51,9 +50,8 @@ type CreateReport struct {
 
 // creation is one run.
 type creation struct {
+	stage
 	cfg    CreateConfig
-	colony *colony.Colony
-	op     operator.Operator
 	report CreateReport
 }
 
@@ -67,28 +65,8 @@ func Create(ctx context.Context, cfg CreateConfig) (r CreateReport, err error) {
 			Detail: fmt.Sprintf("%d cells, %d of them one by one", cfg.Cells, cfg.Singles)}
 	}
 	c := &creation{cfg: cfg, report: CreateReport{Servers: cfg.Colony.Count(), Cells: cfg.Cells, Singles: cfg.Singles}}
-	if c.report.FdatasyncP50US, c.report.FdatasyncP99US, err = measureSync(cfg.Colony.Dir); err != nil {
-		return r, err
-	}
-	if c.colony, err = colony.Start(cfg.Colony); err != nil {
-		return r, err
-	}
-	defer func() {
-		ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		err = errors.Join(err, c.colony.Close(ending))
-	}()
-	// Each phase ends with a look at the processes: one that died explains more than what followed from it.
-	c.op = operator.Operator{Colony: colony.Name, Addresses: c.colony.ControlAddresses()}
-	for _, phase := range []func(context.Context) error{c.await, c.singles, c.crowd, c.verify} {
-		if err := phase(ctx); err != nil {
-			return c.report, err
-		}
-		if err := c.colony.Failed(); err != nil {
-			return c.report, err
-		}
-	}
-	return c.report, nil
+	err = c.play(ctx, cfg.Colony, &c.report.FdatasyncP50US, &c.report.FdatasyncP99US, c.await, c.singles, c.crowd, c.verify)
+	return c.report, err
 }
 
 // await waits for the servers, and warms up what a control plane that has run for a minute has warm: connections and pages of code.

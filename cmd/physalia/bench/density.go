@@ -12,7 +12,6 @@ import (
 	"physalia/cell"
 	"physalia/client"
 	"physalia/cmd/physalia/colony"
-	"physalia/cmd/physalia/operator"
 	"physalia/internal/wire"
 )
 
@@ -73,9 +72,8 @@ type DensityReport struct {
 
 // density is one run.
 type density struct {
+	stage
 	cfg    DensityConfig
-	colony *colony.Colony
-	op     operator.Operator
 	lib    *client.Client
 	report DensityReport
 	acked  []atomic.Int64 // number of the last acknowledged write, by cell
@@ -101,34 +99,16 @@ func Density(ctx context.Context, cfg DensityConfig) (r DensityReport, err error
 	// A phase that fails ends the run, with what was measured until then.
 	d := &density{cfg: cfg, acked: make([]atomic.Int64, cfg.Cells)}
 	d.report = DensityReport{Servers: cfg.Colony.Count(), Cells: cfg.Cells, Load: load(), WindowSeconds: cfg.Window.Seconds()}
-	if d.report.FdatasyncP50US, d.report.FdatasyncP99US, err = measureSync(cfg.Colony.Dir); err != nil {
-		return r, err
-	}
-	if d.colony, err = colony.Start(cfg.Colony); err != nil {
-		return r, err
-	}
-	defer func() { err = errors.Join(err, d.close()) }()
-	d.op = operator.Operator{Colony: colony.Name, Addresses: d.colony.ControlAddresses()}
-	for _, phase := range []func(context.Context) error{d.empty, d.create, d.restarts, d.touch, d.kill, d.verify} {
-		if err := phase(ctx); err != nil {
-			return d.report, err
+	defer func() {
+		if d.lib != nil {
+			d.lib.Close()
 		}
-		if err := d.colony.Failed(); err != nil {
-			return d.report, err
-		}
+	}()
+	if err := d.play(ctx, cfg.Colony, &d.report.FdatasyncP50US, &d.report.FdatasyncP99US, d.empty, d.create, d.restarts, d.touch, d.kill, d.verify); err != nil {
+		return d.report, err
 	}
 	d.report.LaterLoad = load()
 	return d.report, nil
-}
-
-// close ends the library and every process.
-func (d *density) close() error {
-	if d.lib != nil {
-		d.lib.Close()
-	}
-	ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	return d.colony.Close(ending)
 }
 
 // silence waits until it is calm, and measures for a window.
@@ -151,30 +131,6 @@ func (d *density) silence(ctx context.Context, what string) (s Silence, err erro
 	}
 	d.cfg.Say("%s: %.1f MB resident (at most %.1f), %.4f core per server (load %s)", what, s.RSSMB, s.PeakRSSMB, s.Core, load())
 	return s, nil
-}
-
-// cpu is the processor time of those of some servers that live, and how many these are.
-func (d *density) cpu(of []*colony.Server) (sum time.Duration, lives int) {
-	for _, s := range of {
-		if !s.Running() {
-			continue
-		}
-		if spent, ok := s.CPU(); ok {
-			sum += spent
-			lives++
-		}
-	}
-	return sum, lives
-}
-
-// pause waits, or until ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }
 
 // empty measures the servers without cells.
@@ -202,7 +158,7 @@ func (d *density) create(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	if err := (&creation{op: d.op}).settle(ctx); err != nil {
+	if err := (&creation{stage: d.stage}).settle(ctx); err != nil {
 		return err
 	}
 	d.report.CreateSeconds = millis(time.Since(began)) / 1000
