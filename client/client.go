@@ -189,7 +189,7 @@ func (c *Client) now() time.Duration { return c.cfg.Clock.Now().Sub(c.origin) }
 func (c *Client) spend() bool {
 	c.budgetMu.Lock()
 	defer c.budgetMu.Unlock()
-	ok := c.budget.Spend()
+	ok := c.budget.Spend(c.now())
 	c.budgetFull.Store(c.budget.Full())
 	return ok
 }
@@ -208,8 +208,8 @@ func (c *Client) earn() {
 // spender shows the shared budget to package route.
 type spender struct{ c *Client }
 
-// Spend takes one retry, as route.Budget does.
-func (s spender) Spend() bool { return s.c.spend() }
+// Spend takes one retry, as route.Budget does; the time is the Client's own.
+func (s spender) Spend(time.Duration) bool { return s.c.spend() }
 
 // admit counts a call in, or refuses it; put counts it out.
 func (c *Client) admit(op string, id cell.ID) error {

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"physalia/cell"
+	"physalia/node/admission"
 	"physalia/node/core"
 	"physalia/node/mesh"
 	"physalia/node/storage"
@@ -27,7 +28,8 @@ type metrics struct {
 	rejected                                       prometheus.Counter // client connections
 	resigned, withheld, forwarded                  prometheus.Counter
 	nodes, hot, led, backlog, given, held          prometheus.Gauge
-	dropped, replies, reads                        *prometheus.CounterVec
+	waiting, waitingBytes, inFlight                prometheus.Gauge
+	dropped, replies, reads, refused               *prometheus.CounterVec
 	sync                                           prometheus.Histogram
 
 	localReads, confirmedReads int // not yet in reads; the loop's
@@ -61,6 +63,10 @@ func newMetrics(brick, color string) *metrics {
 	m.held = m.gauge("support_held", "Peer servers whose support this one holds.")
 	m.reads = m.vec("reads_total", "Linearizable reads answered, under a read lease or confirmed by the jury.", "by")
 	m.dropped = m.vec("peer_messages_dropped_total", "Messages of peers that were dropped.", "reason")
+	m.waiting = m.gauge("requests_waiting", "Requests that the loop has left for its next turns.")
+	m.waitingBytes = m.gauge("requests_waiting_bytes", "Their encoded bytes.")
+	m.inFlight = m.gauge("requests_in_flight", "Requests that the loop has taken on and not answered.")
+	m.refused = m.vec("requests_refused_total", "Requests refused early, by the bound that they met.", "reason")
 	m.replies = m.vec("replies_total", "Requests answered, by result.", "result")
 	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "physalia_storage_sync_seconds", ConstLabels: m.labels,
 		Help: "Time from handing over a batch until the loop heard that it is durable.", Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16)})
@@ -118,6 +124,7 @@ func (m *metrics) events(s *Server) core.Events {
 			s.cfg.Logger.Error("node quarantined", "cell", id, "why", why)
 		},
 		Dropped: func(reason string) { m.dropped.WithLabelValues(reason).Inc() },
+		Refused: func(reason string) { m.refusal(admission.Reason(reason)) },
 		Chosen: func(slots, commands int) {
 			m.slots.Add(float64(slots))
 			m.commands.Add(float64(commands))
@@ -194,4 +201,33 @@ func (m *metrics) fsync(d time.Duration) { m.sync.Observe(d.Seconds()) }
 func (m *metrics) gossipPool(members func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "physalia_gossip_members", ConstLabels: m.labels,
 		Help: "Servers in the gossip pool of this brick and color, this one included."}, func() float64 { return float64(members()) }))
+}
+
+// refusal counts a request that was refused early. From any goroutine.
+func (m *metrics) refusal(why admission.Reason) { m.refused.WithLabelValues(string(why)).Inc() }
+
+// queue brings up to date what waits for the loop, and what it has taken on; called every tick.
+func (m *metrics) queue(left queued, inFlight int) {
+	m.waiting.Set(float64(left.requests))
+	m.waitingBytes.Set(float64(left.requestBytes))
+	m.inFlight.Set(float64(inFlight))
+}
+
+// bounds exports the bounds that requests meet, so that a dashboard can show how near they are, and how many identities have an
+// account.
+func (m *metrics) bounds(cfg *Config, identities func() int) {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "physalia_bound", ConstLabels: m.labels,
+		Help: "The bounds that requests meet, by what they bound; see requests_refused_total."}, []string{"of"})
+	for of, bound := range map[string]float64{
+		"requests waiting": float64(cfg.InboxMax), "request bytes waiting": inboxRequestBytesMax, "requests per turn": float64(cfg.Admission.TurnRequests),
+		"requests waiting of a cell": float64(cfg.Admission.CellRequests), "request bytes waiting of a cell": float64(cfg.Admission.CellBytes),
+		"seconds of waiting": cfg.Admission.DelayMax.Seconds(), "requests per second of a cell": cfg.Admission.CellRate.PerSecond,
+		"requests in flight of an identity": float64(cfg.Identity.Requests), "request bytes in flight of an identity": float64(cfg.Identity.Bytes),
+		"requests per second of an identity": cfg.Identity.Rate.PerSecond, "requests in flight": float64(core.Default().WaitersMax),
+		"storage backlog bytes": backlogBytesMax, "peer bytes waiting": inboxPeerBytesMax,
+	} {
+		v.WithLabelValues(of).Set(bound)
+	}
+	m.registry.MustRegister(v, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "physalia_identities", ConstLabels: m.labels,
+		Help: "Identities with an account of what they have in flight."}, func() float64 { return float64(identities()) }))
 }

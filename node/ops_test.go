@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"physalia/cell"
+	"physalia/node/admission"
 	"physalia/node/mesh"
 )
 
@@ -86,6 +87,9 @@ func TestMetricNames(t *testing.T) {
 	m.reply(nil)
 	m.gauges(5, 4, 3, 2)
 	m.fsync(time.Millisecond)
+	m.refusal(admission.CellFull)
+	m.queue(queued{requests: 1, requestBytes: 2}, 3)
+	m.bounds(&Config{}, func() int { return 1 })
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -127,6 +127,7 @@ func (c *Core) enqueueInput(h *hosted, in input) {
 			c.drop("node is loading")
 			return
 		}
+		c.refused("node is loading")
 		c.reply(in.request.Origin, nil, &cell.Error{Op: in.request.op(), Kind: cell.Overloaded, Cell: h.id,
 			Detail: fmt.Sprintf("%d inputs wait for this node to load", len(h.queue)), RetryAfter: 20 * time.Millisecond})
 		return
