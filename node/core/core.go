@@ -86,6 +86,8 @@ type Events struct {
 	Routes      func(info wire.NodeInfo, gone bool) // a hosted node appeared, changed or went
 	// PointerEvicted: it was forgotten where a cell lives, for lack of room.
 	PointerEvicted func()
+	// Ails: the state of the own disk has changed; zero of all is that it is well.
+	Ails func(stalled, slow bool, space Space)
 	// Disputed: the members' states differ and no majority agrees, so the cell takes no writes.
 	Disputed func(id cell.ID, why string)
 	// Unvouched: a taught state was installed that nobody else could confirm.
@@ -179,6 +181,7 @@ type Core struct {
 	servers     map[cell.ServerID]*server
 	roster      []*server // all of servers, in order of appearance
 	support     supporting
+	disk        disk
 	lives       []peer.Life // of this directory, this one last: see putLife
 	forwards    forwards
 	last        *server  // sender of the newest message; messages come in frames of one sender
@@ -334,6 +337,7 @@ func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
 func (c *Core) Tick(now time.Duration) {
 	c.now = now
 	c.beat()
+	c.examine()
 	c.remember()
 	c.nudge()
 	c.rejoin()

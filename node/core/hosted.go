@@ -143,7 +143,9 @@ func (c *Core) enqueueInput(h *hosted, in input) {
 func (c *Core) handle(h *hosted, in input) {
 	h.hot.touched = c.now
 	if in.request == nil {
-		if !c.host(h, in.peer) {
+		if c.noVote(&in.peer.Message) {
+			c.drop("disk is full")
+		} else if !c.host(h, in.peer) {
 			c.stepPeer(h, in.peer)
 		}
 		return

@@ -250,6 +250,10 @@ func (c *Core) transact(h *hosted, r *Request) {
 	if !c.leads(h, r) || c.isDisputed(h, r) {
 		return
 	}
+	if err := c.mayWrite(h, r); err != nil {
+		c.reply(r.Origin, nil, err)
+		return
+	}
 	w := h.hot.waiters.add(r, c.now)
 	c.serving = nil
 	c.waiters++

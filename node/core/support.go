@@ -158,6 +158,7 @@ func (c *Core) OnHeartbeat(from cell.ServerID, h *peer.Heartbeat) error {
 		return nil
 	}
 	s.heardSeq, s.gone = h.Sequence, false
+	c.hears(s, h.Ails)
 	c.seen(s, storage.BatchNumber(h.Durable))
 	if err := c.recall(s, h); err != nil {
 		return err
@@ -237,6 +238,7 @@ func (c *Core) heartbeat(s *server) peer.Heartbeat {
 	s.sent[s.sequence%sentKept] = sentBeat{s.sequence, c.now}
 	h := peer.Heartbeat{Boot: c.cfg.Boot, Sequence: s.sequence, Durable: uint64(c.durable), For: s.boot, Echo: s.heardSeq,
 		Lane: peer.SilentLane, Counter: s.epoch, Granted: s.granted, Known: uint64(s.known), Before: uint64(s.before), Since: s.since}
+	h.Ails = c.ails()
 	if s.heardOn != 0 {
 		h.Lane = uint64(min((c.now-s.heardOn)/time.Millisecond, math.MaxInt32))
 	}
