@@ -194,7 +194,7 @@ func (c *Client) spend() bool {
 	return ok
 }
 
-// earn credits a success.
+// earn credits a call.
 func (c *Client) earn() {
 	if c.budgetFull.Load() {
 		return
@@ -219,5 +219,6 @@ func (c *Client) admit(op string, id cell.ID) error {
 			Detail: fmt.Sprintf("%d calls of this client are in flight, allowed are %d", n-1, c.cfg.MaxInFlight),
 			Hint:   "wait for some of them, or raise MaxInFlight"}
 	}
+	c.earn()
 	return nil
 }

@@ -62,6 +62,10 @@ type Config struct {
 	Admission admission.Limits
 	Identity  admission.IdentityLimits
 
+	// DiskReserve is how many bytes of the disk stay free: below, the server takes no new nodes and leads no writes. 0: 2 GiB,
+	// or a twentieth of the file system if that is less.
+	DiskReserve uint64
+
 	// SupportPeriod is how long servers support each other's proposers at a time (DESIGN.md section 7). A dead proposer's
 	// cells wait for as long; a server that is restarted waits for the longest that was ever set in its data directory. All
 	// servers of a pool should have the same. 0: 1 s.

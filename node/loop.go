@@ -205,6 +205,7 @@ func (l *loop) tick(now time.Duration) {
 	l.vitals.silent.Store(int64(c.SilentPeers()))
 	l.vitals.ready.Store(c.Ready())
 	s.metrics.gauges(nodes, hot, led, l.backlog.bytes)
+	s.metrics.unsynced.Set(l.backlog.oldest(now).Seconds())
 	s.metrics.queue(l.turns.left(), c.Waiting())
 	s.metrics.pointers.Set(float64(c.Pointers()))
 	given, held := c.Support()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type metrics struct {
 	rejected                                       prometheus.Counter // client connections
 	resigned, withheld, forwarded                  prometheus.Counter
 	nodes, hot, led, backlog, given, held          prometheus.Gauge
+	diskStalled, diskSlow, diskLevel, diskFree     prometheus.Gauge
+	diskTotal, unsynced                            prometheus.Gauge
 	waiting, waitingBytes, inFlight                prometheus.Gauge
 	dropped, replies, reads, refused               *prometheus.CounterVec
 	sync                                           prometheus.Histogram
@@ -59,6 +62,12 @@ func newMetrics(brick, color string) *metrics {
 	m.hot = m.gauge("nodes_hot", "Nodes with their state in memory.")
 	m.led = m.gauge("cells_led", "Cells whose proposer is on this server.")
 	m.backlog = m.gauge("storage_backlog_bytes", "Bytes handed to storage and not durable yet.")
+	m.unsynced = m.gauge("storage_oldest_seconds", "How long the oldest batch has waited for the disk; 0 when none waits.")
+	m.diskStalled = m.gauge("disk_stalled", "1 while the disk makes no progress: the server is not supported, and gives its cells away.")
+	m.diskSlow = m.gauge("disk_slow", "1 from a stall of the disk until some time after it: the server leads nothing that others can lead.")
+	m.diskLevel = m.gauge("disk_space_level", "0: there is room; 1: low, no new nodes, no writes led from here; 2: full, no votes for writes.")
+	m.diskFree = m.gauge("disk_free_bytes", "Bytes that the data directory's file system has left.")
+	m.diskTotal = m.gauge("disk_size_bytes", "Bytes of the data directory's file system.")
 	m.given = m.gauge("support_given", "Peer servers that this one supports.")
 	m.held = m.gauge("support_held", "Peer servers whose support this one holds.")
 	m.reads = m.vec("reads_total", "Linearizable reads answered, under a read lease or confirmed by the jury.", "by")
@@ -155,6 +164,7 @@ func (m *metrics) events(s *Server) core.Events {
 			m.unvouched.Inc()
 			s.cfg.Logger.Warn("a taught state was installed that no second member could confirm", "cell", id)
 		},
+		Ails:   func(stalled, slow bool, level core.Space) { m.ails(s.cfg.Logger, stalled, slow, level) },
 		Routes: s.agent.changed,
 	}
 }
@@ -205,6 +215,28 @@ func (m *metrics) gossipPool(members func() int) {
 
 // refusal counts a request that was refused early. From any goroutine.
 func (m *metrics) refusal(why admission.Reason) { m.refused.WithLabelValues(string(why)).Inc() }
+
+// ails notes that the state of the disk has changed. On the loop.
+func (m *metrics) ails(log *slog.Logger, stalled, slow bool, level core.Space) {
+	m.diskStalled.Set(number(stalled))
+	m.diskSlow.Set(number(slow))
+	m.diskLevel.Set(float64(level))
+	log.Warn("disk", "stalled", stalled, "slow", slow, "space", level.String())
+}
+
+// number is a truth as a gauge has it.
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// space notes how much room the disk has.
+func (m *metrics) space(free, total uint64) {
+	m.diskFree.Set(float64(free))
+	m.diskTotal.Set(float64(total))
+}
 
 // queue brings up to date what waits for the loop, and what it has taken on; called every tick.
 func (m *metrics) queue(left queued, inFlight int) {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"physalia/cell"
 	"physalia/node/admission"
+	"physalia/node/core"
 	"physalia/node/mesh"
 )
 
@@ -88,6 +90,8 @@ func TestMetricNames(t *testing.T) {
 	m.gauges(5, 4, 3, 2)
 	m.fsync(time.Millisecond)
 	m.refusal(admission.CellFull)
+	m.space(1, 2)
+	m.ails(slog.New(slog.DiscardHandler), true, true, core.Full)
 	m.queue(queued{requests: 1, requestBytes: 2}, 3)
 	m.bounds(&Config{}, func() int { return 1 })
 	families, err := m.registry.Gather()

@@ -44,6 +44,7 @@ type Server struct {
 	metrics   *metrics
 	ops       *http.Server
 	gates     *gates
+	room      room // keepRoom owns it, once the loop runs
 
 	peerAddr, clientAddr, gossipAddr, opsAddr string // as others reach them
 
@@ -93,6 +94,7 @@ func Start(cfg Config) (*Server, error) {
 	s.goRun(func() { s.guard.Run(s.ctx) })
 	s.goRun(s.keepAddresses)
 	s.goRun(s.keepSmall)
+	s.goRun(s.keepRoom)
 	return s, nil
 }
 
@@ -163,6 +165,9 @@ func (s *Server) openLoop() error {
 	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), beats: cfg.HeartbeatEvery, spare: newIntake(), clock: s.vitals.now,
 		turns: newTurns(s.cfg.Admission),
 		core:  core.New(cfg, s.vitals.now(), storage.GetBatch)}
+	if err := s.openRoom(s.loop.core); err != nil {
+		return err
+	}
 	s.vitals.turn.Store(int64(s.vitals.now())) // opening the disk may have taken long, and is not the loop's fault
 	return nil
 }

@@ -62,10 +62,10 @@ func Backoff(d *Dice, floor, unit, most time.Duration, failures int) time.Durati
 	return floor + d.below(window)
 }
 
-// Budget bounds how much a client's retries add to the load of a colony in trouble: a retry costs one token, a success
-// earns a tenth of one, and time earns a few, so that a client whose every call failed finds out when things are well again.
-// Over any stretch of time, therefore, retries are at most a tenth of the successes, plus the trickle, plus what a full
-// budget holds at the beginning. A call that finds it empty is not failed but waits, in the longest backoff, until there is
+// Budget bounds how much a client's retries add to the load of a colony in trouble: a retry costs one token, a call that
+// begins earns a fifth of one, and time earns a few, so that a client without new calls finds out when things are well again.
+// Over any stretch of time, therefore, retries are at most a fifth of the calls, plus the trickle, plus what a full budget
+// holds at the beginning. A call that finds it empty is not failed but waits, in the longest backoff, until there is
 // a token or its deadline comes: it costs the colony nothing meanwhile.
 type Budget struct {
 	tenths, most int
@@ -84,12 +84,11 @@ func (b *Budget) Full() bool { return b.tenths >= b.most }
 // Left is how many retries there are now, but for the trickle.
 func (b *Budget) Left() int { return b.tenths / 10 }
 
-// Earn credits one success.
-func (b *Budget) Earn() {
-	if b.tenths < b.most {
-		b.tenths++
-	}
-}
+// earned is what a call brings, in tenths of a token.
+const earned = 2
+
+// Earn credits one call.
+func (b *Budget) Earn() { b.tenths = min(b.most, b.tenths+earned) }
 
 // Spend takes one retry at a moment of the owner's clock and reports whether there was one.
 func (b *Budget) Spend(now time.Duration) bool {

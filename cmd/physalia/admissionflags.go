@@ -46,11 +46,12 @@ func (v rateValue) Set(text string) error {
 	return nil
 }
 
-// admissionFlags are what a server takes on before it says that it is overloaded; see docs/operations.md.
+// admissionFlags are what a server takes on before it says that it is overloaded or has no room; see docs/operations.md.
 func admissionFlags(f *pflag.FlagSet, c *node.Config) {
 	f.Var(rateValue{&c.Identity.Rate}, "limit-identity", "`rate:burst` of requests of one client identity, per second and at once")
 	f.Var(rateValue{&c.Admission.CellRate}, "limit-cell", "`rate:burst` of requests about one cell")
 	f.IntVar(&c.Identity.Requests, "identity-requests", 0, "`number` of requests that one client identity may have in flight; 0 for the default")
 	f.IntVar(&c.Identity.Bytes, "identity-bytes", 0, "`bytes` of requests that one client identity may have in flight; 0 for the default")
+	f.Uint64Var(&c.DiskReserve, "disk-reserve", 0, "`bytes` of the disk that stay free: below, no new nodes, no writes led from here; 0 for the default")
 	f.DurationVar(&c.Admission.DelayMax, "delay-max", 0, "how `long` a request may wait for the server's loop before it is refused; 0 for the default")
 }

@@ -17,7 +17,7 @@ import (
 //
 // # Stalled
 //
-// While the oldest batch waits for stallShare of a support period, heartbeats are withheld (support.go): nobody supports this
+// While a batch waits and the disk has made no progress for stallShare of a support period, heartbeats are withheld (support.go): nobody supports this
 // server for long then, and its local reads end. Writes go on with the votes of others, so nobody has a reason to take over.
 // Therefore a server that is stalled for longer gives its cells away: to members that were heard of in the last few moments,
 // which those whose disks stall with this one are not. When the disk moves again the server counts as slow for a while,

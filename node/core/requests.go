@@ -254,6 +254,13 @@ func (c *Core) transact(h *hosted, r *Request) {
 		c.reply(r.Origin, nil, err)
 		return
 	}
+	if c.behind() {
+		c.refused("disk is behind")
+		waits := c.now - c.support.waiting[0].at
+		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Overloaded, Cell: h.id, RetryAfter: waits, Hint: "come back later, with jitter",
+			Detail: fmt.Sprintf("batches wait for %v for the server's disk", waits)})
+		return
+	}
 	w := h.hot.waiters.add(r, c.now)
 	c.serving = nil
 	c.waiters++
