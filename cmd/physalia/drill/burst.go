@@ -42,6 +42,9 @@ const (
 	burstErrors   = 0.02                   // of the base load
 )
 
+// A base load in figures would be nothing on one machine and too much on another. What is measured first is only a measure: on a
+// machine with other work it may be far off a minute later, which is why the margins are what they are.
+//
 // runBurst measures, loads, overloads, and looks whether all is as before.
 func runBurst(ctx context.Context, s *site) error {
 	ids := names("vol", s.cfg.Cells)
@@ -105,6 +108,9 @@ func (s *site) surge(ctx context.Context, g *surge, can float64) error {
 	})
 }
 
+// One second of the load at a time, and then a moment for its answers: a median that includes answers which are still out
+// would look better than it is, so what has not come by then counts as late.
+//
 // settles keeps the base load up until a window of it is served as before the burst, and tells how long that took, zero if in vain, and
 // the median of that window.
 func (s *site) settles(ctx context.Context, g *surge, base float64, begins time.Duration, out *sync.WaitGroup) (took, last time.Duration, err error) {
@@ -127,6 +133,9 @@ func (s *site) settles(ctx context.Context, g *surge, base float64, begins time.
 	return 0, last, nil
 }
 
+// Nothing is said about how many calls of the burst fail: that is what a burst of more than the machine can do is about. How
+// they fail is: as refused or out of time, never as a broken promise.
+//
 // judgeBurst notes what the calls say.
 func (s *site) judgeBurst(g *surge, can float64, begins, ends, settled, last time.Duration) {
 	calm, burst := g.between(begins-s.cfg.Span/2, begins), g.between(begins, ends)
