@@ -31,6 +31,7 @@ drill: build ## game days, small: lose the control plane, its store, servers and
 	bin/physalia drill jump
 	bin/physalia drill repair --cells 30
 	bin/physalia drill discovery
+	bin/physalia drill burst
 
 etcd: ## build the etcd server that tests run, bin/etcd, at the version pinned in tools/etcd/go.mod (a minute or two, once)
 	GO='$(GO)' bash tools/etcd.sh

@@ -30,7 +30,7 @@ const (
 	Exists        Kind = 14 // not applied: the name is taken
 	NotFound      Kind = 15 // not applied: no such cell, key or server
 	Conflict      Kind = 16 // not applied: a condition of a volume operation did not hold
-	NoRoom        Kind = 17 // not applied: placement cannot satisfy its constraints; Detail names them with numbers
+	NoRoom        Kind = 17 // not applied: placement cannot satisfy its constraints, or a majority of a cell's disks has no room for writes; Detail names them with numbers
 	Refused       Kind = 18 // not applied: not allowed here (wrong colony, color, brick, identity or mode)
 	Void          Kind = 19 // not applied: the request was resolved before it arrived and will never be applied (rule 14)
 	NoLease       Kind = 20 // not applied: the lease is not held (any more): revoked, expired or never granted

@@ -97,7 +97,6 @@ func (h *Cell) txn(ctx context.Context, op string, txn cell.Txn, option ReadOpti
 	if err != nil {
 		return cell.TxnResult{}, 0, err
 	}
-	h.client.earn()
 	return x.result, x.incarnation, nil
 }
 
@@ -270,7 +269,6 @@ func (h *Cell) Resolve(ctx context.Context, unknown *UnknownError) (cell.TxnResu
 		}
 		return cell.TxnResult{}, err
 	}
-	h.client.earn()
 	x.result.Complete(&unknown.Txn)
 	return x.result, nil
 }

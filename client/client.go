@@ -189,12 +189,12 @@ func (c *Client) now() time.Duration { return c.cfg.Clock.Now().Sub(c.origin) }
 func (c *Client) spend() bool {
 	c.budgetMu.Lock()
 	defer c.budgetMu.Unlock()
-	ok := c.budget.Spend()
+	ok := c.budget.Spend(c.now())
 	c.budgetFull.Store(c.budget.Full())
 	return ok
 }
 
-// earn credits a success.
+// earn credits a call.
 func (c *Client) earn() {
 	if c.budgetFull.Load() {
 		return
@@ -208,8 +208,8 @@ func (c *Client) earn() {
 // spender shows the shared budget to package route.
 type spender struct{ c *Client }
 
-// Spend takes one retry, as route.Budget does.
-func (s spender) Spend() bool { return s.c.spend() }
+// Spend takes one retry, as route.Budget does; the time is the Client's own.
+func (s spender) Spend(time.Duration) bool { return s.c.spend() }
 
 // admit counts a call in, or refuses it; put counts it out.
 func (c *Client) admit(op string, id cell.ID) error {
@@ -219,5 +219,6 @@ func (c *Client) admit(op string, id cell.ID) error {
 			Detail: fmt.Sprintf("%d calls of this client are in flight, allowed are %d", n-1, c.cfg.MaxInFlight),
 			Hint:   "wait for some of them, or raise MaxInFlight"}
 	}
+	c.earn()
 	return nil
 }

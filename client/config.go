@@ -47,8 +47,10 @@ type Config struct {
 	// that a cell whose proposer died is found soon after its successor is ready.
 	BackoffMin, BackoffMax time.Duration
 
-	// RetryBudget is how many retries may run ahead of successes: a retry takes one from the budget, a success returns
-	// a tenth. While it is empty, retries are slowed to BackoffMax, not refused. Default 1000.
+	// RetryBudget is how many retries may run ahead of calls, over all calls of this Client: a retry takes one from the budget,
+	// a call brings a fifth, a second brings a tenth of a full budget, and not less than ten. While it is empty, calls that
+	// would retry wait, for their deadline at most: so a colony in trouble gets at most a fifth more requests than there are
+	// calls, plus that trickle. Default 1000.
 	RetryBudget int
 
 	// MaxInFlight bounds the calls of this Client at any moment; those beyond end as Overloaded at once (not applied).

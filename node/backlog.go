@@ -38,6 +38,14 @@ func (b *backlog) reached(n storage.BatchNumber, now time.Duration, observe func
 	b.marks = b.marks[:copy(b.marks, b.marks[i:])]
 }
 
+// oldest is how long the oldest batch has waited, 0 when none waits.
+func (b *backlog) oldest(now time.Duration) time.Duration {
+	if len(b.marks) == 0 {
+		return 0
+	}
+	return now - b.marks[0].at
+}
+
 // full reports whether nothing more may be taken in.
 func (b *backlog) full() bool { return b.bytes >= backlogBytesMax }
 

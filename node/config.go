@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -13,6 +14,7 @@ import (
 	"physalia/internal/knock"
 	"physalia/internal/pki"
 	"physalia/internal/wire"
+	"physalia/node/admission"
 	"physalia/node/core"
 )
 
@@ -55,6 +57,15 @@ type Config struct {
 	// are told Overloaded. Their bytes are bounded besides. 0: 100,000.
 	InboxMax int
 
+	// Admission bounds what waits for the loop, and Identity what one client has in flight; see package admission. The zero
+	// values are the defaults; a single field that is zero is that field's default, too.
+	Admission admission.Limits
+	Identity  admission.IdentityLimits
+
+	// DiskReserve is how many bytes of the disk stay free: below, the server takes no new nodes and leads no writes. 0: 2 GiB,
+	// or a twentieth of the file system if that is less.
+	DiskReserve uint64
+
 	// SupportPeriod is how long servers support each other's proposers at a time (DESIGN.md section 7). A dead proposer's
 	// cells wait for as long; a server that is restarted waits for the longest that was ever set in its data directory. All
 	// servers of a pool should have the same. 0: 1 s.
@@ -74,6 +85,9 @@ type Config struct {
 	// dialPeer opens lanes; nil: plain TCP. Tests put networks here that lose one lane and not the others.
 	dialPeer func(ctx context.Context, network, addr string) (net.Conn, error)
 }
+
+// Rate is a token bucket's shape, as in Config.Admission and Config.Identity.
+type Rate = admission.Rate
 
 const (
 	inboxDefault   = 100_000
@@ -110,6 +124,9 @@ func (c *Config) Validate() error {
 			"use 0 for the default")
 	}
 	c.setDefaults()
+	if err := errors.Join(c.Admission.Validate(), c.Identity.Validate()); err != nil {
+		return invalid(err.Error(), "correct the limits, or leave them out")
+	}
 	if c.SupportPeriod < supportMin || c.SupportPeriod > supportMax {
 		return invalid(fmt.Sprintf("support period is %v", c.SupportPeriod), fmt.Sprintf("use %v to %v, or 0 for the default", supportMin, supportMax))
 	}
@@ -123,6 +140,7 @@ func (c *Config) setDefaults() {
 	if c.InboxMax == 0 {
 		c.InboxMax = inboxDefault
 	}
+	c.Admission, c.Identity = c.Admission.Complete(), c.Identity.Complete()
 	if c.SupportPeriod == 0 {
 		c.SupportPeriod = supportDefault
 	}

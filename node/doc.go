@@ -14,7 +14,9 @@
 //
 // What outsiders can make a server hold is bounded at the door: connections and requests in flight per connection (rpc),
 // bytes per lane (mesh), messages, requests and their bytes in the inbox, bytes handed to a disk that does not keep up
-// (backlog), addresses in the book. Beyond its bound a message is dropped and a request refused early, with what to do.
+// (backlog), addresses in the book, what one identity has in flight (gates). Beyond its bound a message is dropped and a
+// request refused early, with what to do. What waits is bounded in time, too, and cells take turns (package admission); a turn
+// takes votes before requests, and requests before bulk (turns).
 //
 // # When something fails
 //
@@ -24,7 +26,7 @@
 //
 // # Who runs where
 //
-// The loop: core, loop, backlog, outbox.take, core.Events. Reader goroutines of connections: clientFace, controlFace,
+// The loop: core, loop, turns, backlog, outbox.take, core.Events. Reader goroutines of connections: clientFace, controlFace,
 // Server.peerMessages. memberlist's goroutines: gossip's delegate methods. One goroutine each: controlAgent.run,
-// gossip.run, Server.keepAddresses. The rest (inbox, addressBook, vitals, metrics) is shared and says how.
+// gossip.run, Server.keepAddresses, Server.keepRoom. The rest (inbox, gates, addressBook, vitals, metrics) is shared and says how.
 package node

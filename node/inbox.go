@@ -7,6 +7,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/wire/peer"
+	"physalia/node/admission"
 	"physalia/node/core"
 	"physalia/node/mesh"
 	"physalia/node/storage"
@@ -66,10 +67,19 @@ type inbox struct {
 	max  int           // messages, and requests
 	wake chan struct{} // capacity 1: something is there
 
+	refused func(admission.Reason) // counts refusals; nil: nobody does
+
 	mu     sync.Mutex
 	in     *intake
-	closed bool // the loop takes no more requests
+	queued queued // what the loop took and left for later turns
+	closed bool   // the loop takes no more requests
 }
+
+// Reasons of the door for refusing; those behind it are package admission's and core's.
+const (
+	inboxFull admission.Reason = "inbox is full"
+	asksFull  admission.Reason = "questions of the control plane"
+)
 
 func newInbox(max int) *inbox {
 	return &inbox{max: max, wake: make(chan struct{}, 1), in: newIntake()}
@@ -99,12 +109,12 @@ func poke(c chan<- struct{}) {
 	}
 }
 
-// swap takes everything and leaves an empty intake.
-func (b *inbox) swap(empty *intake) *intake {
+// swap takes everything and leaves an empty intake; queued is what the loop has not done of what it took before.
+func (b *inbox) swap(empty *intake, left queued) *intake {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	full := b.in
-	b.in = empty
+	b.in, b.queued = empty, left
 	return full
 }
 
@@ -149,9 +159,11 @@ func (b *inbox) request(r *core.Request, method string, bytes int) *cell.Error {
 		switch {
 		case b.closed:
 			refusal = stopping(method)
-		case len(in.requests) >= b.max || in.requestBytes+bytes > inboxRequestBytesMax:
-			refusal = overloaded(method, fmt.Sprintf("%d requests of %d bytes wait for the server's loop", len(in.requests), in.requestBytes))
+		case len(in.requests)+b.queued.requests >= b.max || in.requestBytes+b.queued.requestBytes+bytes > inboxRequestBytesMax:
+			refusal = b.overloaded(method, inboxFull, fmt.Sprintf("%d requests of %d bytes wait for the server's loop",
+				len(in.requests)+b.queued.requests, in.requestBytes+b.queued.requestBytes))
 		default:
+			r.Bytes = bytes
 			in.requests = append(in.requests, r)
 			in.requestBytes += bytes
 		}
@@ -170,8 +182,8 @@ func (b *inbox) ask(method string, f func(*core.Core)) *cell.Error {
 		switch {
 		case b.closed:
 			refusal = stopping(method)
-		case len(in.asks) >= inboxAsksMax:
-			refusal = overloaded(method, fmt.Sprintf("%d questions wait for the server's loop", len(in.asks)))
+		case len(in.asks)+b.queued.asks >= inboxAsksMax:
+			refusal = b.overloaded(method, asksFull, fmt.Sprintf("%d questions wait for the server's loop", len(in.asks)+b.queued.asks))
 		default:
 			in.asks = append(in.asks, f)
 		}
@@ -225,8 +237,12 @@ func (s *storageSink) Failed(err error) { s.failed(err) }
 // overloadedRetryAfter is told with refusals for lack of room: a few turns under the heaviest load.
 const overloadedRetryAfter = 50 * time.Millisecond
 
-func overloaded(op, detail string) *cell.Error {
-	return &cell.Error{Op: op, Kind: cell.Overloaded, Detail: detail, Hint: "come back later, with jitter", RetryAfter: overloadedRetryAfter}
+// overloaded refuses something at the door.
+func (b *inbox) overloaded(op string, why admission.Reason, detail string) *cell.Error {
+	if b.refused != nil {
+		b.refused(why)
+	}
+	return refusedAs(op, "", admission.Refusal{Reason: why, Detail: detail, RetryAfter: overloadedRetryAfter})
 }
 
 func stopping(op string) *cell.Error {

@@ -41,7 +41,7 @@ func TestInboxIsBounded(t *testing.T) {
 		}
 	}
 	full()
-	in := b.swap(newIntake())
+	in := b.swap(newIntake(), queued{})
 	if len(in.peers) != 2 || in.messages != 10 || len(in.requests) != 10 {
 		t.Errorf("taken are %d frames of %d messages and %d requests", len(in.peers), in.messages, len(in.requests))
 	}
@@ -76,7 +76,7 @@ func TestInboxKeepsTheNewestSign(t *testing.T) {
 		b.address("c", "old")
 		b.address("c", "new")
 	}
-	in := b.swap(newIntake())
+	in := b.swap(newIntake(), queued{})
 	if want := map[cell.ServerID]bool{"a": true}; !maps.Equal(in.gone, want) {
 		t.Errorf("gone are %v, want %v", in.gone, want)
 	}
@@ -104,7 +104,7 @@ func TestClosedInboxRefusesButTakesReports(t *testing.T) {
 	sink.Durable(7)
 	sink.Durable(5)
 	sink.ReadDone(3, nil, nil)
-	if in := b.swap(newIntake()); in.durable != 7 || len(in.loaded) != 1 || in.loaded[0].id != 3 {
+	if in := b.swap(newIntake(), queued{}); in.durable != 7 || len(in.loaded) != 1 || in.loaded[0].id != 3 {
 		t.Errorf("reports are %d and %+v", in.durable, in.loaded)
 	}
 }
@@ -118,7 +118,7 @@ func TestIntakeIsEmptyAfterReset(t *testing.T) {
 	b.address("a", "x")
 	(&storageSink{inbox: b}).Durable(1)
 	(&storageSink{inbox: b}).ReadDone(1, []storage.Pair{{}}, nil)
-	in := b.swap(newIntake())
+	in := b.swap(newIntake(), queued{})
 	peers, requests, asks, loads := in.peers, in.requests, in.asks, in.loaded
 	in.reset()
 	if in.messages+in.peerBytes+in.requestBytes+int(in.durable)+len(in.peers)+len(in.requests)+len(in.asks)+len(in.loaded)+len(in.beats)+len(in.gone)+len(in.addresses) != 0 {
@@ -147,7 +147,7 @@ func TestInboxWakesTheLoop(t *testing.T) {
 	for got := 0; got < posters*each; {
 		select {
 		case <-b.wake:
-			got += len(b.swap(newIntake()).asks)
+			got += len(b.swap(newIntake(), queued{}).asks)
 		case <-deadline:
 			t.Fatalf("%d of %d questions arrived, and nobody wakes the loop", got, posters*each)
 		}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"physalia/internal/rpc"
+	"physalia/node/admission"
 	"physalia/node/core"
 	"physalia/node/storage"
 )
@@ -21,6 +22,7 @@ type loop struct {
 	vitals  *vitals
 	clock   func() time.Duration // monotonic
 	backlog backlog
+	turns   turns
 	stop    chan struct{} // closed by Close
 	spare   *intake       // what the inbox gets in exchange for what it holds
 	beats   time.Duration // between two heartbeats to a peer
@@ -81,6 +83,9 @@ func (l *loop) turn(tick bool) error {
 	}
 	in.reset()
 	l.spare = in
+	if l.turns.more() {
+		poke(l.inbox.wake)
+	}
 	l.server.metrics.turns.Inc()
 	l.vitals.turn.Store(int64(l.vitals.now()))
 	return nil
@@ -89,7 +94,7 @@ func (l *loop) turn(tick bool) error {
 // take empties the inbox, and reads the clock after that, never before: a request that arrived while this process was paused
 // must be judged by the time of its arrival or later, or a lapsed read lease would answer it (rule 12, hazard H3).
 func (l *loop) take() (*intake, time.Duration) {
-	in := l.inbox.swap(l.spare)
+	in := l.inbox.swap(l.spare, l.turns.left())
 	return in, l.clock()
 }
 
@@ -112,23 +117,14 @@ func (l *loop) feed(in *intake, now time.Duration, tick bool) error {
 	if err := l.feedPeers(in); err != nil {
 		return err
 	}
-	for _, ask := range in.asks {
-		ask(c)
-	}
+	l.turns.feedAsks(in, c)
 	if l.backlog.full() {
 		l.refuse(in)
 	} else {
-		for _, batch := range in.peers {
-			for i := range batch.Messages {
-				c.OnPeer(&batch.Messages[i])
-			}
-			for i := range batch.Forwards {
-				c.OnForward(batch.From, &batch.Forwards[i])
-			}
-		}
-		for _, r := range in.requests {
-			c.OnRequest(r)
-		}
+		bulk := l.turns.split(in)
+		feedLane(c, in.peers[:bulk])
+		l.feedRequests(in, now)
+		feedLane(c, in.peers[bulk:])
 	}
 	if tick {
 		l.tick(now)
@@ -154,6 +150,9 @@ func (l *loop) feedPeers(in *intake) error {
 	return nil
 }
 
+// diskBehind is the reason of refuse.
+const diskBehind admission.Reason = "disk is behind"
+
 // refuse takes nothing in that could be written: the disk is too far behind.
 func (l *loop) refuse(in *intake) {
 	m := l.server.metrics
@@ -161,9 +160,7 @@ func (l *loop) refuse(in *intake) {
 		m.dropped.WithLabelValues("the disk is behind").Add(float64(in.messages))
 	}
 	for _, r := range in.requests {
-		e := overloaded("server", "the server's disk is too far behind")
-		e.Cell = r.Header.Cell
-		l.reply(&core.Reply{To: r.Origin, Err: e})
+		l.turnAway(r, admission.Refusal{Reason: diskBehind, Detail: "the server's disk is too far behind", RetryAfter: overloadedRetryAfter})
 	}
 }
 
@@ -211,6 +208,8 @@ func (l *loop) tick(now time.Duration) {
 	l.vitals.silent.Store(int64(c.SilentPeers()))
 	l.vitals.ready.Store(c.Ready())
 	s.metrics.gauges(nodes, hot, led, l.backlog.bytes)
+	s.metrics.unsynced.Set(l.backlog.oldest(now).Seconds())
+	s.metrics.queue(l.turns.left(), c.Waiting())
 	s.metrics.pointers.Set(float64(c.Pointers()))
 	s.metrics.sweeping.Set(float64(c.Sweeping()))
 	given, held := c.Support()

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"physalia/cell"
+	"physalia/node/admission"
 	"physalia/node/core"
 	"physalia/node/mesh"
 	"physalia/node/storage"
@@ -30,7 +32,10 @@ type metrics struct {
 	sweeping                                       prometheus.Gauge
 	swept                                          *prometheus.CounterVec
 	nodes, hot, led, backlog, given, held          prometheus.Gauge
-	dropped, replies, reads                        *prometheus.CounterVec
+	diskStalled, diskSlow, diskLevel, diskFree     prometheus.Gauge
+	diskTotal, unsynced                            prometheus.Gauge
+	waiting, waitingBytes, inFlight                prometheus.Gauge
+	dropped, replies, reads, refused               *prometheus.CounterVec
 	sync                                           prometheus.Histogram
 
 	localReads, confirmedReads int // not yet in reads; the loop's
@@ -64,10 +69,20 @@ func newMetrics(brick, color string) *metrics {
 	m.hot = m.gauge("nodes_hot", "Nodes with their state in memory.")
 	m.led = m.gauge("cells_led", "Cells whose proposer is on this server.")
 	m.backlog = m.gauge("storage_backlog_bytes", "Bytes handed to storage and not durable yet.")
+	m.unsynced = m.gauge("storage_oldest_seconds", "How long the oldest batch has waited for the disk; 0 when none waits.")
+	m.diskStalled = m.gauge("disk_stalled", "1 while the disk makes no progress: the server is not supported, and gives its cells away.")
+	m.diskSlow = m.gauge("disk_slow", "1 from a stall of the disk until some time after it: the server leads nothing that others can lead.")
+	m.diskLevel = m.gauge("disk_space_level", "0: there is room; 1: low, no new nodes, no writes led from here; 2: full, no votes for writes.")
+	m.diskFree = m.gauge("disk_free_bytes", "Bytes that the data directory's file system has left.")
+	m.diskTotal = m.gauge("disk_size_bytes", "Bytes of the data directory's file system.")
 	m.given = m.gauge("support_given", "Peer servers that this one supports.")
 	m.held = m.gauge("support_held", "Peer servers whose support this one holds.")
 	m.reads = m.vec("reads_total", "Linearizable reads answered, under a read lease or confirmed by the jury.", "by")
 	m.dropped = m.vec("peer_messages_dropped_total", "Messages of peers that were dropped.", "reason")
+	m.waiting = m.gauge("requests_waiting", "Requests that the loop has left for its next turns.")
+	m.waitingBytes = m.gauge("requests_waiting_bytes", "Their encoded bytes.")
+	m.inFlight = m.gauge("requests_in_flight", "Requests that the loop has taken on and not answered.")
+	m.refused = m.vec("requests_refused_total", "Requests refused early, by the bound that they met.", "reason")
 	m.replies = m.vec("replies_total", "Requests answered, by result.", "result")
 	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "physalia_storage_sync_seconds", ConstLabels: m.labels,
 		Help: "Time from handing over a batch until the loop heard that it is durable.", Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16)})
@@ -128,6 +143,7 @@ func (m *metrics) events(s *Server) core.Events {
 		HandedOver:   func(cell.ID, cell.ServerID) { m.handedOver.Inc() },
 		AnsweredCold: func() { m.cold.Inc() },
 		Dropped:      func(reason string) { m.dropped.WithLabelValues(reason).Inc() },
+		Refused:      func(reason string) { m.refusal(admission.Reason(reason)) },
 		Chosen: func(slots, commands int) {
 			m.slots.Add(float64(slots))
 			m.commands.Add(float64(commands))
@@ -158,6 +174,7 @@ func (m *metrics) events(s *Server) core.Events {
 			m.unvouched.Inc()
 			s.cfg.Logger.Warn("a taught state was installed that no second member could confirm", "cell", id)
 		},
+		Ails:   func(stalled, slow bool, level core.Space) { m.ails(s.cfg.Logger, stalled, slow, level) },
 		Routes: s.agent.changed,
 	}
 }
@@ -204,4 +221,55 @@ func (m *metrics) fsync(d time.Duration) { m.sync.Observe(d.Seconds()) }
 func (m *metrics) gossipPool(members func() int) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "physalia_gossip_members", ConstLabels: m.labels,
 		Help: "Servers in the gossip pool of this brick and color, this one included."}, func() float64 { return float64(members()) }))
+}
+
+// refusal counts a request that was refused early. From any goroutine.
+func (m *metrics) refusal(why admission.Reason) { m.refused.WithLabelValues(string(why)).Inc() }
+
+// ails notes that the state of the disk has changed. On the loop.
+func (m *metrics) ails(log *slog.Logger, stalled, slow bool, level core.Space) {
+	m.diskStalled.Set(number(stalled))
+	m.diskSlow.Set(number(slow))
+	m.diskLevel.Set(float64(level))
+	log.Warn("disk", "stalled", stalled, "slow", slow, "space", level.String())
+}
+
+// number is a truth as a gauge has it.
+func number(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// space notes how much room the disk has.
+func (m *metrics) space(free, total uint64) {
+	m.diskFree.Set(float64(free))
+	m.diskTotal.Set(float64(total))
+}
+
+// queue brings up to date what waits for the loop, and what it has taken on; called every tick.
+func (m *metrics) queue(left queued, inFlight int) {
+	m.waiting.Set(float64(left.requests))
+	m.waitingBytes.Set(float64(left.requestBytes))
+	m.inFlight.Set(float64(inFlight))
+}
+
+// bounds exports the bounds that requests meet, so that a dashboard can show how near they are, and how many identities have an
+// account.
+func (m *metrics) bounds(cfg *Config, identities func() int) {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "physalia_bound", ConstLabels: m.labels,
+		Help: "The bounds that requests meet, by what they bound; see requests_refused_total."}, []string{"of"})
+	for of, bound := range map[string]float64{
+		"requests waiting": float64(cfg.InboxMax), "request bytes waiting": inboxRequestBytesMax, "requests per turn": float64(cfg.Admission.TurnRequests),
+		"requests waiting of a cell": float64(cfg.Admission.CellRequests), "request bytes waiting of a cell": float64(cfg.Admission.CellBytes),
+		"seconds of waiting": cfg.Admission.DelayMax.Seconds(), "requests per second of a cell": cfg.Admission.CellRate.PerSecond,
+		"requests in flight of an identity": float64(cfg.Identity.Requests), "request bytes in flight of an identity": float64(cfg.Identity.Bytes),
+		"requests per second of an identity": cfg.Identity.Rate.PerSecond, "requests in flight": float64(core.Default().WaitersMax),
+		"storage backlog bytes": backlogBytesMax, "peer bytes waiting": inboxPeerBytesMax,
+	} {
+		v.WithLabelValues(of).Set(bound)
+	}
+	m.registry.MustRegister(v, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "physalia_identities", ConstLabels: m.labels,
+		Help: "Identities with an account of what they have in flight."}, func() float64 { return float64(identities()) }))
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"physalia/cell"
+	"physalia/node/admission"
+	"physalia/node/core"
 	"physalia/node/mesh"
 )
 
@@ -86,6 +89,11 @@ func TestMetricNames(t *testing.T) {
 	m.reply(nil)
 	m.gauges(5, 4, 3, 2)
 	m.fsync(time.Millisecond)
+	m.refusal(admission.CellFull)
+	m.space(1, 2)
+	m.ails(slog.New(slog.DiscardHandler), true, true, core.Full)
+	m.queue(queued{requests: 1, requestBytes: 2}, 3)
+	m.bounds(&Config{}, func() int { return 1 })
 	families, err := m.registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -43,6 +43,8 @@ type Server struct {
 	addresses *addressBook
 	metrics   *metrics
 	ops       *http.Server
+	gates     *gates
+	room      room // keepRoom owns it, once the loop runs
 
 	peerAddr, clientAddr, gossipAddr, opsAddr string // as others reach them
 
@@ -92,6 +94,7 @@ func Start(cfg Config) (*Server, error) {
 	s.goRun(func() { s.guard.Run(s.ctx) })
 	s.goRun(s.keepAddresses)
 	s.goRun(s.keepSmall)
+	s.goRun(s.keepRoom)
 	return s, nil
 }
 
@@ -114,6 +117,9 @@ func (s *Server) openDir() error {
 	s.dir, s.identity, s.boot = dir, dir.Identity(), dir.Boot()
 	s.metrics = newMetrics(s.identity.Brick, s.identity.Color)
 	s.metrics.certificates(s.guard)
+	s.inbox.refused = s.metrics.refusal
+	s.gates = newGates(s.cfg.Identity, s.vitals.now, s.metrics.refusal)
+	s.metrics.bounds(&s.cfg, s.gates.identities)
 	s.addresses, err = openAddressBook(dir, s.cfg.Logger, s.moved)
 	return err
 }
@@ -166,7 +172,11 @@ func (s *Server) openLoop() error {
 	cfg.NamesKey = cfg.Dice.Uint64()
 	cfg.Events = s.metrics.events(s)
 	s.loop = &loop{server: s, inbox: s.inbox, storage: s.storage, vitals: &s.vitals, stop: make(chan struct{}), beats: cfg.HeartbeatEvery, spare: newIntake(), clock: s.vitals.now,
-		core: core.New(cfg, s.vitals.now(), storage.GetBatch)}
+		turns: newTurns(s.cfg.Admission),
+		core:  core.New(cfg, s.vitals.now(), storage.GetBatch)}
+	if err := s.openRoom(s.loop.core); err != nil {
+		return err
+	}
 	s.vitals.turn.Store(int64(s.vitals.now())) // opening the disk may have taken long, and is not the loop's fault
 	return nil
 }
@@ -199,7 +209,7 @@ func (s *Server) listenClients() error {
 		return err
 	}
 	s.clientAddr = s.advertised(ln.Addr())
-	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s},
+	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s}, Gate: s.gates.open,
 		Check: s.checkClient, Switch: s.agent.knocks.answered, OnReject: s.rejected})
 	return nil
 }

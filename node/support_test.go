@@ -16,6 +16,7 @@ import (
 	"physalia/cell"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
+	"physalia/node/admission"
 	"physalia/node/core"
 	"physalia/node/storage"
 )
@@ -25,7 +26,7 @@ import (
 func TestH03ClockIsReadAfterTheInbox(t *testing.T) {
 	b := newInbox(10)
 	early, late := &core.Request{Header: wire.Header{Cell: "early"}}, &core.Request{Header: wire.Header{Cell: "late"}}
-	l := &loop{inbox: b, spare: newIntake(), clock: func() time.Duration {
+	l := &loop{inbox: b, turns: newTurns(admission.Default()), spare: newIntake(), clock: func() time.Duration {
 		if err := b.request(late, "m", 1); err != nil {
 			t.Error(err)
 		}

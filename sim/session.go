@@ -133,6 +133,7 @@ func (s *session) newExchange(deadline time.Duration, message func(wire.Header, 
 func (x *exchange) start(purpose route.Purpose, op string, inc cell.Incarnation) {
 	s := x.session
 	s.jitter += 0x9e3779b97f4a7c15 // another sequence for every call
+	s.budget.Earn()
 	x.call.Begin(purpose, op, s.place, inc, s.now(), x.deadline, s.jitter)
 	x.next()
 }
@@ -202,9 +203,6 @@ func (x *exchange) next() {
 	}
 	switch step.Do {
 	case route.Stop:
-		if step.Err == nil {
-			s.budget.Earn()
-		}
 		x.done(x, step.Err)
 	case route.Ask:
 		x.ask(step)

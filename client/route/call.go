@@ -62,7 +62,9 @@ type Answer struct {
 }
 
 // Spender is a Budget, or a guard around one that several owners share.
-type Spender interface{ Spend() bool }
+type Spender interface {
+	Spend(now time.Duration) bool
+}
 
 // Call is one request on its way. Begin it, then alternate Next and (after every Ask) Answered. One owner at a time;
 // the Place may serve many calls between their steps.
@@ -98,7 +100,6 @@ type Call struct {
 	pauseUntil time.Duration
 	rested     bool // a pause has been decided since the last Ask
 	owes       bool // the next Ask is a retry to be paid from the budget
-	slowed     bool // the budget was empty, and the pause for that is decided
 	wantFind   bool // a lookup was begun that no Step has announced yet
 }
 
@@ -192,12 +193,11 @@ func (c *Call) await(now time.Duration, p *Place, rules *Rules) bool {
 	return p.finding
 }
 
-// affords pays for a retry; an empty budget costs one long pause instead.
+// affords pays for a retry; with an empty budget it waits in long pauses until there is something in it.
 func (c *Call) affords(now time.Duration, rules *Rules, budget Spender) bool {
-	if !c.owes || c.slowed || budget.Spend() {
+	if !c.owes || budget.Spend(now) {
 		return true
 	}
-	c.slowed = true
 	slow := rules.BackoffMax/2 + c.dice.below(rules.BackoffMax/2)
 	c.pauseUntil = now + max(rules.BackoffMin, min(slow, (c.deadline-now)/2))
 	return false
@@ -220,7 +220,7 @@ func (c *Call) ask(now time.Duration, addr string, p *Place, rules *Rules) Step 
 		r.hint = ""
 		r.hints++
 	}
-	c.owes, c.slowed, c.rested = false, false, false
+	c.owes, c.rested = false, false
 	step := Step{Do: Ask, Addr: addr, Incarnation: c.inc, Attempt: c.sends, Until: min(c.deadline, now+patience)}
 	if c.purpose == StaleRead {
 		step.Least, step.Stale = c.least, true

@@ -62,12 +62,18 @@ func Backoff(d *Dice, floor, unit, most time.Duration, failures int) time.Durati
 	return floor + d.below(window)
 }
 
-// Budget bounds how much a client's retries add to the load of a colony in trouble: a retry costs one token, a success
-// earns a tenth of one. A call that finds it empty is not failed but slowed to the longest backoff, so that a client
-// with many calls in flight cannot multiply them, and none is lost that its deadline would have allowed.
+// Budget bounds how much a client's retries add to the load of a colony in trouble: a retry costs one token, a call that
+// begins earns a fifth of one, and time earns a few, so that a client without new calls finds out when things are well again.
+// Over any stretch of time, therefore, retries are at most a fifth of the calls, plus the trickle, plus what a full budget
+// holds at the beginning. A call that finds it empty is not failed but waits, in the longest backoff, until there is
+// a token or its deadline comes: it costs the colony nothing meanwhile.
 type Budget struct {
 	tenths, most int
+	trickled     time.Duration // until when the trickle is in tenths
 }
+
+// The trickle, in tokens per second: a tenth of a full budget, and not less than trickleMin.
+const trickleMin = 10
 
 // NewBudget makes a full budget of so many retries.
 func NewBudget(retries int) Budget { return Budget{tenths: 10 * retries, most: 10 * retries} }
@@ -75,20 +81,34 @@ func NewBudget(retries int) Budget { return Budget{tenths: 10 * retries, most: 1
 // Full reports whether earning would change nothing.
 func (b *Budget) Full() bool { return b.tenths >= b.most }
 
-// Earn credits one success.
-func (b *Budget) Earn() {
-	if b.tenths < b.most {
-		b.tenths++
-	}
-}
+// Left is how many retries there are now, but for the trickle.
+func (b *Budget) Left() int { return b.tenths / 10 }
 
-// Spend takes one retry and reports whether there was one.
-func (b *Budget) Spend() bool {
+// earned is what a call brings, in tenths of a token.
+const earned = 2
+
+// Earn credits one call.
+func (b *Budget) Earn() { b.tenths = min(b.most, b.tenths+earned) }
+
+// Spend takes one retry at a moment of the owner's clock and reports whether there was one.
+func (b *Budget) Spend(now time.Duration) bool {
+	b.trickle(now)
 	if b.tenths < 10 {
 		return false
 	}
 	b.tenths -= 10
 	return true
+}
+
+// trickle credits the time that passed; what is less than a tenth of a token waits for the next time.
+func (b *Budget) trickle(now time.Duration) {
+	each := time.Second / time.Duration(10*max(trickleMin, b.most/100)) // per tenth of a token
+	n := int64((now - b.trickled) / each)
+	if b.tenths += int(min(n, int64(max(0, b.most-b.tenths)))); b.Full() {
+		b.trickled = now
+		return
+	}
+	b.trickled += time.Duration(n) * each
 }
 
 // spread turns a cell's name into a number, to share first guesses out over members (FNV-1a).

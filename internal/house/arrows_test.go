@@ -36,6 +36,7 @@ var mayImport = map[string]string{
 	"node":               "cell cell/machine paxos internal/changes internal/duty internal/knock internal/pki internal/pki/export internal/wire internal/wire/peer internal/rpc internal/topology",
 	"node/storage":       "cell",
 	"node/slab":          "",
+	"node/admission":     "cell",
 	"lifecycle":          "cell placement internal/wire internal/rpc internal/topology internal/fleet",
 	"discovery":          "cell internal/changes internal/snapshot internal/wire internal/rpc internal/topology internal/fleet",
 	"health":             "cell internal/wire internal/rpc internal/topology internal/fleet",

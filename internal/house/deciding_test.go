@@ -14,7 +14,7 @@ import (
 var decidingPackages = []string{
 	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "sim/lab", "internal/topology", "internal/must",
 	"internal/duty", "internal/knock",
-	"paxos", "cell", "cell/machine", "placement", "node/core", "node/ledger", "node/slab", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
+	"paxos", "cell", "cell/machine", "placement", "node/admission", "node/core", "node/ledger", "node/slab", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
 	"internal/duty",
 }
 

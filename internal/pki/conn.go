@@ -119,6 +119,14 @@ func (c *conn) readError(err error) error {
 	return refusal(RefusedThere, "%v", err).asError()
 }
 
+// Who names the other side by what its certificate proves; it is known once the handshake is done, and empty before.
+func (c *conn) Who() string {
+	if !c.done.Load() || c.failed != nil {
+		return ""
+	}
+	return c.other.String()
+}
+
 // Close implements net.Conn. It never blocks: TLS would first say goodbye, for up to seconds. Frames and HTTP have lengths of their
 // own, so that an end without a goodbye cuts nothing off unnoticed.
 func (c *conn) Close() error {

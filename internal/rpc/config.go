@@ -29,6 +29,10 @@ type Config struct {
 	// beyond are answered Overloaded without asking the Handler. Default 4096.
 	InFlightMax int
 
+	// Gate returns what counts the requests of the other side, named by what it has proven, or by its host where nothing is
+	// proven. It is asked once per connection. Nil: nobody counts.
+	Gate func(who string) Gate
+
 	// WriteBytesMax bounds what is queued for one connection, in bytes, including what the writer is sending; beyond,
 	// the connection is closed, because the other side does not read. Default 16 MiB, at least twice FrameMax.
 	WriteBytesMax int

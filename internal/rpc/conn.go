@@ -18,6 +18,7 @@ type Conn struct {
 	cfg  Config
 	nc   net.Conn
 	in   *bufio.Reader // used by the reader goroutine only
+	gate Gate          // nil: none
 	peer wire.Hello
 
 	done chan struct{} // closed by Close
@@ -27,17 +28,21 @@ type Conn struct {
 	mu    sync.Mutex // guards what follows; held while frames are encoded, never while anything blocks
 	err   error      // why the connection is closed; nil while it is open
 	queue queue
-	calls map[uint32]*call    // sent or queued, not answered
-	next  uint32              // id of the next call
-	open  map[uint32]struct{} // requests handed to the Handler, not answered
+	calls map[uint32]*call // sent or queued, not answered
+	next  uint32           // id of the next call
+	open  map[uint32]int   // requests handed to the Handler, not answered: the bytes that entered the gate
 }
 
 func newConn(cfg Config, s *Stream) *Conn {
-	return &Conn{
+	c := &Conn{
 		cfg: cfg, nc: s.Conn, in: s.In, peer: s.Peer,
 		done: make(chan struct{}), wake: make(chan struct{}, 1), sent: make(chan struct{}),
-		calls: make(map[uint32]*call), open: make(map[uint32]struct{}),
+		calls: make(map[uint32]*call), open: make(map[uint32]int),
 	}
+	if cfg.Gate != nil {
+		c.gate = cfg.Gate(who(s.Conn))
+	}
+	return c
 }
 
 // serve runs the connection until it is closed; it returns when everything about it has ended.
@@ -46,6 +51,7 @@ func (c *Conn) serve() {
 	c.Close(c.read())
 	<-c.sent
 	c.failCalls()
+	c.leaveAll()
 	if c.cfg.OnClose != nil {
 		c.cfg.OnClose(c, c.Err())
 	}
@@ -144,11 +150,20 @@ func (c *Conn) take(body []byte) error {
 
 // request admits one request, answers it itself, or returns why the connection must end.
 func (c *Conn) request(id uint32, method string, params []byte) error {
+	refusal, entered := c.enter(method, len(params)), len(params)
+	if refusal != nil {
+		entered = refusedByGate
+	}
 	c.mu.Lock()
 	_, twice := c.open[id]
 	full := len(c.open) >= c.cfg.InFlightMax
-	c.open[id] = struct{}{}
+	if !twice {
+		c.open[id] = entered
+	}
 	c.mu.Unlock()
+	if twice {
+		c.leave(entered)
+	}
 	switch {
 	case twice:
 		return &cell.Error{Op: method, Kind: cell.Invalid, Detail: fmt.Sprintf("request id %d is in flight already", id),
@@ -159,6 +174,8 @@ func (c *Conn) request(id uint32, method string, params []byte) error {
 		c.Reply(id, nil, &cell.Error{Op: method, Kind: cell.Overloaded, RetryAfter: overloadedRetryAfter,
 			Detail: fmt.Sprintf("%d requests of this connection are in flight", c.cfg.InFlightMax),
 			Hint:   "send fewer requests at once, or wait for answers"})
+	case refusal != nil:
+		c.Reply(id, nil, refusal)
 	default:
 		c.cfg.Handler.Handle(c, Request{ID: id, Method: method, Params: params})
 	}
@@ -195,7 +212,8 @@ func (c *Conn) reply(id uint32, build func(b []byte) []byte) {
 		if c.err != nil {
 			return nil
 		}
-		if _, ok := c.open[id]; !ok {
+		entered, ok := c.open[id]
+		if !ok {
 			must.That(false, "rpc: request %d is answered twice or was never asked", id)
 		}
 		err := c.add(build)
@@ -205,6 +223,7 @@ func (c *Conn) reply(id uint32, build func(b []byte) []byte) {
 			err = c.add(func(b []byte) []byte { return wire.AppendFailure(b, id, &large) })
 		}
 		delete(c.open, id)
+		c.leave(entered)
 		return err
 	})
 }

@@ -55,6 +55,9 @@ func (c *Core) create(f *wire.Founding) *cell.Error {
 	if n := c.nodes(); n >= c.cfg.Capacity {
 		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", n)
 	}
+	if err := c.noPlace(refuse); err != nil {
+		return err
+	}
 	c.dropPointer(f.Cell)
 	c.settleIn(&hosted{id: f.Cell, incarnation: f.Incarnation, node: self, configuration: configuration, founding: foundingHash(configuration),
 		promised: paxos.FoundingBallot(configuration), creating: true, virgin: true}, f.Members)

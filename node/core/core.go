@@ -58,8 +58,9 @@ type Config struct {
 	// PointersKept is how long it is remembered where a cell went that a node of this server left, PointersMax for how many.
 	PointersKept time.Duration
 	PointersMax  int
-	// LoadingMax bounds the inputs that wait for one loading node; WaitersMax the requests in flight of the server.
-	LoadingMax, WaitersMax int
+	// LoadingMax bounds the inputs that wait for one loading node; WaitersMax the requests in flight of the server,
+	// CellWaitersMax those of one cell (0: WaitersMax).
+	LoadingMax, WaitersMax, CellWaitersMax int
 	// Recovered is the last batch that storage holds (storage.Storage.Recovered).
 	Recovered storage.BatchNumber
 	Dice      *rand.Rand
@@ -74,7 +75,7 @@ func Default() Config {
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
 		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
-		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16,
+		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16, CellWaitersMax: 1 << 13,
 	}
 }
 
@@ -82,6 +83,7 @@ func Default() Config {
 type Events struct {
 	Quarantined func(id cell.ID, why string)
 	Dropped     func(reason string)                 // a message was dropped (rule 10)
+	Refused     func(reason string)                 // a request met a bound and was refused early
 	Chosen      func(slots, commands int)           // per turn
 	Campaign    func(id cell.ID, b paxos.Ballot)    // this server asks for a cell
 	Resigned    func(id cell.ID, b paxos.Ballot)    // this server gave a cell up, since it was of no use to it
@@ -97,6 +99,8 @@ type Events struct {
 	AnsweredCold func()
 	// PointerEvicted: it was forgotten where a cell lives, for lack of room.
 	PointerEvicted func()
+	// Ails: the state of the own disk has changed; zero of all is that it is well.
+	Ails func(stalled, slow bool, space Space)
 	// Disputed: the members' states differ and no majority agrees, so the cell takes no writes.
 	Disputed func(id cell.ID, why string)
 	// Unvouched: a taught state was installed that nobody else could confirm.
@@ -191,6 +195,7 @@ type Core struct {
 	servers     map[cell.ServerID]*server
 	roster      []*server // all of servers, in order of appearance
 	support     supporting
+	disk        disk
 	lives       []peer.Life // of this directory, this one last: see putLife
 	forwards    forwards
 	last        *server  // sender of the newest message; messages come in frames of one sender
@@ -229,6 +234,7 @@ const bootLoad storage.ReadID = 1
 // until it is answered, every request is told Unavailable.
 func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 	cfg.SupportPeriod = cmp.Or(cfg.SupportPeriod, cfg.LivenessPeriod)
+	cfg.CellWaitersMax = cmp.Or(cfg.CellWaitersMax, cfg.WaitersMax)
 	cfg.HeartbeatEvery = cmp.Or(cfg.HeartbeatEvery, cfg.SupportPeriod/6)
 	if cfg.Dice == nil {
 		cfg.Dice = rand.New(rand.NewPCG(cfg.Boot, 0))
@@ -279,10 +285,20 @@ func (c *Core) OnPeer(m *PeerMessage) {
 	}
 }
 
+// Waiting is how many requests have no answer yet.
+func (c *Core) Waiting() int { return c.waiters }
+
 // drop counts a message that nobody here may see. The sender is not told: Paxos expects losses.
 func (c *Core) drop(reason string) {
 	if c.cfg.Events.Dropped != nil {
 		c.cfg.Events.Dropped(reason)
+	}
+}
+
+// refused counts a request that met a bound.
+func (c *Core) refused(reason string) {
+	if c.cfg.Events.Refused != nil {
+		c.cfg.Events.Refused(reason)
 	}
 }
 
@@ -336,6 +352,7 @@ func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
 func (c *Core) Tick(now time.Duration) {
 	c.now = now
 	c.beat()
+	c.examine()
 	c.remember()
 	c.nudge()
 	c.rejoin()

@@ -97,8 +97,10 @@ func (c *Core) whoLeads(h *hosted, attempt uint32) cell.ServerID {
 	return c.successor(h, leader)
 }
 
-// rests reports whether a node that gave its cell up leaves it to others for a while.
-func (c *Core) rests(h *hosted) bool { return h.hot != nil && c.now < h.hot.service.rest }
+// rests reports whether a node that gave its cell up, or whose disk is ill, leaves it to others for a while.
+func (c *Core) rests(h *hosted) bool {
+	return h.hot != nil && (c.now < h.hot.service.rest || c.yields(h))
+}
 
 // mayCampaign says why this node must not ask for its cell now, or nothing. To ask is also to promise, so the node keeps to
 // what it would keep to if another one asked. And who reaches no majority must not even try: its ballot would depose a
@@ -107,6 +109,8 @@ func (c *Core) mayCampaign(h *hosted) *cell.Error {
 	switch {
 	case !c.mayVote(h):
 		return &cell.Error{Kind: cell.Unavailable, Detail: "this server was restarted and waits to hear what its peers remember of it", RetryAfter: campaignAgain}
+	case c.disk.stalled:
+		return &cell.Error{Kind: cell.Unavailable, Detail: "the disk of this server makes no progress", RetryAfter: campaignAgain}
 	case c.rests(h):
 		return &cell.Error{Kind: cell.Unavailable, Detail: "this node gave the cell up and leaves it to others for a while", RetryAfter: campaignAgain}
 	case !c.reaches(h.configuration):

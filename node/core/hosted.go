@@ -134,6 +134,7 @@ func (c *Core) enqueueInput(h *hosted, in input) {
 			c.drop("node is loading")
 			return
 		}
+		c.refused("node is loading")
 		c.reply(in.request.Origin, nil, &cell.Error{Op: in.request.op(), Kind: cell.Overloaded, Cell: h.id,
 			Detail: fmt.Sprintf("%d inputs wait for this node to load", len(h.queue)), RetryAfter: 20 * time.Millisecond})
 		return
@@ -153,7 +154,9 @@ func (c *Core) handle(h *hosted, in input) {
 		return
 	}
 	if in.request == nil {
-		if !c.host(h, in.peer) {
+		if c.noVote(&in.peer.Message) {
+			c.drop("disk is full")
+		} else if !c.host(h, in.peer) {
 			c.stepPeer(h, in.peer)
 		}
 		return

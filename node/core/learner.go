@@ -41,6 +41,9 @@ func (c *Core) createLearner(m *wire.CreateLearner) *cell.Error {
 	case c.nodes() >= c.cfg.Capacity:
 		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", c.nodes())
 	}
+	if err := c.noPlace(refuse); err != nil {
+		return err
+	}
 	h = &hosted{id: m.Cell, incarnation: m.Incarnation, node: paxos.NodeNumber(m.Node), configuration: conf, learner: true, creating: true}
 	if p != nil && p.incarnation == m.Incarnation {
 		h.founding = p.founding

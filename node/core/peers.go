@@ -17,9 +17,10 @@ type server struct {
 	rejoin  rejoining
 	sweep   sweeping
 	balance balancing
-	gone    bool // its address refuses connections
-	place   int  // in Core.roster
-	shared  int  // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
+	ailment peer.Ailment // what it said of itself
+	gone    bool         // its address refuses connections
+	place   int          // in Core.roster
+	shared  int          // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
 	talking bool
 	out     [lanes]PeerOut
 	spare   [lanes][]byte
@@ -148,6 +149,13 @@ func (c *Core) isAlive(s *server) bool {
 func (c *Core) successor(h *hosted, leader paxos.NodeNumber) cell.ServerID {
 	members := h.configuration.Members
 	start := h.configuration.Index(leader)
+	for i := 1; c.disk.ill > 0 && i <= len(members); i++ { // who is well comes first
+		s := c.server(cell.ServerID(members[(start+i+len(members))%len(members)].Server)) // not h.members: a peeked node has none
+		well := s.ailment == 0 && s.id != c.cfg.Server || s.id == c.cfg.Server && c.disk.said == 0
+		if well && c.alive(s.id) && (s.id != c.cfg.Server || !c.rests(h)) {
+			return s.id
+		}
+	}
 	for i := 1; i <= len(members); i++ {
 		id := cell.ServerID(members[(start+i+len(members))%len(members)].Server)
 		if c.alive(id) && (id != c.cfg.Server || !c.rests(h)) {

@@ -38,6 +38,7 @@ type Request struct {
 	Change  *wire.ChangeCell
 	Content bool // RequestExport
 	Confirm bool // RequestRead: ask the jury even under a read lease
+	Bytes   int  // as it arrived; the shell's
 
 	forwarded bool // by another member: it goes no further
 }
@@ -55,6 +56,9 @@ func (r *Request) op() string {
 	}
 	return requestOps[r.Kind]
 }
+
+// Op names the request in errors, as its client called it.
+func (r *Request) Op() string { return r.op() }
 
 // ParseRequest is the gate for requests from outside: it decodes and bounds them, and refuses what could not be applied.
 // It touches no state, so the shell calls it on the connections' goroutines.
@@ -183,8 +187,13 @@ func (c *Core) admit(h *hosted, r *Request) *cell.Error {
 	case h.sealed && r.Kind != RequestExplain && r.Kind != RequestSeal && r.Kind != RequestExport:
 		return c.deleted(r.op(), h)
 	case c.waiters >= c.cfg.WaitersMax:
+		c.refused("requests in flight")
 		return &cell.Error{Op: r.op(), Kind: cell.Overloaded, Cell: id,
 			Detail: fmt.Sprintf("%d requests are in flight on this server", c.waiters), RetryAfter: 20 * time.Millisecond}
+	case h.hot != nil && h.hot.waiters.len() >= c.cfg.CellWaitersMax:
+		c.refused("requests of the cell in flight")
+		return &cell.Error{Op: r.op(), Kind: cell.Overloaded, Cell: id,
+			Detail: fmt.Sprintf("%d requests of this cell are in flight", h.hot.waiters.len()), RetryAfter: 20 * time.Millisecond}
 	}
 	return nil
 }
@@ -241,6 +250,17 @@ func (c *Core) transact(h *hosted, r *Request) {
 	if !c.leads(h, r) || c.isDisputed(h, r) {
 		return
 	}
+	if err := c.mayWrite(h, r); err != nil {
+		c.reply(r.Origin, nil, err)
+		return
+	}
+	if c.behind() {
+		c.refused("disk is behind")
+		waits := c.now - c.support.waiting[0].at
+		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Overloaded, Cell: h.id, RetryAfter: waits, Hint: "come back later, with jitter",
+			Detail: fmt.Sprintf("batches wait for %v for the server's disk", waits)})
+		return
+	}
 	w := h.hot.waiters.add(r, c.now)
 	c.serving = nil
 	c.waiters++
@@ -265,6 +285,7 @@ func (c *Core) refusal(op string, h *hosted, why paxos.Refusal) *cell.Error {
 	case paxos.Sealed:
 		return c.deleted(op, h)
 	case paxos.PipelineFull:
+		c.refused("pipeline of the cell")
 		return &cell.Error{Op: op, Kind: cell.Overloaded, Cell: h.id, Detail: "the cell's pipeline and its next batch are full",
 			RetryAfter: 5 * time.Millisecond}
 	}

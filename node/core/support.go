@@ -25,7 +25,7 @@ import (
 // Whoever proves that it is useful, all within one period: its heartbeat echoes one that was sent to it (a round trip),
 // its Paxos lane delivered something here, and the heartbeat says that ours did there (rule 13, hazard H9). The Paxos lane
 // of a quiet pair carries an empty frame per heartbeat for that. A server asks for support only while its loop turns and
-// its disk writes: heartbeats leave with Tick, and are withheld while a batch has waited for half a period (hazard R1).
+// its disk writes: heartbeats leave with Tick, and are withheld while the disk made no progress for half a period although a batch waits (hazard R1).
 //
 // # What support is not
 //
@@ -80,6 +80,7 @@ type supporting struct {
 	longest time.Duration       // support may have been given for so long before this start (rule 12)
 	ready   storage.BatchNumber // batch that makes the own period durable
 	waiting []waitingBatch      // handed to storage, not durable, oldest first
+	moved   time.Duration       // when storage last reported progress
 	wanted  bool                // a memory of a peer changed since the last write
 	wrote   time.Duration       // when memories were last written
 }
@@ -159,6 +160,7 @@ func (c *Core) OnHeartbeat(from cell.ServerID, h *peer.Heartbeat) error {
 		return nil
 	}
 	s.heardSeq, s.gone = h.Sequence, false
+	c.hears(s, h.Ails)
 	c.seen(s, storage.BatchNumber(h.Durable))
 	if err := c.recall(s, h); err != nil {
 		return err
@@ -239,16 +241,28 @@ func (c *Core) heartbeat(s *server) peer.Heartbeat {
 	s.sent[s.sequence%sentKept] = sentBeat{s.sequence, c.now}
 	h := peer.Heartbeat{Boot: c.cfg.Boot, Sequence: s.sequence, Durable: uint64(c.durable), For: s.boot, Echo: s.heardSeq,
 		Lane: peer.SilentLane, Counter: s.epoch, Granted: s.granted, Known: uint64(s.known), Before: uint64(s.before), Since: s.since}
+	h.Ails = c.ails()
 	if s.heardOn != 0 {
 		h.Lane = uint64(min((c.now-s.heardOn)/time.Millisecond, math.MaxInt32))
 	}
 	return h
 }
 
-// stalled reports whether the disk makes no progress.
+// stalled reports whether the disk makes no progress. One that has much to do, and does it, is behind, not stalled: that is
+// a reason to take less on (behind), and to withhold heartbeats over it would turn a burst into elections.
 func (c *Core) stalled() bool {
 	w := c.support.waiting
-	return len(w) > 0 && c.now-w[0].at >= time.Duration(stallShare*float64(c.cfg.SupportPeriod))
+	return len(w) > 0 && c.now-max(w[0].at, c.support.moved) >= time.Duration(stallShare*float64(c.cfg.SupportPeriod))
+}
+
+// behindShare is the part of a support period for which a batch may wait for the disk before new writes are refused.
+const behindShare = 0.25
+
+// behind reports whether the disk moves, but batches wait for it for too long: what is proposed now would only wait longer.
+// While it is stalled, in contrast, the votes of others carry on (disk.go says for how long).
+func (c *Core) behind() bool {
+	w, limit := c.support.waiting, time.Duration(behindShare*float64(c.cfg.SupportPeriod))
+	return len(w) > 0 && c.now-w[0].at >= limit && c.now-c.support.moved < limit
 }
 
 // handOver notes a batch that goes to storage.
@@ -262,6 +276,9 @@ func (c *Core) synced() {
 	i := 0
 	for i < len(w) && w[i].number <= c.durable {
 		i++
+	}
+	if i > 0 {
+		c.support.moved = c.now
 	}
 	c.support.waiting = w[:copy(w, w[i:])]
 }

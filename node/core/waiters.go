@@ -54,6 +54,9 @@ func (s *waiters) empty() bool {
 	return len(s.txns) == 0 && len(s.reads) == 0 && len(s.seals) == 0 && len(s.changes) == 0
 }
 
+// len counts the requests, the same one asked again as one.
+func (s *waiters) len() int { return len(s.txns) + len(s.reads) + len(s.seals) + len(s.changes) }
+
 // writing reports whether anybody waits for a slot.
 func (s *waiters) writing() bool { return len(s.txns) > 0 || len(s.seals) > 0 || len(s.changes) > 0 }
 

@@ -228,6 +228,16 @@ func (d *Dir) MarkStored() error {
 	return d.writeSuperblock()
 }
 
+// Space tells how many bytes this process may still write to the directory's file system, and how many it has in all. It is
+// safe for concurrent use.
+func (d *Dir) Space() (free, total uint64, err error) {
+	usage, err := d.fs.GetDiskUsage(d.path)
+	if err != nil {
+		return 0, 0, d.diskError("ask for its free space", err)
+	}
+	return usage.AvailBytes, usage.TotalBytes, nil
+}
+
 // Close releases the directory for another process. The Dir must not be used any more.
 func (d *Dir) Close() error {
 	if err := d.lock.Close(); err != nil {

@@ -46,4 +46,9 @@
 // discovery. Three copies restart without their snapshots, then without the lifecycle manager's store as well. They must know
 // every cell again, with fewer requests in all than there are cells and none to the lifecycle manager. Clients that remember
 // nothing look for cells all the time.
+//
+// burst. What the machine does at its best is measured with many callers; a share of that is the base load. Then base load, ten times
+// as much and base load follow each other without a pause, by a generator that does not wait for answers (surge). Errors of the
+// burst are judged by their kinds, what comes after it by latencies beside those of before, all with wide margins. Counters of
+// cells are compared with the answers.
 package drill

@@ -110,12 +110,25 @@ func (d *Disk) Thaw() error {
 }
 
 // Fill takes all space that is left, in a file of its own.
-func (d *Disk) Fill() error {
+func (d *Disk) Fill() error { return d.FillBut(0) }
+
+// FillBut takes the space that is left, but for about so many bytes.
+func (d *Disk) FillBut(spare int64) error {
+	var usage syscall.Statfs_t
+	if err := syscall.Statfs(d.Dir, &usage); err != nil {
+		return err
+	}
 	f, err := os.Create(d.filler())
 	if err != nil {
 		return err
 	}
 	defer f.Close() // every byte that counts was written
+	if spare > 0 {
+		if size := int64(usage.Bavail)*usage.Bsize - spare; size > 0 {
+			err = syscall.Fallocate(int(f.Fd()), 0, 0, size)
+		}
+		return err
+	}
 	for step := int64(64 << 20); step >= 4096; {
 		size, err := f.Seek(0, io.SeekEnd)
 		if err != nil {

@@ -43,6 +43,7 @@ type setup struct {
 	disks   []string // servers with a disk of their own
 	// memTable is the size of every disk's write buffer: logs are made anew as often as it is full.
 	memTable int
+	args     []string // of every server, beside the usual ones
 	within   time.Duration
 }
 
@@ -84,7 +85,7 @@ func begin(t *testing.T, s setup) *world {
 	w.must(err)
 	t.Cleanup(func() { w.closing(w.net.Close()) })
 	w.spec = colony.Spec{Binary: binary, Dir: filepath.Join(dir, "colony"), Bricks: 1, Colors: 1, Servers: 7, Racks: 4, Powers: 3,
-		MemTableBytes: s.memTable, Host: w.net.Host}
+		MemTableBytes: s.memTable, ServerArgs: s.args, Host: w.net.Host}
 	for _, name := range s.disks {
 		w.disks[name], err = faults.NewDisk(filepath.Join(w.spec.Dir, name), 256<<20)
 		w.must(err)

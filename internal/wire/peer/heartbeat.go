@@ -49,28 +49,59 @@ type Heartbeat struct {
 	Known   uint64 // highest batch that the sender heard to be durable in boot For
 	Before  uint64 // the same of all boots before For
 	Since   uint64 // the boot in which Before was heard; 0: none
+
+	Ails Ailment // of the sender; not of boot For alone
 }
+
+// Ailment says what is wrong with a server that goes on all the same; bits that this version does not know mean nothing to it.
+type Ailment uint8
+
+// The ailments.
+const (
+	SlowDisk Ailment = 1 << iota // its disk stalls, or has stalled lately: it should lead nothing that others can lead
+	NoRoom                       // its disk is low on space: it takes no new nodes and leads no writes
+)
 
 // SilentLane is the value of Heartbeat.Lane when nothing was ever heard.
 const SilentLane = math.MaxUint32
 
+// heartbeatFields is without Ails, which only a server adds that has any: the usual heartbeat is what it always was.
+const heartbeatFields = 11
+
 // AppendHeartbeat adds a heartbeat: the fields in the order of the struct.
 func AppendHeartbeat(b []byte, h *Heartbeat) []byte {
-	b = wire.AppendArray(b, 11)
+	if h.Ails != 0 {
+		b = wire.AppendArray(b, heartbeatFields+1)
+	} else {
+		b = wire.AppendArray(b, heartbeatFields)
+	}
 	for _, n := range [...]uint64{h.Boot, h.Sequence, h.Durable, h.For, h.Echo, h.Lane, h.Counter, h.Granted, h.Known, h.Before, h.Since} {
 		b = wire.AppendUint(b, n)
+	}
+	if h.Ails != 0 {
+		b = wire.AppendUint(b, uint64(h.Ails))
 	}
 	return b
 }
 
 // DecodeHeartbeat consumes a heartbeat.
 func DecodeHeartbeat(r *wire.Reader, h *Heartbeat) {
-	r.Struct(11, "heartbeat")
+	fields := r.Array(heartbeatFields+1, "heartbeat")
+	if fields < heartbeatFields {
+		r.Fail("heartbeat has %d fields, want %d or one more", fields, heartbeatFields)
+	}
 	for _, n := range [...]*uint64{&h.Boot, &h.Sequence, &h.Durable, &h.For, &h.Echo, &h.Lane, &h.Counter, &h.Granted, &h.Known, &h.Before, &h.Since} {
 		*n = r.Uint()
 	}
+	ails := uint64(0)
+	if fields > heartbeatFields {
+		ails = r.Uint()
+	}
+	h.Ails = Ailment(ails)
 	switch {
 	case r.Err() != nil:
+	case fields > heartbeatFields && h.Ails == 0 || ails > math.MaxUint8:
+		r.Fail("heartbeat says that %d ails its sender", ails)
 	case h.Boot == 0 || h.Sequence == 0:
 		r.Fail("heartbeat %d of boot %d: both count from 1", h.Sequence, h.Boot)
 	case h.Lane > SilentLane:

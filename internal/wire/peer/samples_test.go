@@ -77,6 +77,8 @@ func samples() []sample {
 	forward := Forward{ID: 7, Boot: 3, Method: "cell.txn", Body: []byte("params"), Err: &cell.Error{Kind: cell.Stale, Detail: "x"}}
 	memory := Memory{Server: "s1-k3v9q2xa", Boot: 9, Known: 80000, Before: 300, Since: 7}
 	head, beat, s := FrameHead{Durable: 99, Count: 2}, testHeartbeat(), testSnapshot()
+	ill := beat
+	ill.Ails = SlowDisk | NoRoom
 	ring := RingRecord{Record: m.Records[0], Promised: m.Ballot, Applied: 4709}
 	row := Row{Cell: "vol-17", Incarnation: 2, Node: 9, Promised: m.Ballot, Quarantined: "P2 violated", Founding: 1 << 63, Configuration: s.Configuration}
 	tomb := Tombstone{Cell: "vol-17", Incarnation: 2}
@@ -99,6 +101,7 @@ func samples() []sample {
 		sample{"Handles", AppendHandles(nil, 4711), true, againHandles},
 		sample{"FrameHead", head.Append(nil), false, againHead},
 		sample{"Heartbeat", AppendHeartbeat(nil, &beat), false, againHeartbeat},
+		sample{"Heartbeat of the ill", AppendHeartbeat(nil, &ill), false, againHeartbeat},
 		sample{"RingRecord", AppendRingRecord(nil, &ring), true, againRing},
 		sample{"Row", AppendRow(nil, &row), true, againRow},
 		sample{"Tombstone", AppendTombstone(nil, &tomb), true, againTombstone},
