@@ -60,6 +60,10 @@ type Config struct {
 	// servers of a pool should have the same. 0: 1 s.
 	SupportPeriod time.Duration
 
+	// CommandSet is the newest command set that this server proposes, up to the newest that its build understands: while the old
+	// version may have to come back, the newest of the old version. 0: the build's own. See docs/operations.md.
+	CommandSet uint32
+
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
 

@@ -148,6 +148,7 @@ func (s *Server) openLoop() error {
 	cfg := core.Default()
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
+	cfg.ProposeSet = s.cfg.CommandSet
 	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
 	var seed [32]byte
 	if _, err := rand.Read(seed[:]); err != nil {
@@ -247,8 +248,10 @@ func (s *Server) advertised(addr net.Addr) string {
 }
 
 func (s *Server) hello() wire.Hello {
-	return wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Colony: s.identity.Colony, Brick: s.identity.Brick,
+	h := wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Colony: s.identity.Colony, Brick: s.identity.Brick,
 		Color: s.identity.Color, Server: s.identity.Server, Boot: s.boot}
+	h.SetCommands(wire.CommandSet)
+	return h
 }
 
 func (s *Server) registration() *wire.Registration {

@@ -45,6 +45,9 @@ type Config struct {
 	HotMax int
 	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).
 	HashEvery int
+	// CommandSet is the newest set of commands that this build understands, ProposeSet the newest that it proposes: at most CommandSet,
+	// and never more than all members of a cell understand (versions.go). 0: CommandSet.
+	CommandSet, ProposeSet uint32
 	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
 	// cell to live (see lesson). A cell shall take writes within three seconds of a failure, so it is well below.
 	VouchPatience time.Duration
@@ -66,14 +69,14 @@ func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
-		HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
+		HashEvery: 64, CommandSet: wire.CommandSet, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16,
 	}
 }
 
 // Events are what the core tells whoever watches; they change nothing. All are optional.
 type Events struct {
-	Quarantined func(id cell.ID, why string)
+	Quarantined func(id cell.ID, reason Reason, why string)
 	Dropped     func(reason string)                 // a message was dropped (rule 10)
 	Chosen      func(slots, commands int)           // per turn
 	Campaign    func(id cell.ID, b paxos.Ballot)    // this server asks for a cell
@@ -158,13 +161,16 @@ type Core struct {
 	nextHandle Handle
 	ready      bool // the restart scan is done
 
-	dirty   []*hosted // touched in this turn
-	active  []*hosted // unfinished, or with waiters: looked at by Tick
-	hotList []*hosted // hot, looked at by Tick in turn for idleness
-	hotAt   int
-	waiters int       // requests without an answer, of all nodes; bounded by Config.WaitersMax
-	led     int       // nodes that lead their cell
-	leases  leaseHeap // of the cells that are led from here
+	dirty       []*hosted // touched in this turn
+	active      []*hosted // unfinished, or with waiters: looked at by Tick
+	hotList     []*hosted // hot, looked at by Tick in turn for idleness
+	hotAt       int
+	sick        map[Handle]*hosted // out of service; they are always warm
+	sickChanges int
+	halted      *halted   // the restart scan is, over a damaged row
+	waiters     int       // requests without an answer, of all nodes; bounded by Config.WaitersMax
+	led         int       // nodes that lead their cell
+	leases      leaseHeap // of the cells that are led from here
 
 	batch       *storage.Batch // of this turn, nil until something is written
 	newBatch    func() *storage.Batch
@@ -215,12 +221,14 @@ const bootLoad storage.ReadID = 1
 func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 	cfg.SupportPeriod = cmp.Or(cfg.SupportPeriod, cfg.LivenessPeriod)
 	cfg.HeartbeatEvery = cmp.Or(cfg.HeartbeatEvery, cfg.SupportPeriod/6)
+	cfg.CommandSet = max(cfg.CommandSet, wire.CommandSetMin)
+	cfg.ProposeSet = min(cmp.Or(cfg.ProposeSet, cfg.CommandSet), cfg.CommandSet)
 	if cfg.Dice == nil {
 		cfg.Dice = rand.New(rand.NewPCG(cfg.Boot, 0))
 	}
 	c := &Core{
 		cfg: cfg, now: now, began: now,
-		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
+		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation), sick: make(map[Handle]*hosted),
 		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
 		loads: make(map[storage.ReadID]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
 		servers: make(map[cell.ServerID]*server), pointers: pointers{of: make(map[cell.ID]*pointer)},

@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -32,19 +33,29 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 		}
 		return c.boot(pairs)
 	}
+	if id == nameLoad {
+		if err != nil {
+			return fmt.Errorf("restart scan: %w", err)
+		}
+		return c.onName(pairs)
+	}
 	h := c.loads[id]
 	delete(c.loads, id)
 	if h == nil || c.warm[h.id] != h || h.hot != nil {
 		return nil
 	}
 	h.loading = false
+	if errors.Is(err, storage.ErrCorrupt) {
+		c.quarantineError(h, "", err) // the disk has lost a piece of this node, and may be sound everywhere else
+		return nil
+	}
 	if err != nil {
 		c.cool(h, nil)
 		return nil // storage reports its failure itself; the server stops
 	}
 	c.guard(h, func() {
 		if err := c.restore(h, pairs); err != nil {
-			c.quarantine(h, err.Error())
+			c.quarantineError(h, "", err)
 		}
 	})
 	c.drain(h)
@@ -110,15 +121,29 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 // the keys, so nodes come in the order of their handles. What cannot be read stops the server: a row that is skipped would
 // be a node that is forgotten, and could be created again beside its own votes. First comes everything but rows, then the rows.
 func (c *Core) boot(pairs []storage.Pair) error {
+	if c.halted != nil {
+		c.halted.next, c.halted.isNext = pairs, true
+		return nil
+	}
 	rest, last := c.booting == 0, c.booting >= c.nextHandle
 	if !rest && !last {
 		c.bootRows() // storage reads while these are looked at
 	}
+	return c.bootPage(pairs, rest, last)
+}
+
+// bootPage looks at one answer of the restart scan, or at what is left of it.
+func (c *Core) bootPage(pairs []storage.Pair, rest, last bool) error {
 	decoder, row := peer.Decoder{InternServer: c.internServer}, peer.Row{}
-	for _, pair := range pairs {
+	for i, pair := range pairs {
 		switch {
 		case pair.Key[0] == keyRow && len(pair.Key) == 9:
-			if err := c.restoreRow(&pair, &decoder, &row); err != nil {
+			err := c.restoreRow(&pair, &decoder, &row)
+			if errors.Is(err, peer.ErrDamaged) {
+				c.halt(pairs[i:], last, err)
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		case pair.Key[0] == keyTombstone:
