@@ -73,6 +73,9 @@ func (o *Observer) ask(ctx context.Context, questions []Question) {
 				return // a witness who says nothing is none; whether he is well, his pings tell
 			}
 			o.config.Load(q.Ask, report.Sampled, report.Bytes)
+			if len(q.About) == 0 {
+				o.askSick(asking, q.Ask)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			for i, id := range q.About {
