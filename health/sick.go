@@ -1,7 +1,6 @@
 package health
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -12,31 +11,6 @@ import (
 // A server that is well may host nodes that are not: it takes them out of service itself, and says so when it is asked. Each counts as a
 // dead member of its cell, under the same patience, budgets and limits; its server stays up. No such node is under a hold, which is about
 // servers that die together: a command that every member of a cell falls over leaves a cell without a majority, which is never touched.
-
-// sickPagesMax bounds the list of one server; beyond, its nodes are taken for well until the first are repaired.
-const sickPagesMax = 100
-
-// askSick asks one server for its nodes that are out of service. One that does not answer, or is of a version that knows no such
-// question, has said nothing, and nothing changes.
-func (o *Observer) askSick(ctx context.Context, id cell.ServerID) {
-	if o.config.Sick == nil {
-		return
-	}
-	var all []wire.CensusNode
-	req := wire.Census{Limit: wire.ListLimitMax}
-	for range sickPagesMax {
-		page, err := o.config.Sick(ctx, id, &req)
-		if err != nil {
-			return
-		}
-		all = append(all, page.Nodes...)
-		if !page.More || len(page.Nodes) == 0 {
-			break
-		}
-		req.After = page.Nodes[len(page.Nodes)-1].Handle
-	}
-	o.config.SickNodes(id, all)
-}
 
 // Sick takes all nodes of a server that are out of service, in place of those it told before. How long one has been counts from when it was
 // first told of.

@@ -124,8 +124,8 @@ func (m *metrics) events(s *Server) core.Events {
 		Quarantined: func(id cell.ID, reason core.Reason, why string) {
 			m.quarantined.WithLabelValues(string(reason)).Inc()
 			attributes := []any{"cell", id, "why", why}
-			if reason == core.Panicked || reason == core.Violated {
-				attributes = append(attributes, "stack", string(debug.Stack())) // of the panic, which is still being recovered
+			if stack := debug.Stack(); reason == core.Panicked || reason == core.Violated {
+				attributes = append(attributes, "stack", string(stack[:min(len(stack), stackBytesMax)])) // of the panic, which is still being recovered
 			}
 			s.cfg.Logger.Error("node quarantined", attributes...)
 		},
@@ -198,6 +198,9 @@ func (m *metrics) support(given, held int) {
 	m.reads.WithLabelValues("jury").Add(float64(m.confirmedReads))
 	m.localReads, m.confirmedReads = 0, 0
 }
+
+// stackBytesMax bounds what the log is told of a panic; where it happened comes first.
+const stackBytesMax = 4 << 10
 
 // quarantines brings up to date how many nodes are out of service; called when that changed.
 func (m *metrics) quarantines(now map[core.Reason]int) {

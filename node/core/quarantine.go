@@ -3,7 +3,6 @@ package core
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"strings"
 
 	"physalia/cell"
@@ -72,8 +71,6 @@ func (c *Core) quarantinePanic(h *hosted, p any) {
 	reason, text := Panicked, fmt.Sprint(p)
 	if v, ok := p.(*must.Violation); ok {
 		reason, text = Violated, v.Text
-	} else if e, ok := p.(runtime.Error); ok {
-		text = e.Error()
 	}
 	c.quarantine(h, reason, text)
 }

@@ -71,7 +71,7 @@ func shape(servers, racks, powers int, control ...string) colony.Spec {
 
 // All lists the drills, in the order in which they are run.
 func All() []Drill {
-	return []Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill}
+	return append([]Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill}, special()...)
 }
 
 // A name that does not exist is refused before anything is started.
