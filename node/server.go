@@ -42,6 +42,7 @@ type Server struct {
 	agent     *controlAgent
 	addresses *addressBook
 	metrics   *metrics
+	suspicion suspicion
 	ops       *http.Server
 
 	peerAddr, clientAddr, gossipAddr, opsAddr string // as others reach them
@@ -149,6 +150,7 @@ func (s *Server) openLoop() error {
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
 	cfg.ProposeSet = s.cfg.CommandSet
+	cfg.Working, cfg.Suspect = s.suspicion.open(s.cfg.DataDir, s.cfg.Logger)
 	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
 	var seed [32]byte
 	if _, err := rand.Read(seed[:]); err != nil {
@@ -352,6 +354,7 @@ func (s *Server) close() error {
 	if s.addresses != nil {
 		errs = append(errs, s.addresses.save())
 	}
+	errs = append(errs, s.suspicion.close())
 	if s.dir != nil {
 		errs = append(errs, s.dir.Close())
 	}

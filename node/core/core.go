@@ -48,6 +48,10 @@ type Config struct {
 	// CommandSet is the newest set of commands that this build understands, ProposeSet the newest that it proposes: at most CommandSet,
 	// and never more than all members of a cell understand (versions.go). 0: CommandSet.
 	CommandSet, ProposeSet uint32
+	// Working is where the core writes the handle of the node that it works on, and zero when it works on none, if it is not nil: in memory
+	// that outlives the process. Suspect is a node at which the process has died again and again; it is taken out of service.
+	Working *uint64
+	Suspect Handle
 	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
 	// cell to live (see lesson). A cell shall take writes within three seconds of a failure, so it is well below.
 	VouchPatience time.Duration
@@ -221,6 +225,9 @@ const bootLoad storage.ReadID = 1
 func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 	cfg.SupportPeriod = cmp.Or(cfg.SupportPeriod, cfg.LivenessPeriod)
 	cfg.HeartbeatEvery = cmp.Or(cfg.HeartbeatEvery, cfg.SupportPeriod/6)
+	if cfg.Working == nil {
+		cfg.Working = new(uint64)
+	}
 	cfg.CommandSet = max(cfg.CommandSet, wire.CommandSetMin)
 	cfg.ProposeSet = min(cmp.Or(cfg.ProposeSet, cfg.CommandSet), cfg.CommandSet)
 	if cfg.Dice == nil {

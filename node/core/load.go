@@ -194,5 +194,6 @@ func (c *Core) bootPage(pairs []storage.Pair, rest, last bool) error {
 	c.ready = true
 	c.putPeriod()
 	c.putLife()
+	c.distrust()
 	return nil
 }

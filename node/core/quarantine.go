@@ -54,9 +54,15 @@ func reasonFor(err error) Reason {
 // Why the text of what is not understood names the command set: a build with a newer one looks again (healed).
 const unknownFormat = "command set %d: %s"
 
+// Not everything that ends a process can be recovered. So what the core works on stands where the next start finds it, which costs two
+// writes to memory per step: a node at which the process dies again and again is taken out of service before it is touched (Suspect).
+//
 // guard runs a step of one node and quarantines the node if it panics; it reports whether it did not.
 func (c *Core) guard(h *hosted, f func()) (ok bool) {
+	before := *c.cfg.Working
+	*c.cfg.Working = uint64(h.handle)
 	defer func() {
+		*c.cfg.Working = before
 		if p := recover(); p != nil {
 			c.quarantinePanic(h, p)
 			ok = false
@@ -64,6 +70,15 @@ func (c *Core) guard(h *hosted, f func()) (ok bool) {
 	}()
 	f()
 	return true
+}
+
+// distrust takes the suspect out of service, at the end of the restart scan.
+func (c *Core) distrust() {
+	at, ok := c.position(c.cfg.Suspect)
+	if !ok || c.cfg.Suspect == 0 {
+		return
+	}
+	c.quarantine(c.find(cell.ID(c.cold.Name(at))), Crashed, "the process died again and again while it worked on this node")
 }
 
 // quarantinePanic takes a node out of service that panicked.
