@@ -53,10 +53,11 @@ type Drill struct {
 	Name   string
 	Proves string // in one sentence
 
-	cells          int           // default of Config.Cells
-	span, patience time.Duration // defaults
-	spec           colony.Spec   // the shape of its colony
-	shared         bool          // it can be run with several control processes on a shared store
+	cells          int                                             // default of Config.Cells
+	span, patience time.Duration                                   // defaults
+	spec           colony.Spec                                     // the shape of its colony
+	host           func(colony.Spec) func(name string) colony.Host // where its processes run; nil: on loopback, like any
+	shared         bool                                            // it can be run with several control processes on a shared store
 	run            func(context.Context, *site) error
 }
 
@@ -133,6 +134,9 @@ func (d Drill) Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	s := &site{cfg: cfg, spec: d.spec, report: Report{Drill: d.Name, Verdict: "ok"}, origin: time.Now()}
 	s.spec.Binary, s.spec.Dir, s.spec.Store, s.spec.Instances = cfg.Binary, cfg.Dir, cfg.Store, cfg.Instances
+	if d.host != nil {
+		s.spec.Host = d.host(s.spec)
+	}
 	if d.patience > 0 {
 		s.spec.ControlArgs = append(s.spec.ControlArgs, "--repair-patience", cfg.Patience.String())
 	}

@@ -11,6 +11,7 @@ import (
 	"physalia/cell"
 	"physalia/cell/machine"
 	"physalia/client"
+	"physalia/cmd/physalia/colony"
 	"physalia/cmd/physalia/crowd"
 	"physalia/cmd/physalia/operator"
 	"physalia/internal/wire"
@@ -70,7 +71,7 @@ func runPoison(ctx context.Context, s *site) error {
 func (s *site) poison(ctx context.Context, id cell.ID, how string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	lib, err := client.New(ctx, client.Config{Colony: "local", Control: s.op.Addresses, CallTimeout: 3 * time.Second})
+	lib, err := client.New(ctx, client.Config{Colony: colony.Name, Control: s.op.Addresses, CallTimeout: 3 * time.Second})
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ const lostMin = 4
 func (s *site) quarantined(ctx context.Context, id cell.ID) error {
 	sick := 0
 	if err := s.until(ctx, startMax, "a majority is out of service", func(ctx context.Context) (bool, error) {
-		n, err := s.sick(ctx)
+		n, err := s.sick(ctx, "panic")
 		sick = int(n)
 		return n >= lostMin, fmt.Errorf("%v nodes are: %w", n, err)
 	}); err != nil {
@@ -126,15 +127,15 @@ func (s *site) quarantined(ctx context.Context, id cell.ID) error {
 	})
 }
 
-// sick sums what the servers' metrics say of nodes that panicked.
-func (s *site) sick(ctx context.Context) (n float64, err error) {
+// sick sums what the servers' metrics say of nodes that are out of service for a reason.
+func (s *site) sick(ctx context.Context, reason string) (n float64, err error) {
 	for _, v := range s.Servers {
 		values, err := metricsOf(ctx, v.Ops)
 		if err != nil {
 			return n, err
 		}
 		for name, value := range values {
-			if strings.HasPrefix(name, "physalia_nodes_quarantined{") && strings.Contains(name, `reason="panic"`) {
+			if strings.HasPrefix(name, "physalia_nodes_quarantined{") && strings.Contains(name, `reason="`+reason+`"`) {
 				n += value
 			}
 		}
@@ -179,7 +180,7 @@ func (s *site) rises(ctx context.Context, fresh []cell.ID) error {
 	if _, err := s.judge(ctx, "after a restart of all servers", load, how); err != nil {
 		return err
 	}
-	n, err := s.sick(ctx)
+	n, err := s.sick(ctx, "panic")
 	s.count("nodes out of service after a restart", int(n))
 	s.wrong(n < lostMin, "%v nodes are out of service after the restart", n)
 	return err
