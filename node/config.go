@@ -107,6 +107,9 @@ func (c *Config) Validate() error {
 		return invalid(fmt.Sprintf("capacity %d, inbox %d and memtable size %d must not be negative", c.Capacity, c.InboxMax, c.MemTableBytes),
 			"use 0 for the default")
 	}
+	if c.CommandSet > wire.CommandSet {
+		return invalid(fmt.Sprintf("command set is %d, and this build understands sets up to %d", c.CommandSet, wire.CommandSet), "lower --command-set, or leave it out")
+	}
 	c.setDefaults()
 	if c.SupportPeriod < supportMin || c.SupportPeriod > supportMax {
 		return invalid(fmt.Sprintf("support period is %v", c.SupportPeriod), fmt.Sprintf("use %v to %v, or 0 for the default", supportMin, supportMax))

@@ -23,7 +23,7 @@ type metrics struct {
 
 	slots, commands, turns, campaigns     prometheus.Counter
 	evicted, disputed, unvouched          prometheus.Counter
-	pointers                              prometheus.Gauge
+	pointers, commandSet                  prometheus.Gauge
 	batches, records, bytes               prometheus.Counter
 	rejected                              prometheus.Counter // client connections
 	resigned, withheld, forwarded         prometheus.Counter
@@ -67,6 +67,7 @@ func newMetrics(brick, color string) *metrics {
 	m.backlog = m.gauge("storage_backlog_bytes", "Bytes handed to storage and not durable yet.")
 	m.given = m.gauge("support_given", "Peer servers that this one supports.")
 	m.held = m.gauge("support_held", "Peer servers whose support this one holds.")
+	m.commandSet = m.gauge("command_set", "Newest command set that this server proposes, where every member of a cell understands it.")
 	m.reads = m.vec("reads_total", "Linearizable reads answered, under a read lease or confirmed by the jury.", "by")
 	m.dropped = m.vec("peer_messages_dropped_total", "Messages of peers that were dropped.", "reason")
 	m.replies = m.vec("replies_total", "Requests answered, by result.", "result")

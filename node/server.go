@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -149,7 +150,8 @@ func (s *Server) openLoop() error {
 	cfg := core.Default()
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
-	cfg.ProposeSet = s.cfg.CommandSet
+	cfg.ProposeSet = cmp.Or(s.cfg.CommandSet, wire.CommandSet)
+	s.metrics.commandSet.Set(float64(cfg.ProposeSet))
 	cfg.Working, cfg.Suspect = s.suspicion.open(s.cfg.DataDir, s.cfg.Logger)
 	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
 	var seed [32]byte

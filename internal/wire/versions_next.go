@@ -4,6 +4,9 @@ package wire
 
 import "strconv"
 
+// ProtocolMax is that of a build from the future.
+const ProtocolMax = 2
+
 // nextSet is set by the linker (-X) for builds that are several versions ahead.
 var nextSet = "2"
 

@@ -17,6 +17,7 @@ type Config struct {
 	Dir      string        // of data and logs; empty at the start
 	Cells    int           // databases
 	Span     time.Duration // of each phase under load
+	Other    string        // a binary of another version, for the drill about upgrades; empty: Binary
 	Patience time.Duration // of slow repair, in the drill about it
 	Seed     uint64        // of when and whom accidents hit
 
@@ -72,7 +73,7 @@ func shape(servers, racks, powers int, control ...string) colony.Spec {
 
 // All lists the drills, in the order in which they are run.
 func All() []Drill {
-	return append([]Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill}, special()...)
+	return append([]Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill, upgradeDrill}, special()...)
 }
 
 // A name that does not exist is refused before anything is started.

@@ -127,22 +127,6 @@ func (s *site) quarantined(ctx context.Context, id cell.ID) error {
 	})
 }
 
-// sick sums what the servers' metrics say of nodes that are out of service for a reason.
-func (s *site) sick(ctx context.Context, reason string) (n float64, err error) {
-	for _, v := range s.Servers {
-		values, err := metricsOf(ctx, v.Ops)
-		if err != nil {
-			return n, err
-		}
-		for name, value := range values {
-			if strings.HasPrefix(name, "physalia_nodes_quarantined{") && strings.Contains(name, `reason="`+reason+`"`) {
-				n += value
-			}
-		}
-	}
-	return n, nil
-}
-
 // explain asks one server about a cell.
 func (s *site) explain(ctx context.Context, addr string, id cell.ID) (x wire.Explanation, err error) {
 	one := operator.Operator{Colony: s.op.Colony, Addresses: []string{addr}}
