@@ -179,7 +179,7 @@ func (p *Pebble) readLoop() {
 // readError describes a failed read. A piece of the disk that does not have its checksum is no failure of the store: what else it
 // holds is as sound as before, and the owner decides whom the loss concerns.
 func (p *Pebble) readError(err error) error {
-	if errors.Is(err, pebble.ErrCorruption) {
+	if pebble.IsCorruptionError(err) {
 		return &cell.Error{Op: "storage.read", Kind: cell.Quarantined, Detail: "a part of a file in " + p.cfg.Dir + " is not what was written",
 			Hint: "check the disk", Err: errors.Join(ErrCorrupt, err)}
 	}
