@@ -32,13 +32,15 @@ drill: build ## game days, small: lose the control plane, its store, servers and
 	bin/physalia drill repair --cells 30
 	bin/physalia drill discovery
 	bin/physalia drill burst
+	bin/physalia drill upgrade
 
 etcd: ## build the etcd server that tests run, bin/etcd, at the version pinned in tools/etcd/go.mod (a minute or two, once)
 	GO='$(GO)' bash tools/etcd.sh
 
-test: etcd ## every test that needs no privileges, and that planted bugs are found
+test: etcd ## every test that needs no privileges, that planted bugs are found, and trials of builds that fall over or are of another version
 	$(GO) test ./...
 	$(GO) test -tags planted -run Planted ./paxos ./sim ./sim/blockstore
+	$(GO) test -tags poison -run Special ./cmd/physalia
 
 faults: ## real processes under real accidents: networks, disks, kills (Linux, root; docs/faults.md)
 	$(GO) test -count=1 -timeout 10m -tags privileged -v ./cmd/physalia/faults -args -require

@@ -35,7 +35,8 @@ type host struct {
 	looks     uint8 // moments after its death that have passed: Settle, Patience
 	died      time.Duration
 	returned  time.Duration
-	nodeBytes uint64 // average over its nodes; zero: not reported
+	sick      map[cellRef]time.Duration // nodes that are out of service although the server is up, since when (sick.go); nil: none
+	nodeBytes uint64                    // average over its nodes; zero: not reported
 	bucket    bucket
 	reserved  uint32 // turn in which a more urgent cell waits for its budget
 }
@@ -87,7 +88,7 @@ func (r *Repairer) assess(ref cellRef) {
 	r.enqueue(ref, v.class)
 }
 
-// see judges a cell by its members' servers alone. Whom to remove: a member who is under no hold and so will hardly return,
+// see judges a cell by its members' servers, and by what these say of their nodes. Whom to remove: a member who is under no hold and so will hardly return,
 // rather than one who is; then whoever died first.
 func (r *Repairer) see(ref cellRef) (v view) {
 	w := r.row(ref)
@@ -95,16 +96,16 @@ func (r *Repairer) see(ref cellRef) (v view) {
 	firstHeld := false
 	for i := range int(w.size) {
 		at := r.seat(ref, i).host
-		h := &r.hosts[at]
-		if h.state != hostDead {
+		died, held, gone := r.gone(ref, at)
+		if !gone {
 			continue
 		}
-		if v.dead == 0 || firstHeld && !h.held || firstHeld == h.held && h.died < first {
-			v.remove, first, firstHeld = at, h.died, h.held
+		if v.dead == 0 || firstHeld && !held || firstHeld == held && died < first {
+			v.remove, first, firstHeld = at, died, held
 		}
-		last = max(last, h.died)
+		last = max(last, died)
 		v.dead++
-		v.held = v.held || h.held
+		v.held = v.held || held
 	}
 	v.class = r.classify(int(w.size), v, first, last)
 	return v
@@ -137,8 +138,13 @@ func (r *Repairer) why(ref cellRef, v view) string {
 	fmt.Fprintf(&b, "%d of %d members are dead:", v.dead, w.size)
 	sep := " "
 	for i := range int(w.size) {
-		if h := &r.hosts[r.seat(ref, i).host]; h.state == hostDead {
-			fmt.Fprintf(&b, "%s%s for %v", sep, h.id, round(r.now-h.died))
+		at := r.seat(ref, i).host
+		if since, _, gone := r.gone(ref, at); gone {
+			what := ""
+			if r.hosts[at].state != hostDead {
+				what = " (its node is out of service)"
+			}
+			fmt.Fprintf(&b, "%s%s%s for %v", sep, r.hosts[at].id, what, round(r.now-since))
 			sep = ", "
 		}
 	}

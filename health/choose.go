@@ -259,7 +259,8 @@ func (r *Repairer) reconsider(ref cellRef, a *active, v view) {
 		}
 	case begun:
 		// Wanted is what would be proposed now; and while a server is returning, what was proposed before.
-		wanted := h.state == hostReturning || h.state == hostDead && v.class != classLost && v.class != classHeld && v.class != classFine
+		_, _, gone := r.gone(ref, a.remove)
+		wanted := h.state == hostReturning || gone && v.class != classLost && v.class != classHeld && v.class != classFine
 		if !wanted {
 			a.phase = withdrawing
 			r.out.Withdraw = append(r.out.Withdraw, Withdrawal{Cell: r.row(ref).id, Remove: h.id})

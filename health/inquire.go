@@ -73,6 +73,9 @@ func (o *Observer) ask(ctx context.Context, questions []Question) {
 				return // a witness who says nothing is none; whether he is well, his pings tell
 			}
 			o.config.Load(q.Ask, report.Sampled, report.Bytes)
+			if len(q.About) == 0 {
+				o.askSick(asking, q.Ask)
+			}
 			mu.Lock()
 			defer mu.Unlock()
 			for i, id := range q.About {
@@ -86,6 +89,31 @@ func (o *Observer) ask(ctx context.Context, questions []Question) {
 	for id, said := range answers {
 		o.tracker.PeersHear(o.Now(), asked, id, said)
 	}
+}
+
+// sickPagesMax bounds the list of one server; beyond, its nodes are taken for well until the first are repaired.
+const sickPagesMax = 100
+
+// askSick asks one server for its nodes that are out of service. One that does not answer, or is of a version that knows no such
+// question, has said nothing, and nothing changes.
+func (o *Observer) askSick(ctx context.Context, id cell.ServerID) {
+	if o.config.Sick == nil {
+		return
+	}
+	var all []wire.CensusNode
+	req := wire.Census{Limit: wire.ListLimitMax}
+	for range sickPagesMax {
+		page, err := o.config.Sick(ctx, id, &req)
+		if err != nil {
+			return
+		}
+		all = append(all, page.Nodes...)
+		if !page.More || len(page.Nodes) == 0 {
+			break
+		}
+		req.After = page.Nodes[len(page.Nodes)-1].Handle
+	}
+	o.config.SickNodes(id, all)
 }
 
 // Unreachable lists the servers that are up only because their peers hear them; see Tracker.Unreachable.

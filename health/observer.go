@@ -31,6 +31,10 @@ type ObserverConfig struct {
 	// Load receives what every server says of its nodes once in LoadEvery; nil: nobody is interested.
 	Load      func(id cell.ServerID, nodes, bytes uint64)
 	LoadEvery time.Duration // zero means 1 min
+	// Sick asks a server for its nodes that are out of service, a page at a time, and SickNodes receives all of them, when Load is due;
+	// nil: nobody is asked.
+	Sick      func(ctx context.Context, id cell.ServerID, req *wire.Census) (wire.CensusPage, error)
+	SickNodes func(id cell.ServerID, nodes []wire.CensusNode)
 	// Events receives every verdict, one at a time and in order. It may read the Observer, but must not call
 	// ServerSeen, and should return soon: pings wait for it. May be nil.
 	Events func(Verdict)
@@ -52,6 +56,9 @@ func (c *ObserverConfig) Check() error {
 	}
 	if c.Load == nil {
 		c.Load = func(cell.ServerID, uint64, uint64) {}
+	}
+	if c.SickNodes == nil {
+		c.Sick = nil
 	}
 	if c.Events == nil {
 		c.Events = func(Verdict) {}

@@ -84,6 +84,7 @@ type RepairStats struct {
 	InFlight, Resting int
 	Troubled          int // servers that are dead or returning
 	HoldsOn           int // now
+	Sick              int // members whose node is out of service although the server is not
 }
 
 // Repair is one proposal: replace a member of a cell.
@@ -271,6 +272,11 @@ func (r *Repairer) moved(ref cellRef, route *wire.Route, members []hostRef) {
 	if w.class != classBusy {
 		r.unqueue(ref)
 	}
+	if route.Incarnation != w.incarnation {
+		r.forgetSick(ref, nil)
+	} else {
+		r.forgetSick(ref, members)
+	}
 	w.incarnation, w.configuration = route.Incarnation, route.Configuration
 	r.seatAll(ref, members)
 	r.assess(ref)
@@ -282,6 +288,7 @@ func (r *Repairer) drop(ref cellRef) {
 		r.retire(ref, a)
 	}
 	r.unqueue(ref)
+	r.forgetSick(ref, nil)
 	r.seatAll(ref, nil)
 	r.remove(ref)
 }
@@ -365,6 +372,9 @@ func (r *Repairer) Stats() RepairStats {
 	s := r.stats
 	s.Cells, s.Servers, s.InFlight, s.Resting, s.Troubled = r.cells, len(r.hosts)-1, r.inFlight, len(r.active)-r.inFlight, len(r.troubled)
 	s.HoldsOn = len(r.holds)
+	for i := range r.hosts {
+		s.Sick += len(r.hosts[i].sick)
+	}
 	for i := range r.pools {
 		for c := range r.pools[i].queues {
 			s.Queued[c] += r.pools[i].queues[c].len

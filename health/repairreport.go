@@ -72,6 +72,8 @@ func (r *Repairer) cellReport(ref cellRef, c class) wire.CellHealth {
 		m := wire.MemberHealth{Server: h.id, State: h.state.String(), Held: h.held}
 		if h.state == hostDead || h.state == hostReturning {
 			m.For = millis(r.now - h.died)
+		} else if since, _, sick := r.gone(ref, r.seat(ref, i).host); sick {
+			m.State, m.For = "quarantined", millis(r.now-since)
 		}
 		out.Members = append(out.Members, m)
 	}
@@ -130,5 +132,5 @@ func (r *Repairer) countReport() []wire.HealthCount {
 	return []wire.HealthCount{{Name: "cells", Value: uint64(s.Cells)}, {Name: "proposed", Value: s.Proposed}, {Name: "raised", Value: s.Raised},
 		{Name: "begun", Value: s.Begun}, {Name: "done", Value: s.Done}, {Name: "refused", Value: s.Refused}, {Name: "withdrawn", Value: s.Withdrawn},
 		{Name: "bytes-proposed", Value: s.BytesProposed}, {Name: "holds", Value: s.Holds}, {Name: "in-flight", Value: uint64(s.InFlight)},
-		{Name: "resting", Value: uint64(s.Resting)}}
+		{Name: "resting", Value: uint64(s.Resting)}, {Name: "quarantined", Value: uint64(s.Sick)}}
 }

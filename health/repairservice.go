@@ -128,6 +128,11 @@ func (s *RepairService) Load(id cell.ServerID, nodes, bytes uint64) {
 	s.do(func(r *Repairer, _ time.Duration) { r.Load(id, nodes, bytes) })
 }
 
+// Sick takes all nodes of a server that are out of service; see Repairer.Sick.
+func (s *RepairService) Sick(id cell.ServerID, nodes []wire.CensusNode) {
+	s.do(func(r *Repairer, now time.Duration) { r.Sick(now, id, nodes) })
+}
+
 // Routes takes a page of routes.
 func (s *RepairService) Routes(routes []wire.Route) {
 	s.do(func(r *Repairer, now time.Duration) {

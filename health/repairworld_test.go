@@ -23,6 +23,7 @@ type repairWorld struct {
 	servers []cell.ServerID
 	place   map[cell.ServerID]wire.Registration
 	dead    map[cell.ServerID]bool
+	sick    map[cell.ServerID][]cell.ID // nodes that are out of service
 	cells   map[cell.ID]*worldCell
 	names   []cell.ID
 	refuse  func(Repair) *cell.Error // nil: nothing is refused
@@ -70,7 +71,7 @@ func newRepairWorld(t failer, c RepairConfig, seed uint64, racks, perRack, power
 		t.Fatalf("%v", err)
 	}
 	w := &repairWorld{t: t, r: r, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Hour, step: 100 * time.Millisecond, takes: 500 * time.Millisecond,
-		place: map[cell.ServerID]wire.Registration{}, dead: map[cell.ServerID]bool{}, cells: map[cell.ID]*worldCell{}}
+		place: map[cell.ServerID]wire.Registration{}, dead: map[cell.ServerID]bool{}, sick: map[cell.ServerID][]cell.ID{}, cells: map[cell.ID]*worldCell{}}
 	for i := range racks * perRack {
 		rack := i / perRack
 		g := wire.Registration{Server: cell.ServerID(fmt.Sprintf("s%03d", i)), Brick: "b1", Rack: fmt.Sprintf("r%d", rack),
@@ -157,11 +158,31 @@ func (w *repairWorld) where(f func(wire.Registration) bool) (out []cell.ServerID
 // deadOf counts a cell's dead members.
 func (w *repairWorld) deadOf(c *worldCell) (n int) {
 	for _, m := range c.members {
-		if w.dead[m] {
+		if w.gone(c.id, m) {
 			n++
 		}
 	}
 	return n
+}
+
+// gone reports whether a member does not serve.
+func (w *repairWorld) gone(id cell.ID, m cell.ServerID) bool {
+	return w.dead[m] || slices.Contains(w.sick[m], id)
+}
+
+// sicken takes nodes out of service; the server tells of it at once, and of nothing else.
+func (w *repairWorld) sicken(s cell.ServerID, ids ...cell.ID) {
+	w.sick[s] = ids
+	w.tellSick(s)
+}
+
+// tellSick is a server's answer to the question for its nodes that are out of service.
+func (w *repairWorld) tellSick(s cell.ServerID) {
+	var list []wire.CensusNode
+	for _, id := range w.sick[s] {
+		list = append(list, wire.CensusNode{Cell: id, Incarnation: 1, Quarantined: "assertion: test"})
+	}
+	w.r.Sick(w.now, s, list)
 }
 
 // run lets time pass, with a turn every step.
@@ -210,7 +231,7 @@ func (w *repairWorld) propose(p Repair) {
 	switch {
 	case c.remove != "" && c.remove != p.Remove:
 		w.t.Fatalf("%v %v: %s is being replaced already", w.now, p, c.remove)
-	case !slices.Contains(c.members, p.Remove) || !w.dead[p.Remove]:
+	case !slices.Contains(c.members, p.Remove) || !w.gone(p.Cell, p.Remove):
 		w.t.Fatalf("%v %v: no dead member of %v", w.now, p, c.members)
 	case len(c.members)-dead < len(c.members)/2+1:
 		w.t.Fatalf("%v %v: %d of %d members are dead, the quorum is lost", w.now, p, dead, len(c.members))
@@ -223,7 +244,7 @@ func (w *repairWorld) propose(p Repair) {
 			return
 		}
 	}
-	survivors := slices.DeleteFunc(slices.Clone(c.members), func(s cell.ServerID) bool { return w.dead[s] })
+	survivors := slices.DeleteFunc(slices.Clone(c.members), func(s cell.ServerID) bool { return w.gone(c.id, s) })
 	w.proposals = append(w.proposals, made{w.now, p, dead, survivors})
 	again := c.remove != ""
 	c.remove, c.planned = p.Remove, true

@@ -18,6 +18,10 @@ import (
 
 // sight takes one server's word about one of its nodes.
 func (m *Manager) sight(s *server, n *wire.CensusNode) {
+	if n.Quarantined != "" && n.Configuration == 0 {
+		m.sightDamaged(s, n)
+		return
+	}
 	if why := impossible(n); why != "" {
 		m.find("conflict", n.Cell, n.Incarnation, fmt.Sprintf("%s reports a node that cannot be: %s", s.id, why))
 		return
@@ -45,6 +49,21 @@ func (m *Manager) sight(s *server, n *wire.CensusNode) {
 	}
 	c.add(report{server: s, node: uint32(n.Node), round: m.observer.round, sealed: n.Sealed, learner: n.Learner}, viewOf(n))
 	m.decide(n.Cell, c, false)
+}
+
+// sightDamaged takes a server's word about a node whose stored row is damaged: it knows the node's number, and nothing of its cell.
+// Such a node is there, and confirms the record that has it as a member; where none does, there is nothing to learn from it.
+func (m *Manager) sightDamaged(s *server, n *wire.CensusNode) {
+	m.find("quarantined", n.Cell, n.Incarnation, fmt.Sprintf("node %d on %s: %s", n.Node, s.id, n.Quarantined))
+	for in := m.names[n.Cell]; in != nil; in = in.older {
+		if in.Incarnation != n.Incarnation || in.State == Deleted {
+			continue
+		}
+		if i := slices.IndexFunc(in.Members, func(x Member) bool { return x.Node() == n.Node && x.Server() == s.id }); i >= 0 {
+			m.confirm(in, i)
+			in.unended.add(i)
+		}
+	}
 }
 
 // incarnationMax is higher than any incarnation that comes about by counting: what is reported above it is damaged, and to begin

@@ -76,6 +76,9 @@ type Config struct {
 	// BalancePerSecond bounds how many cells this server hands over per second to servers that came back and lead fewer. 0: the default,
 	// 20. Negative: none.
 	BalancePerSecond int
+	// CommandSet is the newest command set that this server proposes, up to the newest that its build understands: while the old
+	// version may have to come back, the newest of the old version. 0: the build's own. See docs/operations.md.
+	CommandSet uint32
 
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
@@ -122,6 +125,9 @@ func (c *Config) Validate() error {
 	if c.Capacity < 0 || c.InboxMax < 0 || c.MemTableBytes < 0 {
 		return invalid(fmt.Sprintf("capacity %d, inbox %d and memtable size %d must not be negative", c.Capacity, c.InboxMax, c.MemTableBytes),
 			"use 0 for the default")
+	}
+	if c.CommandSet > wire.CommandSet {
+		return invalid(fmt.Sprintf("command set is %d, and this build understands sets up to %d", c.CommandSet, wire.CommandSet), "lower --command-set, or leave it out")
 	}
 	c.setDefaults()
 	if err := errors.Join(c.Admission.Validate(), c.Identity.Validate()); err != nil {

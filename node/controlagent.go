@@ -326,6 +326,12 @@ func (f controlFace) Handle(c *rpc.Conn, q rpc.Request) {
 		if m := new(wire.Census); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, to, core, func() wire.Message { return core.Census(m) }) })
 		}
+	case wire.MethodSick:
+		if m := new(wire.Census); s.decode(c, q, m) {
+			s.askFor(c, q, func(core *core.Core) {
+				s.answerCensus(c, q, to, core, func() wire.Message { return core.SickNodes(m) })
+			})
+		}
 	case wire.MethodGraves:
 		if m := new(wire.Census); s.decode(c, q, m) {
 			s.askFor(c, q, func(core *core.Core) { s.answerCensus(c, q, to, core, func() wire.Message { return core.Graves(m) }) })

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"physalia/internal/rpc"
+	"physalia/internal/wire"
 	"physalia/node/admission"
 	"physalia/node/core"
 	"physalia/node/storage"
@@ -26,6 +27,7 @@ type loop struct {
 	stop    chan struct{} // closed by Close
 	spare   *intake       // what the inbox gets in exchange for what it holds
 	beats   time.Duration // between two heartbeats to a peer
+	sick    int           // core.SickChanges when the gauges were last set
 	peers   int           // core.PeerChanges when the mesh was last told whom to exchange heartbeats with
 }
 
@@ -136,6 +138,9 @@ func (l *loop) feed(in *intake, now time.Duration, tick bool) error {
 // a fixed order, so that a turn does not depend on that of a map.
 func (l *loop) feedPeers(in *intake) error {
 	for _, batch := range in.peers {
+		if batch.Commands > wire.CommandSetMin {
+			l.core.Understands(batch.From, batch.Boot, batch.Commands)
+		}
 		l.core.OnFrame(batch.From, batch.Boot, batch.Lane, storage.BatchNumber(batch.Durable))
 	}
 	for _, id := range slices.Sorted(maps.Keys(in.beats)) {
@@ -212,6 +217,10 @@ func (l *loop) tick(now time.Duration) {
 	s.metrics.queue(l.turns.left(), c.Waiting())
 	s.metrics.pointers.Set(float64(c.Pointers()))
 	s.metrics.sweeping.Set(float64(c.Sweeping()))
+	if changes := c.SickChanges(); changes != l.sick {
+		l.sick = changes
+		s.metrics.quarantines(c.Quarantined())
+	}
 	given, held := c.Support()
 	s.metrics.support(given, held)
 }

@@ -2,6 +2,7 @@ package node
 
 import (
 	"log/slog"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -22,21 +23,22 @@ type metrics struct {
 	registry *prometheus.Registry
 	labels   prometheus.Labels
 
-	slots, commands, turns, campaigns, quarantined prometheus.Counter
-	evicted, disputed, unvouched                   prometheus.Counter
-	pointers                                       prometheus.Gauge
-	batches, records, bytes                        prometheus.Counter
-	rejected                                       prometheus.Counter // client connections
-	resigned, withheld, forwarded                  prometheus.Counter
-	handedOver, cold                               prometheus.Counter
-	sweeping                                       prometheus.Gauge
-	swept                                          *prometheus.CounterVec
-	nodes, hot, led, backlog, given, held          prometheus.Gauge
-	diskStalled, diskSlow, diskLevel, diskFree     prometheus.Gauge
-	diskTotal, unsynced                            prometheus.Gauge
-	waiting, waitingBytes, inFlight                prometheus.Gauge
-	dropped, replies, reads, refused               *prometheus.CounterVec
-	sync                                           prometheus.Histogram
+	slots, commands, turns, campaigns             prometheus.Counter
+	evicted, disputed, unvouched                  prometheus.Counter
+	pointers, commandSet                          prometheus.Gauge
+	batches, records, bytes                       prometheus.Counter
+	rejected                                      prometheus.Counter // client connections
+	resigned, withheld, forwarded                 prometheus.Counter
+	handedOver, cold                              prometheus.Counter
+	sweeping                                      prometheus.Gauge
+	swept                                         *prometheus.CounterVec
+	nodes, hot, led, backlog, given, held         prometheus.Gauge
+	diskStalled, diskSlow, diskLevel, diskFree    prometheus.Gauge
+	diskTotal, unsynced                           prometheus.Gauge
+	waiting, waitingBytes, inFlight               prometheus.Gauge
+	dropped, replies, reads, refused, quarantined *prometheus.CounterVec
+	sick                                          *prometheus.GaugeVec
+	sync                                          prometheus.Histogram
 
 	localReads, confirmedReads int // not yet in reads; the loop's
 
@@ -49,7 +51,13 @@ func newMetrics(brick, color string) *metrics {
 	m.commands = m.counter("commands_applied_total", "Transactions applied by nodes of this server.")
 	m.turns = m.counter("loop_turns_total", "Turns of the event loop.")
 	m.campaigns = m.counter("campaigns_total", "Times a node of this server asked for its cell.")
-	m.quarantined = m.counter("quarantines_total", "Nodes taken out of service after a failed assertion or damaged data.")
+	m.quarantined = m.vec("quarantines_total", "Nodes taken out of service since the start, by reason.", "reason")
+	m.sick = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "physalia_nodes_quarantined", Help: "Nodes out of service and kept for inspection, by reason.",
+		ConstLabels: m.labels}, []string{"reason"})
+	for _, reason := range core.Reasons { // all of them, so that an alert sees the first
+		m.quarantined.WithLabelValues(string(reason))
+		m.sick.WithLabelValues(string(reason))
+	}
 	m.resigned = m.counter("resignations_total", "Cells given up because a node of this server could do nothing for them within a support period.")
 	m.handedOver = m.counter("handovers_total", "Cells handed over to a server that came back and leads fewer.")
 	m.cold = m.counter("cold_answers_total", "Messages of peers answered for a node without loading it.")
@@ -77,6 +85,7 @@ func newMetrics(brick, color string) *metrics {
 	m.diskTotal = m.gauge("disk_size_bytes", "Bytes of the data directory's file system.")
 	m.given = m.gauge("support_given", "Peer servers that this one supports.")
 	m.held = m.gauge("support_held", "Peer servers whose support this one holds.")
+	m.commandSet = m.gauge("command_set", "Newest command set that this server proposes, where every member of a cell understands it.")
 	m.reads = m.vec("reads_total", "Linearizable reads answered, under a read lease or confirmed by the jury.", "by")
 	m.dropped = m.vec("peer_messages_dropped_total", "Messages of peers that were dropped.", "reason")
 	m.waiting = m.gauge("requests_waiting", "Requests that the loop has left for its next turns.")
@@ -86,7 +95,7 @@ func newMetrics(brick, color string) *metrics {
 	m.replies = m.vec("replies_total", "Requests answered, by result.", "result")
 	m.sync = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "physalia_storage_sync_seconds", ConstLabels: m.labels,
 		Help: "Time from handing over a batch until the loop heard that it is durable.", Buckets: prometheus.ExponentialBuckets(50e-6, 2, 16)})
-	m.registry.MustRegister(m.sync, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m.sick, m.sync, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
@@ -135,9 +144,13 @@ func (m *metrics) meshStats(stats *mesh.Stats) {
 // events are what the core tells, on the loop.
 func (m *metrics) events(s *Server) core.Events {
 	return core.Events{
-		Quarantined: func(id cell.ID, why string) {
-			m.quarantined.Inc()
-			s.cfg.Logger.Error("node quarantined", "cell", id, "why", why)
+		Quarantined: func(id cell.ID, reason core.Reason, why string) {
+			m.quarantined.WithLabelValues(string(reason)).Inc()
+			attributes := []any{"cell", id, "why", why}
+			if stack := debug.Stack(); reason == core.Panicked || reason == core.Violated {
+				attributes = append(attributes, "stack", string(stack[:min(len(stack), stackBytesMax)])) // of the panic, which is still being recovered
+			}
+			s.cfg.Logger.Error("node quarantined", attributes...)
 		},
 		Swept:        func(r core.SweepResult) { m.swept.WithLabelValues(r.String()).Inc() },
 		HandedOver:   func(cell.ID, cell.ServerID) { m.handedOver.Inc() },
@@ -212,6 +225,16 @@ func (m *metrics) support(given, held int) {
 	m.reads.WithLabelValues("lease").Add(float64(m.localReads))
 	m.reads.WithLabelValues("jury").Add(float64(m.confirmedReads))
 	m.localReads, m.confirmedReads = 0, 0
+}
+
+// stackBytesMax bounds what the log is told of a panic; where it happened comes first.
+const stackBytesMax = 4 << 10
+
+// quarantines brings up to date how many nodes are out of service; called when that changed.
+func (m *metrics) quarantines(now map[core.Reason]int) {
+	for _, reason := range core.Reasons {
+		m.sick.WithLabelValues(string(reason)).Set(float64(now[reason]))
+	}
 }
 
 // fsync observes how long one batch took.

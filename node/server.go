@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -42,6 +43,7 @@ type Server struct {
 	agent     *controlAgent
 	addresses *addressBook
 	metrics   *metrics
+	suspicion suspicion
 	ops       *http.Server
 	gates     *gates
 	room      room // keepRoom owns it, once the loop runs
@@ -154,6 +156,9 @@ func (s *Server) openLoop() error {
 	cfg := core.Default()
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
+	cfg.ProposeSet = cmp.Or(s.cfg.CommandSet, wire.CommandSet)
+	s.metrics.commandSet.Set(float64(cfg.ProposeSet))
+	cfg.Working, cfg.Suspect = s.suspicion.open(s.cfg.DataDir, s.cfg.Logger)
 	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
 	switch {
 	case s.cfg.BalancePerSecond < 0:
@@ -266,8 +271,10 @@ func (s *Server) advertised(addr net.Addr) string {
 }
 
 func (s *Server) hello() wire.Hello {
-	return wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Colony: s.identity.Colony, Brick: s.identity.Brick,
+	h := wire.Hello{Min: wire.ProtocolMin, Max: wire.ProtocolMax, Colony: s.identity.Colony, Brick: s.identity.Brick,
 		Color: s.identity.Color, Server: s.identity.Server, Boot: s.boot}
+	h.SetCommands(wire.CommandSet)
+	return h
 }
 
 func (s *Server) registration() *wire.Registration {
@@ -368,6 +375,7 @@ func (s *Server) close() error {
 	if s.addresses != nil {
 		errs = append(errs, s.addresses.save())
 	}
+	errs = append(errs, s.suspicion.close())
 	if s.dir != nil {
 		errs = append(errs, s.dir.Close())
 	}

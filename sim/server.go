@@ -90,7 +90,7 @@ func (s *server) config() core.Config {
 	cfg.SupportPeriod, cfg.HeartbeatEvery, cfg.MemoryEvery = p.Liveness, p.Heartbeat, 3*p.Heartbeat
 	cfg.Dice = s.dice
 	cfg.Events = core.Events{
-		Quarantined: func(id cell.ID, why string) {
+		Quarantined: func(id cell.ID, _ core.Reason, why string) {
 			if s.damaged == "" {
 				s.world.fail("health", place{s: s}, "it took its node of %s out of service: %s", id, why)
 			}

@@ -61,6 +61,7 @@ func (m *Machine) Apply(command []byte) (Outcome, error) {
 
 // apply is Apply for a command that passed the gate; it is total.
 func (m *Machine) apply(c *wire.Command) Outcome {
+	poison(c)
 	switch c.Kind {
 	case wire.CommandKeepAlive:
 		return m.keepAlive(c)

@@ -58,6 +58,7 @@ func (a *app) drillCommand() *cobra.Command {
 	f.DurationVar(&cfg.Span, "span", 0, "how `long` each phase under load takes; 0 for the drill's default")
 	f.DurationVar(&cfg.Patience, "patience", 0, "`time` that a dead server is waited for in the drill about repair; 0 for its default")
 	f.Uint64Var(&cfg.Seed, "seed", 0, "`number` that accidents are drawn from; 0 draws one")
+	f.StringVar(&cfg.Other, "other-binary", "", "`file` with physalia of another version, to which the drill about upgrades goes and from which it comes back;\nthis one when empty")
 	f.StringVar(&cfg.Store, "store", "", "`URL` of a store that several control processes share, as of physalia control; it must be empty")
 	f.IntVar(&cfg.Instances, "instances", 0, "`number` of control processes that share it")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")

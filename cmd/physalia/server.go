@@ -61,6 +61,8 @@ func (a *app) serverCommand() *cobra.Command {
 	f.StringSliceVar(&c.Join, "join", nil, "gossip `addresses` of other servers, beside those that the control plane names")
 	f.IntVar(&c.Capacity, "capacity", 0, "`number` of nodes that it is willing to host; 0 for the default")
 	f.IntVar(&c.MemTableBytes, "memtable-bytes", 0, "size of the disk's write buffer in `bytes`; 0 for the default")
+	f.Uint32Var(&c.CommandSet, "command-set", 0, "newest `number` of a command set that it proposes; during an upgrade that of the old version,\n"+
+		"see docs/operations.md; 0 for the newest that it understands")
 	f.IntVar(&c.InboxMax, "inbox-max", 0, "`number` of messages and requests that may wait for the loop; 0 for the default")
 	f.BoolVar(&c.NoSweep, "no-sweep", false, "when another server dies, do not ask for the cells that it led before clients need them")
 	f.IntVar(&c.BalancePerSecond, "balance-per-second", 0, "`number` of cells handed over per second, at most, to a server that came back and leads fewer; 0 for the default, -1 for none")

@@ -23,6 +23,7 @@ type buildDocument struct {
 	Platform    string `json:"platform"`           // operating system and architecture
 	ProtocolMin uint32 `json:"protocol_min"`       // lowest protocol version that it speaks
 	ProtocolMax uint32 `json:"protocol_max"`       // highest
+	CommandSet  uint32 `json:"command_set"`        // newest command set that it understands
 }
 
 // describeBuild collects what is known about this binary: from the linker, else from the build information that the Go
@@ -30,7 +31,7 @@ type buildDocument struct {
 func describeBuild() buildDocument {
 	// What the linker was told comes first: release builds know their tag, which the build information does not.
 	d := buildDocument{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		ProtocolMin: wire.ProtocolMin, ProtocolMax: wire.ProtocolMax}
+		ProtocolMin: wire.ProtocolMin, ProtocolMax: wire.ProtocolMax, CommandSet: wire.CommandSet}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return d
@@ -59,7 +60,8 @@ func (a *app) versionCommand() *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			d := describeBuild()
 			rows := [][]string{{"version", d.Version}, {"go", d.Go + " " + d.Platform},
-				{"protocol", fmt.Sprintf("%d to %d", d.ProtocolMin, d.ProtocolMax)}}
+				{"protocol", fmt.Sprintf("%d to %d", d.ProtocolMin, d.ProtocolMax)},
+				{"commands", fmt.Sprintf("sets up to %d", d.CommandSet)}}
 			if d.Commit != "" {
 				rows = append(rows, []string{"commit", d.Commit})
 			}

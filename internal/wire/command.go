@@ -99,7 +99,7 @@ func (m *Command) Decode(r *Reader) {
 func (m *Command) decode(r *Reader) {
 	was := r.canonical
 	r.canonical = true
-	r.Format(commandFormat, commandVersion, "command")
+	r.formatUpTo(commandFormat, commandVersion, CommandSet, "command")
 	r.Struct(4, "command")
 	if k := r.Uint(); k <= uint64(CommandExpire) {
 		m.Kind = CommandKind(k)
@@ -223,6 +223,16 @@ func (m *Remembered) Decode(r *Reader) {
 	m.Sequence = r.Uint()
 	DecodeTxnResult(r, &m.Result)
 	m.Err = DecodeError(r)
+}
+
+// formatUpTo is Format for several versions.
+func (r *Reader) formatUpTo(format, least byte, most uint32, what string) {
+	if got := r.big(1); r.err == nil && got != uint64(format) {
+		r.FailUnknown("format of a "+what, got)
+	}
+	if got := r.big(1); r.err == nil && (got < uint64(least) || got > uint64(most)) {
+		r.FailUnknown("version of a "+what, got)
+	}
 }
 
 // Format consumes a format byte and a version byte; any others are not understood.

@@ -89,8 +89,8 @@ type CellHealth struct {
 // MemberHealth is what is known of one member's server.
 type MemberHealth struct {
 	Server cell.ServerID
-	State  string // "up", "dead", "returning" or "unknown"
-	For    uint64 // milliseconds that it has been dead
+	State  string // "up", "dead", "returning" or "unknown"; "quarantined" when the server is up and its node is out of service
+	For    uint64 // milliseconds that it has been dead, or quarantined
 	Held   bool   // its death is under a hold
 }
 

@@ -20,17 +20,14 @@ const (
 	ForDialBack  Purpose = 7 // control plane -> server, the answer to a knock; from then on as ForControl
 )
 
-// The protocol versions that this build speaks.
-const (
-	ProtocolMin = 1
-	ProtocolMax = 1
-)
+// ProtocolMin is the oldest protocol version that this build speaks; ProtocolMax, the newest, is in versions_this.go.
+const ProtocolMin = 1
 
 // Hello is the first frame in both directions of every connection. The side that accepts answers with its own Hello, or
 // with one whose Refusal is set, and then closes.
 type Hello struct {
 	Min, Max uint32 // protocol versions spoken; the connection uses the highest common one
-	Features uint64 // bit set, none defined yet
+	Features uint64 // the lowest byte: see SetCommands; other bits mean nothing yet
 	Purpose  Purpose
 	Colony   string
 	Brick    string        // servers only

@@ -5,6 +5,7 @@ import "physalia/cell"
 // The methods by which the control plane learns what servers host, and by which its store is rebuilt and kept.
 const (
 	MethodCensus  = "node.census"       // control -> server: Census -> CensusPage
+	MethodSick    = "node.quarantined"  // control -> server: Census -> CensusPage, of the nodes that are out of service alone
 	MethodGraves  = "node.graves"       // control -> server: Census -> GravePage
 	MethodRebuild = "lifecycle.rebuild" // operator -> control: Rebuild -> RebuildState
 	MethodBackup  = "lifecycle.backup"  // operator -> control: Backup -> BackupDone

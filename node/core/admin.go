@@ -70,6 +70,7 @@ func (c *Core) settleIn(h *hosted, members []wire.Founder) {
 	c.nextHandle++
 	c.write().Set([]byte{keyHandles}, peer.AppendHandles(nil, uint64(c.nextHandle)))
 	c.putRow(h)
+	c.putName(h)
 	for _, member := range members {
 		if s := c.server(member.Server); s.clientAddr == "" {
 			s.clientAddr = member.ClientAddr
@@ -167,6 +168,7 @@ func (c *Core) wipe(h *hosted) {
 func (c *Core) remove(h *hosted, why *cell.Error) {
 	c.cool(h, why)
 	delete(c.warm, h.id)
+	c.unmark(h)
 	if at, ok := c.position(h.handle); ok {
 		c.cold.Remove(at)
 	}
@@ -174,6 +176,7 @@ func (c *Core) remove(h *hosted, why *cell.Error) {
 	b := c.write()
 	b.Delete(handleKey(nil, keyRow, h.handle))
 	b.Delete(handleKey(nil, keyState, h.handle))
+	b.Delete(handleKey(nil, keyName, h.handle))
 	ring := handleRange(keyRing, h.handle)
 	b.DeleteRange(ring.Start, ring.End)
 	c.routeChanged(h, true)

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"slices"
+
 	"physalia/cell"
 	"physalia/internal/wire"
 )
@@ -31,6 +33,24 @@ func (c *Core) Census(m *wire.Census) *wire.CensusPage {
 			break
 		}
 		page.Nodes = append(page.Nodes, h.census(&members))
+	}
+	return page
+}
+
+// SickNodes is Census for the nodes that are out of service, whatever else is hosted.
+func (c *Core) SickNodes(m *wire.Census) *wire.CensusPage {
+	handles := make([]Handle, 0, len(c.sick))
+	for handle := range c.sick {
+		if uint64(handle) > m.After {
+			handles = append(handles, handle)
+		}
+	}
+	slices.Sort(handles)
+	limit := pageLimit(m.Limit)
+	page := &wire.CensusPage{More: len(handles) > limit}
+	var members []wire.CensusMember
+	for _, handle := range handles[:min(limit, len(handles))] {
+		page.Nodes = append(page.Nodes, c.sick[handle].census(&members))
 	}
 	return page
 }

@@ -245,8 +245,12 @@ func (c *Core) restoreRow(pair *storage.Pair, decoder *peer.Decoder, row *peer.R
 	for _, l := range row.Configuration.Learners {
 		c.shareWith(c.server(cell.ServerID(l.Server)), 1)
 	}
-	if row.Quarantined != "" {
-		c.find(row.Cell).quarantined = row.Quarantined
+	switch {
+	case row.Quarantined == "":
+	case c.healed(row.Quarantined):
+		c.putRow(c.find(row.Cell))
+	default:
+		c.mark(c.find(row.Cell), row.Quarantined)
 	}
 	c.tellRoute(&h, false)
 	return nil

@@ -22,8 +22,9 @@ import (
 
 // lonely is a core whose disk is instant and forgets everything.
 type lonely struct {
-	t    *testing.T
-	core *Core
+	t         *testing.T
+	core      *Core
+	backwards bool // what was asked last is answered first
 }
 
 func newLonely(t *testing.T) *lonely {
@@ -38,16 +39,21 @@ func newLonely(t *testing.T) *lonely {
 
 // answer gives the core the parts of the restart scan, as storage would.
 func (l *lonely) answer(disk map[string][]byte) error {
-	asked := []Load{{ID: bootLoad, Ranges: []storage.Range{{Start: []byte{0x01}, End: []byte{keyRow}}, {Start: []byte{keyRow + 1}, End: []byte{0xff}}}}}
+	asked := []Load{{ID: bootLoad, Ranges: []storage.Range{{Start: []byte{0x01}, End: []byte{keyRow}}, {Start: []byte{keyRow + 1}, End: []byte{keyName}},
+		{Start: []byte{keyName + 1}, End: []byte{0xff}}}}}
 	for len(asked) > 0 {
 		var pairs []storage.Pair
-		for _, r := range asked[0].Ranges {
+		at := 0
+		if l.backwards {
+			at = len(asked) - 1
+		}
+		for _, r := range asked[at].Ranges {
 			pairs = append(pairs, between(disk, r)...)
 		}
-		if err := l.core.OnLoaded(bootLoad, pairs, nil); err != nil {
+		if err := l.core.OnLoaded(asked[at].ID, pairs, nil); err != nil {
 			return err
 		}
-		asked = append([]Load(nil), l.core.Flush().Loads...)
+		asked = append(slices.Delete(asked, at, at+1), l.core.Flush().Loads...)
 		l.core.Recycle()
 	}
 	return nil
@@ -210,7 +216,7 @@ func TestRestartScanInParts(t *testing.T) {
 	}{
 		{"h\xff", nil, "not known"},
 		{string(handleKey(nil, keyRow, 2)), first, "are both of"},
-		{string(handleKey(nil, keyRow, 1+3*bootHandles)), []byte("x"), "row of node"},
+		{string(handleKey(nil, keyRow, 1+3*bootHandles)), []byte("x"), "nothing else tells of which cell it is"},
 	} {
 		whole := disk[damaged.at]
 		disk[damaged.at] = damaged.value

@@ -78,7 +78,7 @@ func (c *colony) start(i int) {
 	b.boot++
 	cfg.Boot = b.boot
 	cfg.Dice = rand.New(rand.NewPCG(1, uint64(i)))
-	cfg.Events.Quarantined = func(_ cell.ID, why string) { b.sick = append(b.sick, why) }
+	cfg.Events.Quarantined = func(_ cell.ID, _ Reason, why string) { b.sick = append(b.sick, why) }
 	cfg.Events.Read = func(local bool) {
 		if local {
 			b.local++

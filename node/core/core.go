@@ -52,6 +52,13 @@ type Config struct {
 	BalanceAfter     time.Duration
 	// HashEvery: members compare the hashes of their states at every slot that it divides (rule 19).
 	HashEvery int
+	// CommandSet is the newest set of commands that this build understands, ProposeSet the newest that it proposes: at most CommandSet,
+	// and never more than all members of a cell understand (versions.go). 0: CommandSet.
+	CommandSet, ProposeSet uint32
+	// Working is where the core writes the handle of the node that it works on, and zero when it works on none, if it is not nil: in memory
+	// that outlives the process. Suspect is a node at which the process has died again and again; it is taken out of service.
+	Working *uint64
+	Suspect Handle
 	// VouchPatience: a taught state that nobody else can confirm is installed after so long, if that is the only way for the
 	// cell to live (see lesson). A cell shall take writes within three seconds of a failure, so it is well below.
 	VouchPatience time.Duration
@@ -74,14 +81,14 @@ func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
-		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
+		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, CommandSet: wire.CommandSet, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16, CellWaitersMax: 1 << 13,
 	}
 }
 
 // Events are what the core tells whoever watches; they change nothing. All are optional.
 type Events struct {
-	Quarantined func(id cell.ID, why string)
+	Quarantined func(id cell.ID, reason Reason, why string)
 	Dropped     func(reason string)                 // a message was dropped (rule 10)
 	Refused     func(reason string)                 // a request met a bound and was refused early
 	Chosen      func(slots, commands int)           // per turn
@@ -175,14 +182,17 @@ type Core struct {
 	nextHandle Handle
 	ready      bool // the restart scan is done
 
-	dirty   []*hosted // touched in this turn
-	active  []*hosted // unfinished, or with waiters: looked at by Tick
-	hotList []*hosted // hot, looked at by Tick in turn for idleness
-	hotAt   int
-	handing time.Duration // no cell is handed over for balance before
-	waiters int           // requests without an answer, of all nodes; bounded by Config.WaitersMax
-	led     int           // nodes that lead their cell
-	leases  leaseHeap     // of the cells that are led from here
+	dirty       []*hosted // touched in this turn
+	active      []*hosted // unfinished, or with waiters: looked at by Tick
+	hotList     []*hosted // hot, looked at by Tick in turn for idleness
+	hotAt       int
+	handing     time.Duration      // no cell is handed over for balance before
+	sick        map[Handle]*hosted // out of service; they are always warm
+	sickChanges int
+	halted      *halted   // the restart scan is, over a damaged row
+	waiters     int       // requests without an answer, of all nodes; bounded by Config.WaitersMax
+	led         int       // nodes that lead their cell
+	leases      leaseHeap // of the cells that are led from here
 
 	batch       *storage.Batch // of this turn, nil until something is written
 	newBatch    func() *storage.Batch
@@ -236,12 +246,17 @@ func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 	cfg.SupportPeriod = cmp.Or(cfg.SupportPeriod, cfg.LivenessPeriod)
 	cfg.CellWaitersMax = cmp.Or(cfg.CellWaitersMax, cfg.WaitersMax)
 	cfg.HeartbeatEvery = cmp.Or(cfg.HeartbeatEvery, cfg.SupportPeriod/6)
+	if cfg.Working == nil {
+		cfg.Working = new(uint64)
+	}
+	cfg.CommandSet = max(cfg.CommandSet, wire.CommandSetMin)
+	cfg.ProposeSet = min(cmp.Or(cfg.ProposeSet, cfg.CommandSet), cfg.CommandSet)
 	if cfg.Dice == nil {
 		cfg.Dice = rand.New(rand.NewPCG(cfg.Boot, 0))
 	}
 	c := &Core{
 		cfg: cfg, now: now, began: now,
-		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation),
+		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation), sick: make(map[Handle]*hosted),
 		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
 		loads: make(map[storage.ReadID][]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
 		servers: make(map[cell.ServerID]*server), pointers: pointers{of: make(map[cell.ID]*pointer)},

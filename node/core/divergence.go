@@ -219,7 +219,7 @@ func (s *census) most(jury *paxos.Configuration) (hash uint64, most, all int) {
 func (c *Core) diverged(h *hosted, agreed mark) {
 	own, _ := h.hot.proof.at(agreed.slot)
 	c.resignNow(h)
-	c.quarantine(h, fmt.Sprintf("diverged: after slot %d the state hashes to %x here, and to %x at a majority of the members", agreed.slot, own, agreed.hash))
+	c.quarantine(h, Diverged, fmt.Sprintf("after slot %d the state hashes to %x here, and to %x at a majority of the members", agreed.slot, own, agreed.hash))
 }
 
 // resignNow tells the jury that this node gives its cell up, and who should lead. Its replica is not asked any more: the node

@@ -7,7 +7,6 @@ import (
 	"physalia/cell"
 	"physalia/cell/machine"
 	"physalia/internal/must"
-	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
 	"physalia/node/storage"
 	"physalia/paxos"
@@ -27,6 +26,7 @@ type hosted struct {
 	promised      paxos.Ballot     // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
 	sealed        bool             // the seal was applied here; a fact about the cell, so it may be told before it is durable
 	quarantined   string           // why; empty when it is well
+	rowLost       bool             // quarantined: its stored row is damaged, and stays as it is
 	given         *given           // quarantined: the ballot that it led in
 	creating      bool             // its row is not durable yet: it does not serve
 	virgin        bool             // created in this life of the process and never touched: nothing is stored but the row
@@ -206,42 +206,6 @@ func (c *Core) heat(h *hosted, s *hot) {
 	c.touch(h)
 }
 
-// guard runs a step of one node and quarantines the node if it panics; it reports whether it did not.
-func (c *Core) guard(h *hosted, f func()) (ok bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			c.quarantine(h, fmt.Sprint(p))
-			ok = false
-		}
-	}()
-	f()
-	return true
-}
-
-// quarantine takes a node out of service: it answers nothing, keeps its data, and says why. The server goes on.
-func (c *Core) quarantine(h *hosted, why string) {
-	if c.warm[h.id] != h { // wiped meanwhile: its row must not rise again
-		h.hot = nil
-		return
-	}
-	if h.quarantined != "" {
-		return
-	}
-	if len(why) > 512 {
-		why = why[:512]
-	}
-	h.quarantined = why
-	if c.cfg.Events.Quarantined != nil {
-		c.cfg.Events.Quarantined(h.id, why)
-	}
-	c.resignQuarantined(h)
-	c.cool(h, &cell.Error{Op: "node", Kind: cell.Quarantined, Cell: h.id, Detail: why, Hint: quarantineHint})
-	c.putRow(h)
-	c.routeChanged(h, false)
-}
-
-const quarantineHint = "this node is out of service and kept for inspection; the other members go on"
-
 // cool drops the hot part; waiters are answered with err, but a transaction may be on its way, and its outcome is unknown.
 func (c *Core) cool(h *hosted, err *cell.Error) {
 	queue := h.queue
@@ -264,33 +228,12 @@ func (c *Core) cool(h *hosted, err *cell.Error) {
 	h.hot = nil
 }
 
-// refuseInput answers what can no longer be served. Nothing of it has reached the replica, so every kind may say "not
-// applied".
-func (c *Core) refuseInput(h *hosted, in input) {
-	if in.sweep {
-		return // somebody else's turn, when a client asks
-	}
-	if in.request == nil {
-		c.drop("node is quarantined")
-		c.resignBelow(h, in.peer.Message.Ballot)
-		return
-	}
-	if in.request.Kind == RequestExplain && h.quarantined != "" {
-		c.reply(in.request.Origin, &wire.Explanation{Server: c.cfg.Server, Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node),
-			State: "quarantined", Note: h.quarantined, Configuration: uint64(h.configuration.Number)}, nil)
-		return
-	}
-	c.resignQuarantined(h)
-	kind, detail, hint := cell.Quarantined, h.quarantined, quarantineHint
-	if h.quarantined == "" {
-		kind, detail, hint = cell.Unavailable, "this node went out of service", ""
-	}
-	c.reply(in.request.Origin, nil, &cell.Error{Op: in.request.op(), Kind: kind, Cell: h.id, Detail: detail, Hint: hint})
-}
-
 // putRow writes a node's row. The promise in it may be below one that a ring record carries; that is harmless, since a
 // restart takes the highest of row and ring, and a record is only ever overwritten by one that carries at least as much.
 func (c *Core) putRow(h *hosted) {
+	if h.rowLost {
+		return
+	}
 	row := peer.Row{Cell: h.id, Incarnation: h.incarnation, Node: h.node, Promised: h.promised, Sealed: h.sealed,
 		Quarantined: h.quarantined, Learner: h.learner, Founding: h.founding, Configuration: *h.configuration}
 	c.value = peer.AppendRow(c.value[:0], &row)

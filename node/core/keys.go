@@ -15,6 +15,7 @@ type Handle uint64
 // steps over rings. Key 0x00 and what follows belong to package storage.
 const (
 	keyRow       = 'h' // + handle: peer.Row
+	keyName      = 'n' // + handle: peer.NodeName, whose row it is; read when the row cannot be
 	keyRing      = 'l' // + handle + position: peer.RingRecord
 	keyState     = 's' // + handle: paxos.Snapshot
 	keyTombstone = 't' // + cell name: peer.Tombstone

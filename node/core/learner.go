@@ -34,15 +34,18 @@ func (c *Core) createLearner(m *wire.CreateLearner) *cell.Error {
 		return refuse(cell.Invalid, "%v", err)
 	case isDead && m.Incarnation <= dead:
 		return refuse(cell.Deleted, "incarnation %d was deleted here, up to %d", m.Incarnation, dead)
-	case h != nil:
+	case h != nil && !h.isOver(m):
 		return c.besideNode(h, m, refuse)
 	case p != nil && (p.incarnation > m.Incarnation || p.incarnation == m.Incarnation && uint64(p.node) >= m.Node):
 		return refuse(cell.Stale, "node %d of incarnation %d was here and left", p.node, p.incarnation)
-	case c.nodes() >= c.cfg.Capacity:
+	case h == nil && c.nodes() >= c.cfg.Capacity:
 		return refuse(cell.NoRoom, "the server hosts %d nodes, its capacity", c.nodes())
 	}
 	if err := c.noPlace(refuse); err != nil {
 		return err
+	}
+	if h != nil {
+		c.remove(h, &cell.Error{Op: "node", Kind: cell.Quarantined, Cell: h.id, Detail: h.quarantined, Hint: quarantineHint})
 	}
 	h = &hosted{id: m.Cell, incarnation: m.Incarnation, node: paxos.NodeNumber(m.Node), configuration: conf, learner: true, creating: true}
 	if p != nil && p.incarnation == m.Incarnation {
@@ -51,6 +54,12 @@ func (c *Core) createLearner(m *wire.CreateLearner) *cell.Error {
 	c.dropPointer(m.Cell)
 	c.settleIn(h, m.Members)
 	return nil
+}
+
+// isOver reports whether a node that is out of service makes room for a learner of its cell: the cell's log issues a number to a
+// server only when that has no member or learner of it any more.
+func (h *hosted) isOver(m *wire.CreateLearner) bool {
+	return h.quarantined != "" && h.incarnation == m.Incarnation && uint64(h.node) < m.Node
 }
 
 // besideNode answers for a learner of a cell of which a node is here already.

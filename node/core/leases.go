@@ -161,7 +161,7 @@ func (c *Core) expireLease(t *leaseTimer) {
 	command := wire.Command{Kind: wire.CommandExpire, Request: cell.Request{Client: cell.LogClient, Sequence: uint64(t.id)},
 		Lease: cell.LeaseOp{ID: t.id, Renewals: t.renewals}}
 	h.hot.waiters.next++ // a token that no waiter has
-	if h.hot.replica.Propose(command.Append(nil), paxos.Proposal(h.hot.waiters.next)) == paxos.Accepted {
+	if h.hot.replica.Propose(c.worded(h, command.Append(nil)), paxos.Proposal(h.hot.waiters.next)) == paxos.Accepted {
 		t.expiring = true
 		c.dueLease(t, c.now+leaseAgain)
 		c.touch(h)

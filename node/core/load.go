@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,19 +21,30 @@ const loadTogether = 32
 // without the other (rule 7, hazard H11). Inputs wait in h.queue meanwhile; nothing writes to the node until it is hot, so
 // the ranges belong together although they are read one after the other. What one turn asks for is read in few passes.
 func (c *Core) load(h *hosted) {
-	h.loading = true
-	ranges := [...]storage.Range{handleRange(keyState, h.handle), handleRange(keyRing, h.handle)}
-	if n := len(c.out.Loads); n > 0 && c.out.Loads[n-1].ID != bootLoad {
-		if last := &c.out.Loads[n-1]; len(c.loads[last.ID]) < loadTogether {
-			last.Ranges = append(last.Ranges, ranges[:]...)
+	if n := len(c.out.Loads); n > 0 {
+		last := &c.out.Loads[n-1]
+		if together := len(c.loads[last.ID]); together > 0 && together < loadTogether {
+			h.loading = true
+			last.Ranges = append(last.Ranges, rangesOf(h)...)
 			c.loads[last.ID] = append(c.loads[last.ID], h)
 			return
 		}
 	}
+	c.loadAlone(h)
+}
+
+// loadAlone is load in a pass of its own.
+func (c *Core) loadAlone(h *hosted) {
+	h.loading = true
 	id := c.nextLoad
 	c.nextLoad++
 	c.loads[id] = []*hosted{h}
-	c.out.Loads = append(c.out.Loads, Load{ID: id, Ranges: ranges[:]})
+	c.out.Loads = append(c.out.Loads, Load{ID: id, Ranges: rangesOf(h)})
+}
+
+// rangesOf is where everything of a node is stored but its row.
+func rangesOf(h *hosted) []storage.Range {
+	return []storage.Range{handleRange(keyState, h.handle), handleRange(keyRing, h.handle)}
 }
 
 // OnLoaded takes storage's answer to a Load. An error means that the server cannot go on: the restart scan failed. A node
@@ -44,8 +56,22 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 		}
 		return c.boot(pairs)
 	}
+	if id == nameLoad {
+		if err != nil {
+			return fmt.Errorf("restart scan: %w", err)
+		}
+		return c.onName(pairs)
+	}
 	nodes := c.loads[id]
 	delete(c.loads, id)
+	if errors.Is(err, storage.ErrCorrupt) && len(nodes) > 1 { // which of them the damage is in shows when each is read alone
+		for _, h := range nodes {
+			if c.warm[h.id] == h && h.hot == nil {
+				c.loadAlone(h)
+			}
+		}
+		return nil
+	}
 	for _, h := range nodes {
 		n := 0 // of pairs that are this node's: they come in the order of the ranges
 		for n < len(pairs) && Handle(binary.BigEndian.Uint64(pairs[n].Key[1:])) == h.handle {
@@ -63,13 +89,17 @@ func (c *Core) loaded(h *hosted, pairs []storage.Pair, err error) {
 		return
 	}
 	h.loading = false
+	if errors.Is(err, storage.ErrCorrupt) {
+		c.quarantineError(h, "", err) // the disk has lost a piece of this node, and may be sound everywhere else
+		return
+	}
 	if err != nil {
 		c.cool(h, nil)
 		return // storage reports its failure itself; the server stops
 	}
 	c.guard(h, func() {
 		if err := c.restore(h, pairs); err != nil {
-			c.quarantine(h, err.Error())
+			c.quarantineError(h, "", err)
 		}
 	})
 	c.drain(h)
@@ -141,15 +171,29 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 // the keys, so nodes come in the order of their handles. What cannot be read stops the server: a row that is skipped would
 // be a node that is forgotten, and could be created again beside its own votes. First comes everything but rows, then the rows.
 func (c *Core) boot(pairs []storage.Pair) error {
+	if c.halted != nil {
+		c.halted.next, c.halted.isNext = pairs, true
+		return nil
+	}
 	rest, last := c.booting == 0, c.booting >= c.nextHandle
 	if !rest && !last {
 		c.bootRows() // storage reads while these are looked at
 	}
+	return c.bootPage(pairs, rest, last)
+}
+
+// bootPage looks at one answer of the restart scan, or at what is left of it.
+func (c *Core) bootPage(pairs []storage.Pair, rest, last bool) error {
 	decoder, row := peer.Decoder{InternServer: c.internServer}, peer.Row{}
-	for _, pair := range pairs {
+	for i, pair := range pairs {
 		switch {
 		case pair.Key[0] == keyRow && len(pair.Key) == 9:
-			if err := c.restoreRow(&pair, &decoder, &row); err != nil {
+			err := c.restoreRow(&pair, &decoder, &row)
+			if errors.Is(err, peer.ErrDamaged) {
+				c.halt(pairs[i:], last, err)
+				return nil
+			}
+			if err != nil {
 				return err
 			}
 		case pair.Key[0] == keyTombstone:
@@ -200,5 +244,6 @@ func (c *Core) boot(pairs []storage.Pair) error {
 	c.ready = true
 	c.putPeriod()
 	c.putLife()
+	c.distrust()
 	return nil
 }

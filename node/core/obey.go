@@ -97,7 +97,7 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 		err = fmt.Errorf("state hash is %x, the snapshot says %x", fresh.Hash(), snapshot.Hash)
 	}
 	if err != nil {
-		c.quarantine(h, fmt.Sprintf("snapshot at slot %d cannot be installed: %v", snapshot.Applied, err))
+		c.quarantineError(h, fmt.Sprintf("snapshot at slot %d cannot be installed: ", snapshot.Applied), err)
 		return false
 	}
 	h.hot.machine, h.hot.lesson = fresh, nil
@@ -146,7 +146,7 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 				continue
 			}
 			if err != nil {
-				c.quarantine(h, fmt.Sprintf("slot %d: %v", d.Slot, err))
+				c.quarantineError(h, fmt.Sprintf("slot %d: ", d.Slot), err)
 				return
 			}
 			c.commands++
@@ -156,7 +156,7 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 			}
 		}
 	default:
-		c.quarantine(h, fmt.Sprintf("slot %d: entry kind %d is not known to this version", d.Slot, d.Entry.Kind))
+		c.quarantine(h, Unknown, fmt.Sprintf("slot %d: entry kind %d is not known to this version", d.Slot, d.Entry.Kind))
 		return
 	}
 	c.prove(h, d.Slot)

@@ -14,16 +14,17 @@ type server struct {
 	clientAddr string
 	support
 	remembered
-	rejoin  rejoining
-	sweep   sweeping
-	balance balancing
-	ailment peer.Ailment // what it said of itself
-	gone    bool         // its address refuses connections
-	place   int          // in Core.roster
-	shared  int          // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
-	talking bool
-	out     [lanes]PeerOut
-	spare   [lanes][]byte
+	rejoin   rejoining
+	sweep    sweeping
+	balance  balancing
+	ailment  peer.Ailment // what it said of itself
+	gone     bool         // its address refuses connections
+	place    int          // in Core.roster
+	commands uint32       // newest command set that its boot understands; 0: the oldest
+	shared   int          // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
+	talking  bool
+	out      [lanes]PeerOut
+	spare    [lanes][]byte
 }
 
 // peerBodyBytes is where a turn's messages for one peer are split into another frame.

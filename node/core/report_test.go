@@ -34,7 +34,7 @@ func TestReportOfPeers(t *testing.T) {
 func TestReportAfterQuarantine(t *testing.T) {
 	c := supportedColony(t)
 	b := c.servers[0].core
-	b.quarantine(b.find("vol-1"), "test")
+	b.quarantine(b.find("vol-1"), Violated, "test")
 	if report := b.Report(&wire.ReportRequest{}); report.Sampled != 0 || report.Bytes != 0 {
 		t.Fatalf("%+v", report)
 	}
@@ -52,7 +52,7 @@ func TestReportOfBytes(t *testing.T) {
 // A node that has just been quarantined or wiped is still in the list of those in memory, and has nothing there any more.
 func TestReportWithoutWhatIsGone(t *testing.T) {
 	for name, lose := range map[string]func(c *colony, core *Core){
-		"quarantined": func(_ *colony, core *Core) { core.quarantine(core.find("vol-1"), "test") },
+		"quarantined": func(_ *colony, core *Core) { core.quarantine(core.find("vol-1"), Violated, "test") },
 		"wiped": func(c *colony, _ *Core) {
 			if err := c.dropAt(0, "vol-1", 1, true); err != nil {
 				t.Fatal(err)

@@ -265,7 +265,7 @@ func (c *Core) transact(h *hosted, r *Request) {
 	c.serving = nil
 	c.waiters++
 	var refusal paxos.Refusal
-	ok := c.guard(h, func() { refusal = h.hot.replica.Propose(r.Command, paxos.Proposal(w.token)) })
+	ok := c.guard(h, func() { refusal = h.hot.replica.Propose(c.worded(h, r.Command), paxos.Proposal(w.token)) })
 	if !ok {
 		return // quarantined; its waiters were answered
 	}

@@ -127,7 +127,7 @@ func (c *Core) meet(s *server, boot uint64) bool {
 	}
 	c.remembers(s, boot)
 	s.boot, s.met = boot, max(c.now, 1)
-	s.heardSeq, s.heardOn, s.held, s.granted = 0, 0, 0, 0
+	s.heardSeq, s.heardOn, s.held, s.granted, s.commands = 0, 0, 0, 0, 0
 	s.beatAt = c.now // it wants to know what is remembered of it
 	return true
 }

@@ -226,7 +226,7 @@ func TestH09QuarantinedProposerIsReplaced(t *testing.T) {
 		if lost {
 			c.lost = func(from, _ int, m *paxos.Message) bool { return m.Kind == paxos.MsgResign }
 		}
-		b.core.quarantine(b.core.find("vol-1"), "test")
+		b.core.quarantine(b.core.find("vol-1"), Violated, "test")
 		c.settle()
 		c.wait(1100 * time.Millisecond)
 		c.lost = nil

@@ -28,6 +28,7 @@ const (
 type Batch struct {
 	From     cell.ServerID
 	Boot     uint64 // of the peer, as it said in its Hello
+	Commands uint32 // the newest command set that it understands, as it said there
 	Lane     core.Lane
 	Durable  uint64 // newest batch that is durable there
 	Messages []core.PeerMessage
@@ -65,6 +66,7 @@ type reader struct {
 	mesh    *Mesh
 	from    cell.ServerID
 	boot    uint64
+	set     uint32 // command set
 	lane    core.Lane
 	decoder peer.Decoder
 	names   map[string]cell.ID // one string per cell name, at most namesMax
@@ -73,7 +75,7 @@ type reader struct {
 
 // read takes frames until the lane ends, and returns why it did.
 func (m *Mesh) read(s *rpc.Stream) error {
-	r := &reader{mesh: m, from: s.Peer.Server, boot: s.Peer.Boot, lane: core.Lane(slices.Index(purposes[:], s.Peer.Purpose)), names: make(map[string]cell.ID)}
+	r := &reader{mesh: m, from: s.Peer.Server, boot: s.Peer.Boot, set: s.Peer.Commands(), lane: core.Lane(slices.Index(purposes[:], s.Peer.Purpose)), names: make(map[string]cell.ID)}
 	r.decoder.Intern = r.intern
 	take := r.messages
 	if s.Peer.Purpose == wire.ForHeartbeat {
@@ -148,7 +150,7 @@ func (r *reader) messages(body []byte) error {
 	var head peer.FrameHead
 	head.Decode(&in)
 	batch := r.mesh.batch()
-	batch.From, batch.Boot, batch.Lane, batch.Durable = r.from, r.boot, r.lane, head.Durable
+	batch.From, batch.Boot, batch.Commands, batch.Lane, batch.Durable = r.from, r.boot, r.set, r.lane, head.Durable
 	batch.Bytes, batch.waiting = len(body), &r.waiting
 	r.waiting.Add(int64(len(body)))
 	for i := 0; i < head.Count && in.Err() == nil; i++ {

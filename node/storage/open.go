@@ -176,7 +176,8 @@ func (p *Pebble) options(fs vfs.FS) *pebble.Options {
 		// Both are called with Pebble's locks held: failure.set only notes the error, reportFailure reports it.
 		BackgroundError: func(err error) { p.failure.set(p.ioError("background work", err)) },
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
-			p.failure.set(p.ioError("read", fmt.Errorf("%s is damaged: %w", info.Path, info.Details)))
+			// Who met it decides: a read fails alone (readError), a flush or compaction ends the store (BackgroundError).
+			p.log.Error("a part of a file is not what was written", "store", p.cfg.Dir, "file", info.Path, "err", info.Details)
 		},
 		LowDiskSpace: func(info pebble.LowDiskSpaceInfo) {
 			p.log.Warn("disk space runs low", "store", p.cfg.Dir, "info", info.String())

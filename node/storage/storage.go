@@ -5,6 +5,8 @@
 // One test drives both with the same operations and crashes.
 package storage
 
+import "errors"
+
 // BatchNumber counts the batches of one data directory, from 1 on, without gaps; it continues after a restart (rule 8).
 type BatchNumber uint64
 
@@ -16,6 +18,9 @@ type Range struct{ Start, End []byte }
 
 // Pair is one stored key with its value.
 type Pair struct{ Key, Value []byte }
+
+// ErrCorrupt is wrapped by the error of a read that met a damaged part of the disk. Only that read failed.
+var ErrCorrupt = errors.New("damaged on disk")
 
 // Storage keeps keys and values. Its methods never block on the disk and are called by one owner only.
 type Storage interface {

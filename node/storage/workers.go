@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"physalia/cell"
 )
 
 // A group is bounded so that it stays far below what Pebble treats as a large batch (half a memtable).
@@ -161,9 +163,10 @@ func (p *Pebble) readLoop() {
 		err := p.failure.get()
 		if err == nil {
 			if pairs, err = collect(p.db, r.ranges); err != nil {
-				err = p.ioError("read", err)
-				p.failure.set(err)
-				pairs = nil
+				err, pairs = p.readError(err), nil
+				if !errors.Is(err, ErrCorrupt) {
+					p.failure.set(err)
+				}
 			}
 			p.passBy(pairs)
 		}
@@ -171,6 +174,16 @@ func (p *Pebble) readLoop() {
 		p.sink.ReadDone(r.id, pairs, err)
 		p.answering.Unlock()
 	}
+}
+
+// readError describes a failed read. A piece of the disk that does not have its checksum is no failure of the store: what else it
+// holds is as sound as before, and the owner decides whom the loss concerns.
+func (p *Pebble) readError(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return &cell.Error{Op: "storage.read", Kind: cell.Quarantined, Detail: "a part of a file in " + p.cfg.Dir + " is not what was written",
+			Hint: "check the disk", Err: errors.Join(ErrCorrupt, err)}
+	}
+	return p.ioError("read", err)
 }
 
 // scanBytes is where a read counts as a part of a scan: more than a node has, but for the very largest.

@@ -23,6 +23,7 @@ type Process struct {
 	Log string
 
 	binary []string // the program, and before it what enters its place
+	first  []string // Args before the first Become
 	mu     sync.Mutex
 	cmd    *exec.Cmd
 	ended  chan struct{} // closed when cmd has ended; nil before the first start
@@ -78,6 +79,17 @@ func (p *Process) running() bool {
 	default:
 		return true
 	}
+}
+
+// Become has the next start execute another program, with more arguments than before.
+func (p *Process) Become(binary string, more ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first == nil {
+		p.first = slices.Clone(p.Args)
+	}
+	p.binary = append(slices.Clone(p.binary[:len(p.binary)-1]), binary)
+	p.Args = append(slices.Clone(p.first), more...)
 }
 
 // Running reports whether the child is alive.

@@ -281,6 +281,12 @@ func (r *reach) Ping(ctx context.Context, id cell.ServerID) (pong wire.Pong, err
 	return pong, err
 }
 
+// Sick asks a server for its nodes that are out of service.
+func (r *reach) Sick(ctx context.Context, id cell.ServerID, req *wire.Census) (page wire.CensusPage, err error) {
+	err = r.Call(ctx, id, wire.MethodSick, req, &page)
+	return page, err
+}
+
 // Report asks a server what it hears of others.
 func (r *reach) Report(ctx context.Context, id cell.ServerID, req *wire.ReportRequest) (report wire.ServerReport, err error) {
 	err = r.Call(ctx, id, wire.MethodServerReport, req, &report)

@@ -24,17 +24,21 @@ const recallAfter = time.Minute
 
 // watchServers makes the observer and the repairer, and has discovery tell the latter of routes.
 func (p *Control) watchServers(reach *reach) (err error) {
-	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach, Report: reach.Report,
-		Load: func(id cell.ServerID, nodes, bytes uint64) { p.repairs.Load(id, nodes, bytes) }, Events: p.verdict})
-	if err != nil {
-		return err
-	}
 	// Whoever makes a Config by hand, as tests do, need not know the policy.
 	rule := p.cfg.Repair
 	if rule.Patience == 0 {
 		rule = health.DefaultRepairConfig()
 	}
 	rule.Seed = p.cfg.Seed
+	// A node that is out of service shall be known of well before the patience with it is over.
+	every := min(time.Minute, max(rule.Patience/4, time.Second))
+	p.observer, err = health.NewObserver(health.ObserverConfig{Rule: health.DefaultConfig(), Pinger: reach, Report: reach.Report, LoadEvery: every,
+		Load:      func(id cell.ServerID, nodes, bytes uint64) { p.repairs.Load(id, nodes, bytes) },
+		Sick:      reach.Sick,
+		SickNodes: func(id cell.ServerID, nodes []wire.CensusNode) { p.repairs.Sick(id, nodes) }, Events: p.verdict})
+	if err != nil {
+		return err
+	}
 	p.repairs, err = health.NewRepairService(health.RepairServiceConfig{Rule: rule, Manager: manager{p}, Now: p.observer.Now,
 		Owns: p.watches, Log: p.cfg.Logger})
 	if err == nil {
@@ -180,6 +184,7 @@ func (p *Control) repairMetrics(r *prometheus.Registry) {
 	gauge("cells_indexed", "Cells whose members are known.", nil, func(s health.RepairStats) int { return s.Cells })
 	gauge("repairs_in_flight", "Replacements that are proposed or under way.", nil, func(s health.RepairStats) int { return s.InFlight })
 	gauge("repairs_resting", "Cells that wait after a refusal.", nil, func(s health.RepairStats) int { return s.Resting })
+	gauge("members_quarantined", "Members whose node is out of service although its server is up.", nil, func(s health.RepairStats) int { return s.Sick })
 	gauge("servers_away", "Servers that are dead or not yet back for long enough.", nil, func(s health.RepairStats) int { return s.Troubled })
 	gauge("holds", "Correlated failures that hold repairs back now.", nil, func(s health.RepairStats) int { return s.HoldsOn })
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "physalia", Subsystem: "health", Name: "servers_unreachable",

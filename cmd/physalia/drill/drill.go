@@ -17,6 +17,7 @@ type Config struct {
 	Dir      string        // of data and logs; empty at the start
 	Cells    int           // databases
 	Span     time.Duration // of each phase under load
+	Other    string        // a binary of another version, for the drill about upgrades; empty: Binary
 	Patience time.Duration // of slow repair, in the drill about it
 	Seed     uint64        // of when and whom accidents hit
 
@@ -53,10 +54,11 @@ type Drill struct {
 	Name   string
 	Proves string // in one sentence
 
-	cells          int           // default of Config.Cells
-	span, patience time.Duration // defaults
-	spec           colony.Spec   // the shape of its colony
-	shared         bool          // it can be run with several control processes on a shared store
+	cells          int                                             // default of Config.Cells
+	span, patience time.Duration                                   // defaults
+	spec           colony.Spec                                     // the shape of its colony
+	host           func(colony.Spec) func(name string) colony.Host // where its processes run; nil: on loopback, like any
+	shared         bool                                            // it can be run with several control processes on a shared store
 	run            func(context.Context, *site) error
 }
 
@@ -71,7 +73,7 @@ func shape(servers, racks, powers int, control ...string) colony.Spec {
 
 // All lists the drills, in the order in which they are run.
 func All() []Drill {
-	return []Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill, burstDrill}
+	return append([]Drill{chaosDrill, staticDrill, amnesiaDrill, jumpDrill, repairDrill, discoveryDrill, burstDrill, upgradeDrill}, special()...)
 }
 
 // A name that does not exist is refused before anything is started.
@@ -133,6 +135,9 @@ func (d Drill) Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	s := &site{cfg: cfg, spec: d.spec, report: Report{Drill: d.Name, Verdict: "ok"}, origin: time.Now()}
 	s.spec.Binary, s.spec.Dir, s.spec.Store, s.spec.Instances = cfg.Binary, cfg.Dir, cfg.Store, cfg.Instances
+	if d.host != nil {
+		s.spec.Host = d.host(s.spec)
+	}
 	if d.patience > 0 {
 		s.spec.ControlArgs = append(s.spec.ControlArgs, "--repair-patience", cfg.Patience.String())
 	}

@@ -48,3 +48,19 @@ func metricsOf(ctx context.Context, addr string) (map[string]float64, error) {
 		values[lines.Text()[:at]] = value
 	}
 }
+
+// sick sums what the servers' metrics say of nodes that are out of service for a reason.
+func (s *site) sick(ctx context.Context, reason string) (n float64, err error) {
+	for _, v := range s.Servers {
+		values, err := metricsOf(ctx, v.Ops)
+		if err != nil {
+			return n, err
+		}
+		for name, value := range values {
+			if strings.HasPrefix(name, "physalia_nodes_quarantined{") && strings.Contains(name, `reason="`+reason+`"`) {
+				n += value
+			}
+		}
+	}
+	return n, nil
+}

@@ -67,6 +67,7 @@ func fuzz(f *testing.F, format byte, again func([]byte) ([]byte, error)) {
 func FuzzMessage(f *testing.F)    { fuzz(f, 0, againMessage) }
 func FuzzRingRecord(f *testing.F) { fuzz(f, formatRing, againRing) }
 func FuzzRow(f *testing.F)        { fuzz(f, formatRow, againRow) }
+func FuzzNodeName(f *testing.F)   { fuzz(f, formatName, againNodeName) }
 func FuzzTombstone(f *testing.F)  { fuzz(f, formatTombstone, againTombstone) }
 func FuzzSnapshot(f *testing.F)   { fuzz(f, formatSnapshot, againSnapshot) }
 

@@ -83,6 +83,13 @@ type Pointer struct {
 	Configuration *paxos.Configuration // the newest known here; nil once it was forgotten, for age or for lack of room
 }
 
+// NodeName tells whose row a handle is, beside the row.
+type NodeName struct {
+	Cell        cell.ID
+	Incarnation cell.Incarnation
+	Node        paxos.NodeNumber
+}
+
 // Tombstone stays when a node is dropped: no incarnation of the cell up to this one is created here again.
 type Tombstone struct {
 	Cell        cell.ID

@@ -105,6 +105,7 @@ func samples() []sample {
 		sample{"RingRecord", AppendRingRecord(nil, &ring), true, againRing},
 		sample{"Row", AppendRow(nil, &row), true, againRow},
 		sample{"Tombstone", AppendTombstone(nil, &tomb), true, againTombstone},
+		sample{"NodeName", AppendNodeName(nil, &NodeName{Cell: "vol-17", Incarnation: 2, Node: 9}), true, againNodeName},
 		sample{"Pointer", AppendPointer(nil, &pointer), true, againPointer},
 		sample{"Snapshot", AppendSnapshot(nil, &s), true, againSnapshot},
 	)
@@ -194,6 +195,14 @@ func againRow(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return AppendRow(nil, &v), nil
+}
+
+func againNodeName(b []byte) ([]byte, error) {
+	v, err := DecodeNodeName(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendNodeName(nil, &v), nil
 }
 
 func againTombstone(b []byte) ([]byte, error) {

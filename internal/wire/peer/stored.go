@@ -22,6 +22,7 @@ const (
 	formatTombstone = 'T'
 	formatSnapshot  = 'P'
 	formatPointer   = 'W'
+	formatName      = 'N'
 
 	storedVersion  = 1
 	storedOverhead = 2 + 4
@@ -219,6 +220,30 @@ func (d *Decoder) DecodePointer(b []byte) (Pointer, error) {
 		d.DecodeConfiguration(&r, p.Configuration)
 	}
 	return p, finish(op, &r)
+}
+
+// AppendNodeName adds a node's name in its stored form: [cell, incarnation, node].
+func AppendNodeName(b []byte, n *NodeName) []byte {
+	start := len(b)
+	b = append(b, formatName, storedVersion)
+	b = appendCell(wire.AppendArray(b, 3), n.Cell)
+	b = wire.AppendUint(wire.AppendUint(b, uint64(n.Incarnation)), uint64(n.Node))
+	return appendSum(b, start)
+}
+
+// DecodeNodeName reads what AppendNodeName wrote; the result does not alias b.
+func DecodeNodeName(b []byte) (NodeName, error) {
+	const op = "peer.DecodeNodeName"
+	var n NodeName
+	r, err := body(op, formatName, b)
+	if err != nil {
+		return n, err
+	}
+	r.Struct(3, "name of a node")
+	n.Cell = new(Decoder).cell(&r)
+	n.Incarnation = cell.Incarnation(r.Uint())
+	n.Node = node(&r)
+	return n, finish(op, &r)
 }
 
 // AppendSnapshot adds a snapshot in its stored form: [applied, sealed, configuration, [pending configuration], hash, state].
