@@ -12,6 +12,7 @@ import (
 	"physalia/cell"
 	"physalia/internal/knock"
 	"physalia/internal/pki"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
 )
@@ -54,6 +55,10 @@ type Config struct {
 	// InboxMax bounds the messages, and the requests, that wait for the loop; beyond, messages are dropped and requests
 	// are told Overloaded. Their bytes are bounded besides. 0: 100,000.
 	InboxMax int
+
+	// Connections bounds the connections of clients; zero fields are the defaults of rpc.Limits. Those of peers are bounded by
+	// constants: a pool of one brick and color has far fewer.
+	Connections rpc.Limits
 
 	// SupportPeriod is how long servers support each other's proposers at a time (DESIGN.md section 7). A dead proposer's
 	// cells wait for as long; a server that is restarted waits for the longest that was ever set in its data directory. All
@@ -98,6 +103,9 @@ func (c *Config) Validate() error {
 	case 0, 16, 24, 32:
 	default:
 		return invalid(fmt.Sprintf("gossip key has %d bytes", n), "use 16, 24 or 32 random bytes")
+	}
+	if c.Connections.Connections < 0 || c.Connections.PerAddress < 0 || c.Connections.PerIdentity < 0 {
+		return invalid(fmt.Sprintf("limits of connections %+v must not be negative", c.Connections), "use 0 for the default")
 	}
 	if c.Capacity < 0 || c.InboxMax < 0 || c.MemTableBytes < 0 {
 		return invalid(fmt.Sprintf("capacity %d, inbox %d and memtable size %d must not be negative", c.Capacity, c.InboxMax, c.MemTableBytes),

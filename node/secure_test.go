@@ -164,7 +164,7 @@ func TestSecureColony(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"physalia_certificate_expiry_timestamp_seconds{", `physalia_handshakes_refused_total{brick="b1",color="red",port="peer",reason="other color",side="accepted"} 0`} {
+	for _, want := range []string{"physalia_certificate_expiry_timestamp_seconds{", `physalia_refused_total{brick="b1",color="red",port="peer",reason="other color",side="accepted"} 0`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the metrics lack %s", want)
 		}

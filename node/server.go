@@ -191,7 +191,8 @@ func (s *Server) listenClients() error {
 	}
 	s.clientAddr = s.advertised(ln.Addr())
 	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s},
-		Check: s.checkClient, Switch: s.agent.knocks.answered, OnReject: s.rejected})
+		Limits: s.cfg.Connections, Check: s.checkClient, Switch: s.agent.knocks.answered, OnReject: s.rejected,
+		OnClose: func(_ *rpc.Conn, err error) { s.refused(pki.ClientPort, err) }})
 	return nil
 }
 
@@ -217,6 +218,7 @@ func (s *Server) listenOps() error {
 	if err != nil {
 		return err
 	}
+	ln = rpc.GatedListener(ln, rpc.NewGate(rpc.Limits{Connections: opsConnections}), func(err error) { s.refused(pki.OpsPort, err) })
 	s.opsAddr = ln.Addr().String()
 	s.ops = s.opsServer()
 	s.goRun(func() {

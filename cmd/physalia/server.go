@@ -62,6 +62,7 @@ func (a *app) serverCommand() *cobra.Command {
 	f.IntVar(&c.Capacity, "capacity", 0, "`number` of nodes that it is willing to host; 0 for the default")
 	f.IntVar(&c.MemTableBytes, "memtable-bytes", 0, "size of the disk's write buffer in `bytes`; 0 for the default")
 	f.IntVar(&c.InboxMax, "inbox-max", 0, "`number` of messages and requests that may wait for the loop; 0 for the default")
+	connectionFlags(f, &c.Connections)
 	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
 	log.register(f)
 	cmd.AddCommand(a.serverDuties()...)

@@ -10,6 +10,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/must"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
@@ -90,8 +91,13 @@ func (c *Conn) Close(err error) {
 func (c *Conn) read() error {
 	var buf []byte
 	var offset uint64 // in the stream of RPC frames, behind the Hello
+	clock := NewFrameClock(c.nc, c.in, c.cfg.FrameTimeout)
 	for frame := uint64(0); ; frame++ {
-		body, err := wire.ReadFrame(c.in, buf, c.cfg.FrameMax)
+		var body []byte
+		err := clock.Next()
+		if err == nil {
+			body, err = wire.ReadFrame(c.in, buf, c.cfg.FrameMax)
+		}
 		if err == nil {
 			err = c.take(body)
 		}
@@ -115,6 +121,9 @@ func (c *Conn) readError(err error, frame, offset uint64) error {
 	case errors.As(err, &broken) && broken.Fault != wire.FrameTruncated, cell.KindOf(err) == cell.Invalid:
 		e.Kind = cell.Invalid
 		e.Detail = fmt.Sprintf("frame %d from the peer, at byte %d of its stream, is malformed", frame, offset)
+	case isTimeout(err):
+		e.Err = because(refusal.SlowFrame, err)
+		e.Detail = fmt.Sprintf("frame %d from the peer, at byte %d of its stream, did not end within %v", frame, offset, c.cfg.FrameTimeout)
 	default:
 		e.Detail = fmt.Sprintf("connection lost at frame %d from the peer, byte %d of its stream", frame, offset)
 	}

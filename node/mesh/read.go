@@ -80,8 +80,13 @@ func (m *Mesh) read(s *rpc.Stream) error {
 		take = r.heartbeat
 	}
 	var buf []byte
+	clock := rpc.NewFrameClock(s.Conn, s.In, frameTimeout)
 	for {
-		body, err := wire.ReadFrame(s.In, buf, wire.PeerFrameMax)
+		var body []byte
+		err := clock.Next()
+		if err == nil {
+			body, err = wire.ReadFrame(s.In, buf, wire.PeerFrameMax)
+		}
 		malformed := isMalformed(err)
 		if err == nil {
 			err = take(body)
@@ -94,6 +99,7 @@ func (m *Mesh) read(s *rpc.Stream) error {
 			})
 		}
 		if err != nil {
+			m.refused(err)
 			return err
 		}
 		if buf = body; cap(buf) > keptBytes {
