@@ -68,6 +68,8 @@ type Config struct {
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
 
+	stall          time.Duration // 0: rpc's FrameTimeout and WriteTimeout, and the mesh's; attackers in tests have less time
+	peerLimits     rpc.Limits    // zero fields: the mesh's
 	controlTimeout time.Duration // 0: controlTimeout; tests are less patient
 	controlSpread  time.Duration // of the first attempt after a lost control connection; 0: the seeker's default
 	// dialPeer opens lanes; nil: plain TCP. Tests put networks here that lose one lane and not the others.

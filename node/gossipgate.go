@@ -195,6 +195,7 @@ func gossipRefusal(line string) refusal.Reason {
 			continue
 		}
 		switch {
+		case strings.Contains(w.begin, "discarding"): // with a label that outsiders choose
 		case strings.Contains(line, "i/o timeout"):
 			return refusal.SlowFrame
 		case strings.Contains(line, refusal.LargeFrame.String()):

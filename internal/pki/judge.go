@@ -19,24 +19,24 @@ type Reason = refusal.Reason
 // when the other side's certificate is verified and judged, some when its Hello is compared with that, and three when there is
 // no certificate to judge: whoever speaks no TLS, turned away himself, or broke off.
 const (
-	Welcome          = refusal.Welcome
-	PlainText        = refusal.PlainText
+	Welcome          = refusal.Welcome   // verify and Judge found nothing
+	PlainText        = refusal.PlainText // classify
 	NotPlainText     = refusal.NotPlainText
-	NoCertificate    = refusal.NoCertificate
-	UnknownAuthority = refusal.UnknownAuthority
+	NoCertificate    = refusal.NoCertificate    // verify
+	UnknownAuthority = refusal.UnknownAuthority // verify
 	Expired          = refusal.Expired
 	NotYetValid      = refusal.NotYetValid
 	BadCertificate   = refusal.BadCertificate
-	NoIdentity       = refusal.NoIdentity
-	OtherColony      = refusal.OtherColony
+	NoIdentity       = refusal.NoIdentity  // Judge
+	OtherColony      = refusal.OtherColony // Judge, JudgeHello
 	OtherBrick       = refusal.OtherBrick
 	OtherColor       = refusal.OtherColor
-	WrongRole        = refusal.WrongRole
-	OtherName        = refusal.OtherName
-	RefusedThere     = refusal.RefusedThere
-	Broken           = refusal.Broken
-	SlowStart        = refusal.SlowStart
-	BadRecord        = refusal.BadRecord // after the handshake
+	WrongRole        = refusal.WrongRole    // Judge, JudgeHello
+	OtherName        = refusal.OtherName    // JudgeHello
+	RefusedThere     = refusal.RefusedThere // conn.readError
+	Broken           = refusal.Broken       // classify
+	SlowStart        = refusal.SlowStart    // classify
+	BadRecord        = refusal.BadRecord    // after the handshake
 )
 
 // Refusal is the error of a connection that was refused: inside a *cell.Error of kind Refused.

@@ -30,6 +30,8 @@ type Config struct {
 	Refused  func(error)                                                       // a connection was refused, or ended for what came on it; see rpc.ReasonOf; nil: nobody asks
 	Limits   rpc.Limits                                                        // of accepted connections; zero fields: the defaults
 
+	FrameTimeout time.Duration // of one frame, from its first byte to its last; 0: 30 s
+
 	Logger *slog.Logger // required
 }
 
@@ -45,7 +47,7 @@ const (
 	acceptTimeout  = 5 * time.Second  // Hello, the other side dialling
 	writeTimeout   = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
 	silenceMax     = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
-	frameTimeout   = 30 * time.Second // one frame, from its first byte to its last
+	frameTimeout   = 30 * time.Second // the default of Config.FrameTimeout
 
 	// perServerMax bounds the accepted connections of one server: four lanes, and as many again from each of its lives that this
 	// side has not given up yet.
@@ -94,6 +96,9 @@ type linkKey struct {
 func New(cfg Config) *Mesh {
 	if cfg.Limits.PerIdentity == 0 {
 		cfg.Limits.PerIdentity = perServerMax
+	}
+	if cfg.FrameTimeout == 0 {
+		cfg.FrameTimeout = frameTimeout
 	}
 	m := &Mesh{cfg: cfg, gate: rpc.NewGate(cfg.Limits), loud: rate.Sometimes{First: 10, Interval: time.Second},
 		links: make(map[linkKey]*link), beats: make(map[cell.ServerID]*beat),

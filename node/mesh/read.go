@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
@@ -80,7 +81,7 @@ func (m *Mesh) read(s *rpc.Stream) error {
 		take = r.heartbeat
 	}
 	var buf []byte
-	clock := rpc.NewFrameClock(s.Conn, s.In, frameTimeout)
+	clock := rpc.NewFrameClock(s.Conn, s.In, m.cfg.FrameTimeout)
 	for {
 		var body []byte
 		err := clock.Next()
@@ -89,8 +90,9 @@ func (m *Mesh) read(s *rpc.Stream) error {
 		}
 		malformed := isMalformed(err)
 		if err == nil {
-			err = take(body)
-			malformed = err != nil
+			if err = take(body); err != nil {
+				err, malformed = fmt.Errorf("%w: %w", refusal.BadMessage, err), true
+			}
 		}
 		if malformed {
 			m.Stats.Malformed.Add(1)
