@@ -115,6 +115,7 @@ var killerFrames = []struct {
 	{"modified frame", func() []byte { b := framed(0x94, 0, 5, 0xa1, 'm', 0x90); b[9] ^= 1; return b }(), refusal.BadFrame},
 	{"http", []byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), refusal.LargeFrame},
 	{"nested arrays", framed(bytes.Repeat([]byte{0x91}, 100_000)...), refusal.BadMessage},
+	{"2 MB of nested arrays", framed(bytes.Repeat([]byte{0x91}, 2<<20)...), refusal.BadMessage}, // the client port does not even read it
 	{"5-byte array bomb", framed(0xdd, 0xff, 0xff, 0xff, 0xff), refusal.BadMessage},
 	{"4 GiB string", framed(0x94, 0, 0, 0xdb, 0xff, 0xff, 0xff, 0xff), refusal.BadMessage},
 	{"map bomb", framed(0xdf, 0xff, 0xff, 0xff, 0xff), refusal.BadMessage},
@@ -209,6 +210,9 @@ func TestAttacksFromWithin(t *testing.T) {
 	for _, port := range []pki.Port{pki.ClientPort, pki.PeerPort} {
 		for _, k := range killerFrames {
 			t.Run(fmt.Sprintf("%s at the %s port", k.name, port), func(t *testing.T) {
+				if port == pki.ClientPort && len(k.bytes) > wire.ClientFrameMax {
+					k.why = refusal.LargeFrame
+				}
 				n := s.guard.Refused(port, pki.Accepting, k.why)
 				i := intrude(t, addrOf(s, port), v.certs[port])
 				i.greet(t, v.hello[port])

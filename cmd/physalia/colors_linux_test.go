@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -180,13 +179,13 @@ func crossColors(t *testing.T, spec colony.Spec, c *colony.Colony) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key, err := base64.StdEncoding.DecodeString(strings.Fields(string(keys))[0])
+	ring, err := pki.ParseKeyring(keys)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cfg := memberlist.DefaultLANConfig()
 	cfg.Name, cfg.BindAddr, cfg.BindPort, cfg.AdvertisePort, cfg.LogOutput = "s1-aaaaaaaa#9", "127.0.0.1", 0, 0, io.Discard
-	cfg.Label, cfg.SecretKey, cfg.TCPTimeout = "physalia/"+colony.Name+"/"+blue.Brick+"/"+blue.Color, key, 5*time.Second // red's key, under blue's label
+	cfg.Label, cfg.SecretKey, cfg.TCPTimeout = "physalia/"+colony.Name+"/"+blue.Brick+"/"+blue.Color, ring[0], 5*time.Second // red's key, under blue's label
 	m, err := memberlist.Create(cfg)
 	if err != nil {
 		t.Fatal(err)
