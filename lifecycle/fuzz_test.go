@@ -60,5 +60,6 @@ func fuzzRecord() Record {
 	for n := uint32(1); n <= 7; n++ {
 		r.Members = append(r.Members, NewMember(n, cell.ServerID("s"+string('0'+rune(n))+"-aaaaaaaa")))
 	}
+	r.Founded = r.all()
 	return r
 }
