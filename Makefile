@@ -9,7 +9,7 @@ PEERS    ?= bin/peers
 SEED     ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo drill etcd test faults race fmt vet lint deep sim lab bench bench-peers vet-peers ci clean
+.PHONY: help build demo drill etcd test faults race fmt fuzz vet lint deep sim lab bench bench-peers vet-peers ci clean
 
 help: ## print this menu
 	@echo "Physalia: one tiny, highly available database per volume."
@@ -50,6 +50,9 @@ race: ## the same tests under the race detector (needs a C compiler)
 
 fmt: ## rewrite the sources with gofmt
 	gofmt -w $$($(GO) list -f '{{.Dir}}' ./...)
+
+fuzz: ## every fuzz target for a while, in bounded memory (FUZZTIME=3s, FUZZ=pattern of names; the first time it compiles for minutes)
+	GO='$(GO)' bash tools/fuzz.sh
 
 vet: ## go vet, with and without the costly assertions
 	$(GO) vet ./...

@@ -5,6 +5,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/pki"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/core"
@@ -70,9 +71,9 @@ func (s *Server) checkClient(peer wire.Hello) *cell.Error {
 	case peer.Purpose == wire.ForDialBack && s.cfg.KnockKey.Set() && peer.Colony == s.identity.Colony:
 		return nil
 	case peer.Purpose != wire.ForClient:
-		return &cell.Error{Op: "server.hello", Kind: cell.Refused, Detail: "this address serves clients only", Hint: "peers use the peer address"}
+		return &cell.Error{Op: "server.hello", Kind: cell.Refused, Err: refusal.WrongRole, Detail: "this address serves clients only", Hint: "peers use the peer address"}
 	case peer.Colony != "" && peer.Colony != s.identity.Colony:
-		return &cell.Error{Op: "server.hello", Kind: cell.Refused,
+		return &cell.Error{Op: "server.hello", Kind: cell.Refused, Err: refusal.OtherColony,
 			Detail: "this server is of colony " + s.identity.Colony + ", the client wants " + peer.Colony, Hint: "check the address and --colony"}
 	}
 	return nil
@@ -81,7 +82,6 @@ func (s *Server) checkClient(peer wire.Hello) *cell.Error {
 // rejected counts connections that did not get through their Hello. The log hears of them on request only: an outsider can
 // cause any number.
 func (s *Server) rejected(remote net.Addr, err *cell.Error) {
-	s.metrics.rejected.Inc()
 	s.refused(pki.ClientPort, err)
 	s.cfg.Logger.Debug("client connection rejected", "remote", remote, "err", err)
 }

@@ -13,6 +13,7 @@ import (
 	"physalia/cell"
 	"physalia/internal/knock"
 	"physalia/internal/pki"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/admission"
 	"physalia/node/core"
@@ -65,6 +66,9 @@ type Config struct {
 	// DiskReserve is how many bytes of the disk stay free: below, the server takes no new nodes and leads no writes. 0: 2 GiB,
 	// or a twentieth of the file system if that is less.
 	DiskReserve uint64
+	// Connections bounds the connections of clients; zero fields are the defaults of rpc.Limits. Those of peers are bounded by
+	// constants: a pool of one brick and color has far fewer.
+	Connections rpc.Limits
 
 	// SupportPeriod is how long servers support each other's proposers at a time (DESIGN.md section 7). A dead proposer's
 	// cells wait for as long; a server that is restarted waits for the longest that was ever set in its data directory. All
@@ -83,6 +87,8 @@ type Config struct {
 	Version string       // of the build, for server.info
 	Logger  *slog.Logger // nil: discards
 
+	stall          time.Duration // 0: rpc's FrameTimeout and WriteTimeout, and the mesh's; attackers in tests have less time
+	peerLimits     rpc.Limits    // zero fields: the mesh's
 	controlTimeout time.Duration // 0: controlTimeout; tests are less patient
 	controlSpread  time.Duration // of the first attempt after a lost control connection; 0: the seeker's default
 	// dialPeer opens lanes; nil: plain TCP. Tests put networks here that lose one lane and not the others.
@@ -121,6 +127,9 @@ func (c *Config) Validate() error {
 	case 0, 16, 24, 32:
 	default:
 		return invalid(fmt.Sprintf("gossip key has %d bytes", n), "use 16, 24 or 32 random bytes")
+	}
+	if c.Connections.Connections < 0 || c.Connections.PerAddress < 0 || c.Connections.PerIdentity < 0 {
+		return invalid(fmt.Sprintf("limits of connections %+v must not be negative", c.Connections), "use 0 for the default")
 	}
 	if c.Capacity < 0 || c.InboxMax < 0 || c.MemTableBytes < 0 {
 		return invalid(fmt.Sprintf("capacity %d, inbox %d and memtable size %d must not be negative", c.Capacity, c.InboxMax, c.MemTableBytes),

@@ -40,7 +40,7 @@ func newGates(l admission.IdentityLimits, clock func() time.Duration, refused fu
 
 // open returns the account of an identity, for one more connection. An account outlives its connections for as long as its
 // rate remembers anything: who connects again must not find it full again.
-func (g *gates) open(who string) rpc.Gate {
+func (g *gates) open(who string) rpc.Meter {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	one := g.of[who]
@@ -73,7 +73,7 @@ func (g *gates) identities() int {
 	return len(g.of)
 }
 
-// Enter implements rpc.Gate.
+// Enter implements rpc.Meter.
 func (g *gate) Enter(method string, bytes int) *cell.Error {
 	now := time.Duration(0)
 	if !g.all.limits.Rate.Off() { // nothing else looks at the time
@@ -89,14 +89,14 @@ func (g *gate) Enter(method string, bytes int) *cell.Error {
 	return refusedAs(method, "", refusal)
 }
 
-// Leave implements rpc.Gate.
+// Leave implements rpc.Meter.
 func (g *gate) Leave(bytes int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.account.Leave(bytes)
 }
 
-// Close implements rpc.Gate.
+// Close implements rpc.Meter.
 func (g *gate) Close() {
 	g.all.mu.Lock()
 	defer g.all.mu.Unlock()

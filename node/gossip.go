@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -15,6 +16,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/pki"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
@@ -112,7 +114,16 @@ func (g *gossip) start(c *Config, guard *pki.Guard) error {
 	if err != nil {
 		return err
 	}
-	if g.list, err = memberlist.Create(cfg); err != nil {
+	refused := func(why refusal.Reason) { guard.Count(pki.GossipPort, pki.Accepting, why) }
+	cfg.Logger = newGossipLog(c.Logger, refused)
+	transport, err := newGossipTransport(cfg.BindAddr, cfg.BindPort, cfg.Logger, refused)
+	if err == nil {
+		cfg.BindPort, cfg.AdvertisePort, cfg.Transport = transport.GetAutoBindPort(), transport.GetAutoBindPort(), transport
+		if g.list, err = memberlist.Create(cfg); err != nil {
+			err = errors.Join(err, transport.Shutdown())
+		}
+	}
+	if err != nil {
 		return &cell.Error{Op: "node.start", Kind: cell.Refused, Detail: "cannot gossip on " + c.ListenGossip, Err: err,
 			Hint: "is the port in use? set --listen-gossip"}
 	}
@@ -149,7 +160,6 @@ func (g *gossip) config(c *Config, guard *pki.Guard) (*memberlist.Config, error)
 	}
 	cfg.TCPTimeout = joinTimeout
 	cfg.Delegate, cfg.Events = g, g
-	cfg.Logger = slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)
 	return cfg, nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"physalia/internal/pki"
 	"physalia/internal/pki/export"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 )
 
@@ -21,10 +22,10 @@ func (s *Server) openGuard() (err error) {
 	return err
 }
 
-// refused counts connections that a port refused, as far as the guard could not: those that speak TLS where there is none.
+// refused counts connections that a port refused, or ended for what came on them, as far as the guard has not.
 func (s *Server) refused(port pki.Port, err error) {
-	if rpc.SpeaksTLS(err) {
-		s.guard.Count(port, pki.Accepting, pki.NotPlainText)
+	if why := rpc.ReasonOf(err); why != refusal.Welcome {
+		s.guard.Count(port, pki.Accepting, why)
 	}
 }
 

@@ -27,7 +27,6 @@ type metrics struct {
 	evicted, disputed, unvouched                  prometheus.Counter
 	pointers, commandSet                          prometheus.Gauge
 	batches, records, bytes                       prometheus.Counter
-	rejected                                      prometheus.Counter // client connections
 	resigned, withheld, forwarded                 prometheus.Counter
 	handedOver, cold                              prometheus.Counter
 	sweeping                                      prometheus.Gauge
@@ -72,7 +71,6 @@ func newMetrics(brick, color string) *metrics {
 	m.batches = m.counter("storage_batches_total", "Batches handed to storage.")
 	m.records = m.counter("storage_records_total", "Records in batches handed to storage.")
 	m.bytes = m.counter("storage_bytes_total", "Bytes of keys and values handed to storage.")
-	m.rejected = m.counter("client_connections_rejected_total", "Client connections that did not get through their handshake.")
 	m.nodes = m.gauge("nodes", "Nodes hosted.")
 	m.hot = m.gauge("nodes_hot", "Nodes with their state in memory.")
 	m.led = m.gauge("cells_led", "Cells whose proposer is on this server.")
@@ -131,9 +129,6 @@ func (m *metrics) meshStats(stats *mesh.Stats) {
 		{"peer_messages_received_total", "Messages received from peers.", &stats.MessagesReceived},
 		{"peer_frames_overrun_total", "Frames received and dropped because too much of their lane waited for the loop.", &stats.FramesOverrun},
 		{"peer_dials_total", "Attempts to connect to a peer.", &stats.Dials},
-		{"peer_frames_malformed_total", "Frames received from peers that did not decode.", &stats.Malformed},
-		{"peer_handshakes_refused_total", "Handshakes with peers that either side refused.", &stats.PeersRefused},
-		{"peer_connections_refused_total", "Connections closed at once because there were too many.", &stats.ConnectionsRefused},
 		{"peer_heartbeats_replaced_total", "Heartbeats replaced by newer ones before they left.", &stats.HeartbeatsReplaced},
 	} {
 		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "physalia_" + s.name, Help: s.help, ConstLabels: m.labels},

@@ -23,7 +23,8 @@ const (
 	opsRequestTime = 10 * time.Second // one request, from its first byte to the last of its answer
 	opsIdleTime    = time.Minute      // a connection between two requests: scrapes come every 15 s or so
 	opsHeaderBytes = 16 << 10
-	opsScrapes     = 4               // at once
+	opsScrapes     = 4 // at once
+	opsConnections = 256
 	opsCloseTime   = 2 * time.Second // for requests under way when the server is closed
 )
 

@@ -72,7 +72,7 @@ type secureColony struct {
 	control *pki.Guard
 }
 
-func newSecureColony(t *testing.T, servers int) *secureColony {
+func newSecureColony(t *testing.T, servers int, change ...func(i int, cfg *Config)) *secureColony {
 	t.Helper()
 	home := newAuthority(t, "test")
 	c := &secureColony{home: home}
@@ -89,7 +89,10 @@ func newSecureColony(t *testing.T, servers int) *secureColony {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.testColony = colonyOn(t, ln, servers, func(_ int, cfg *Config) {
+	c.testColony = colonyOn(t, ln, servers, func(i int, cfg *Config) {
+		for _, f := range change {
+			f(i, cfg)
+		}
 		dir := home.issue(serverIdentity(cfg.Name, cfg.Brick, cfg.Color), 0)
 		c.dirs = append(c.dirs, dir)
 		cfg.Certs.Dir = dir
@@ -164,7 +167,7 @@ func TestSecureColony(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"physalia_certificate_expiry_timestamp_seconds{", `physalia_handshakes_refused_total{brick="b1",color="red",port="peer",reason="other color",side="accepted"} 0`} {
+	for _, want := range []string{"physalia_certificate_expiry_timestamp_seconds{", `physalia_refused_total{brick="b1",color="red",port="peer",reason="other color",side="accepted"} 0`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("the metrics lack %s", want)
 		}

@@ -195,7 +195,7 @@ func (s *Server) listenPeers() error {
 	s.peerAddr = s.advertised(ln.Addr())
 	s.mesh = mesh.New(mesh.Config{Hello: s.hello(), Listener: ln, Resolve: s.addresses.peer, Logger: s.cfg.Logger,
 		Beat: s.inbox.beat, Gone: s.inbox.gone, Messages: s.peerMessages, Dial: s.guard.Dialer(pki.PeerPort, s.cfg.dialPeer),
-		Refused: func(err error) { s.refused(pki.PeerPort, err) }})
+		Refused: func(err error) { s.refused(pki.PeerPort, err) }, Limits: s.cfg.peerLimits, FrameTimeout: s.cfg.stall})
 	s.metrics.meshStats(&s.mesh.Stats)
 	return nil
 }
@@ -214,8 +214,10 @@ func (s *Server) listenClients() error {
 		return err
 	}
 	s.clientAddr = s.advertised(ln.Addr())
-	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s}, Gate: s.gates.open,
-		Check: s.checkClient, Switch: s.agent.knocks.answered, OnReject: s.rejected})
+	s.clients = rpc.NewServer(ln, rpc.Config{Hello: s.hello(), FrameMax: wire.ClientFrameMax, Handler: clientFace{s}, Meter: s.gates.open,
+		FrameTimeout: s.cfg.stall, WriteTimeout: s.cfg.stall,
+		Limits: s.cfg.Connections, Check: s.checkClient, Switch: s.agent.knocks.answered, OnReject: s.rejected,
+		OnClose: func(_ *rpc.Conn, err error) { s.refused(pki.ClientPort, err) }})
 	return nil
 }
 
@@ -241,6 +243,7 @@ func (s *Server) listenOps() error {
 	if err != nil {
 		return err
 	}
+	ln = rpc.GatedListener(ln, rpc.NewGate(rpc.Limits{Connections: opsConnections}), func(err error) { s.refused(pki.OpsPort, err) })
 	s.opsAddr = ln.Addr().String()
 	s.ops = s.opsServer()
 	s.goRun(func() {

@@ -82,6 +82,13 @@ golden() {
 	"$GO" test -count=1 -run 'TestGolden' "${dirs[@]}"
 }
 
+# Seeds and committed corpora of all fuzz targets; `make fuzz` goes beyond them.
+corpora() {
+	local dirs
+	mapfile -t dirs < <(packages_with '^func Fuzz')
+	GOMEMLIMIT=1GiB "$GO" test -count=1 -run '^Fuzz' "${dirs[@]}"
+}
+
 # Why the privileged fault tests cannot run here; nothing where they can.
 faults_lack() {
 	"$GO" test -count=1 -tags privileged -v -run '^$' ./cmd/physalia/faults 2>&1 | sed -n 's/^!!! NOT RUN: privileged fault tests: //p'
@@ -112,6 +119,7 @@ if [ -n "$(packages_with '^func TestGolden')" ]; then
 else
 	cannot "golden bytes" "no test named TestGolden..."
 fi
+step "fuzz targets: seeds and corpora" corpora
 if [ "$("$GO" env CGO_ENABLED)" = 1 ] && command -v "$("$GO" env CC | cut -d' ' -f1)" >/dev/null; then
 	step "race detector" races
 	step "50 seeds under the race detector" "$GO" run -race ./cmd/physalia sim run --seeds 50

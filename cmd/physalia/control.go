@@ -70,6 +70,7 @@ func (a *app) controlCommand() *cobra.Command {
 	f.DurationVar(&c.ScanEvery, "scan-every", time.Minute, "least `time` between two rounds in which servers are asked what they host; 0 for none")
 	f.IntVar(&c.ScanPace, "scan-pace", 0, "`pages` per second asked for over the whole fleet; 0 for the default")
 	f.IntVar(&c.RebuildPace, "rebuild-pace", 0, "`pages` per second while the store is being rebuilt; 0 for the default")
+	connectionFlags(f, &c.Connections)
 	limitFlags(f, &c.Limits, &c.MovesPerServer)
 	repairFlags(f, &c.Repair)
 	log.register(f)

@@ -66,6 +66,7 @@ func (a *app) serverCommand() *cobra.Command {
 	f.IntVar(&c.InboxMax, "inbox-max", 0, "`number` of messages and requests that may wait for the loop; 0 for the default")
 	f.BoolVar(&c.NoSweep, "no-sweep", false, "when another server dies, do not ask for the cells that it led before clients need them")
 	f.IntVar(&c.BalancePerSecond, "balance-per-second", 0, "`number` of cells handed over per second, at most, to a server that came back and leads fewer; 0 for the default, -1 for none")
+	connectionFlags(f, &c.Connections)
 	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
 	admissionFlags(f, &c)
 	log.register(f)

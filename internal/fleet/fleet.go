@@ -14,6 +14,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/duty"
+	"physalia/internal/refusal"
 	"physalia/internal/roster"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
@@ -73,7 +74,7 @@ type Config struct {
 	Knocks             *Knocks // servers may knock; nil: they may not
 
 	// Dial opens connections to servers that have knocked; nil: plain TCP. Refused hears of connections that were refused in their
-	// handshake; nil: nobody asks.
+	// handshake, or ended for what came on them; nil: nobody asks.
 	Dial        func(ctx context.Context, network, addr string) (net.Conn, error)
 	Refused     func(error)
 	EnteringMax int // connections admitted and not registered yet; default RegistersAtOnce, at least 16
@@ -82,9 +83,9 @@ type Config struct {
 	PingMisses int           // a session ends with so many pings in a row unanswered; default 3
 	SeedsMax   int           // gossip addresses told to a server that registers; default 16
 
-	ServersMax     int // identities remembered; default 65,536
-	ConnectionsMax int // default 70,000
-	InFlightMax    int // unanswered requests per connection; default 4096
+	ServersMax  int        // identities remembered; default 65,536
+	Limits      rpc.Limits // of connections; default 70,000, and what follows from that
+	InFlightMax int        // unanswered requests per connection; default 4096
 
 	Log *slog.Logger // nil discards
 }
@@ -102,7 +103,7 @@ func (c Config) withDefaults() Config {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.ConnectionsMax, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, max(c.RegistersAtOnce, enteringLeast)}} {
+	}{{&c.PingMisses, 3}, {&c.SeedsMax, 16}, {&c.ServersMax, 1 << 16}, {&c.Limits.Connections, 70_000}, {&c.InFlightMax, 4096}, {&c.EnteringMax, max(c.RegistersAtOnce, enteringLeast)}} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}
@@ -157,13 +158,13 @@ func Serve(ln net.Listener, c Config) *Fleet {
 	go f.ping()
 	go f.tellLosses()
 	f.rpc = rpc.NewServer(ln, rpc.Config{
-		Hello:          wire.Hello{Purpose: wire.ForControl, Colony: c.Colony},
-		FrameMax:       wire.ControlFrameMax,
-		Handler:        rpc.HandlerFunc(f.handle),
-		InFlightMax:    f.cfg.InFlightMax,
-		ConnectionsMax: f.cfg.ConnectionsMax,
-		Check:          f.check,
-		OnClose:        f.closed,
+		Hello:       wire.Hello{Purpose: wire.ForControl, Colony: c.Colony},
+		FrameMax:    wire.ControlFrameMax,
+		Handler:     rpc.HandlerFunc(f.handle),
+		InFlightMax: f.cfg.InFlightMax,
+		Limits:      f.cfg.Limits,
+		Check:       f.check,
+		OnClose:     f.closed,
 		OnReject: func(remote net.Addr, err *cell.Error) {
 			if f.cfg.Refused != nil {
 				f.cfg.Refused(err)
@@ -209,17 +210,17 @@ func (f *Fleet) Close() error {
 
 // check judges a connection by its Hello.
 func (f *Fleet) check(h wire.Hello) *cell.Error {
-	refuse := func(format string, args ...any) *cell.Error {
-		return &cell.Error{Op: "control.hello", Kind: cell.Refused, Detail: fmt.Sprintf(format, args...),
+	refuse := func(why refusal.Reason, format string, args ...any) *cell.Error {
+		return &cell.Error{Op: "control.hello", Kind: cell.Refused, Err: why, Detail: fmt.Sprintf(format, args...),
 			Hint: "check the address and the configuration of the connecting process"}
 	}
 	switch {
 	case h.Purpose != wire.ForClient && h.Purpose != wire.ForControl:
-		return refuse("purpose %d is not served by the control plane", h.Purpose)
+		return refuse(refusal.WrongRole, "purpose %d is not served by the control plane", h.Purpose)
 	case h.Colony != f.cfg.Colony && (h.Colony != "" || h.Purpose == wire.ForControl):
-		return refuse("this is colony %q, not %q", f.cfg.Colony, h.Colony)
+		return refuse(refusal.OtherColony, "this is colony %q, not %q", f.cfg.Colony, h.Colony)
 	case h.Purpose == wire.ForControl && h.Server.Check() != nil:
-		return refuse("server identity: %v", h.Server.Check())
+		return refuse(refusal.NoIdentity, "server identity: %v", h.Server.Check())
 	case h.Purpose == wire.ForControl:
 		return f.entry.admit(h.Server)
 	}

@@ -168,6 +168,9 @@ func (f *Fleet) seeds(g *wire.Registration) (addrs []string) {
 
 // closed is told the end of every connection; it matters when the connection was a session.
 func (f *Fleet) closed(c *rpc.Conn, err error) {
+	if f.cfg.Refused != nil {
+		f.cfg.Refused(err)
+	}
 	id := c.Peer().Server
 	if !fromServer(c) {
 		return

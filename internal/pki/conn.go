@@ -45,7 +45,7 @@ type conn struct {
 	failed error               // of the handshake; set before done
 	other  Identity            // set before done, unless failed
 	shown  []*x509.Certificate // what the other side showed; likewise
-	turned sync.Once           // counts the other side's refusal
+	turned sync.Once           // counts the other side's refusal, or what it sent in place of records
 	closed bool                // guarded by guard.mu
 }
 
@@ -64,10 +64,11 @@ func (c *conn) handshake(ctx context.Context) error {
 	if err := c.Conn.HandshakeContext(ctx); err != nil {
 		why := classify(err)
 		count[why.Reason].Add(1)
-		if c.side == Accepting && why.Reason != Broken {
+		gone := why.Reason == Broken || why.Reason == SlowStart // there is nobody to be told
+		if c.side == Accepting && !gone {
 			c.linger()
 		}
-		if why.Reason == Broken {
+		if gone {
 			return &cell.Error{Op: "pki.handshake", Kind: cell.Unavailable, Detail: "the TLS handshake broke off", Err: err}
 		}
 		return why.asError()
@@ -109,22 +110,19 @@ func (c *conn) Read(b []byte) (int, error) {
 
 // In TLS 1.3 whoever dials learns after his own handshake what the other side thinks of his certificate.
 //
-// readError finds out that the other side has refused this one, and counts it.
+// readError finds out that the other side has refused this one, or that a record was changed on its way, and counts it.
 func (c *conn) readError(err error) error {
-	var remote *net.OpError
-	if !errors.As(err, &remote) || remote.Op != "remote error" {
+	var ended *net.OpError
+	var header tls.RecordHeaderError
+	if errors.As(err, &header) || errors.As(err, &ended) && ended.Op == "local error" {
+		c.turned.Do(func() { c.guard.Count(c.port, c.side, BadRecord) })
+		return err
+	}
+	if ended == nil || ended.Op != "remote error" {
 		return err
 	}
 	c.turned.Do(func() { c.guard.Count(c.port, c.side, RefusedThere) })
-	return refusal(RefusedThere, "%v", err).asError()
-}
-
-// Who names the other side by what its certificate proves; it is known once the handshake is done, and empty before.
-func (c *conn) Who() string {
-	if !c.done.Load() || c.failed != nil {
-		return ""
-	}
-	return c.other.String()
+	return because(RefusedThere, "%v", err).asError()
 }
 
 // Close implements net.Conn. It never blocks: TLS would first say goodbye, for up to seconds. Frames and HTTP have lengths of their
@@ -136,6 +134,14 @@ func (c *conn) Close() error {
 	c.closed = true
 	delete(c.guard.open, c)
 	return err
+}
+
+// Identity is who is proven to be on the other side, for whoever counts connections; it is empty before the handshake.
+func (c *conn) Identity() string {
+	if !c.done.Load() || c.failed != nil {
+		return ""
+	}
+	return c.other.String()
 }
 
 // CheckHello compares what the other side says of itself with what its certificate proves, and counts a lie.

@@ -356,13 +356,16 @@ func classify(err error) *Refusal {
 	var known *Refusal
 	var header tls.RecordHeaderError
 	var remote *net.OpError
+	var late net.Error
 	switch {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &header):
-		return refusal(PlainText, "the other side does not speak TLS")
+		return because(PlainText, "the other side does not speak TLS")
 	case errors.As(err, &remote) && remote.Op == "remote error":
-		return refusal(RefusedThere, "%v", err)
+		return because(RefusedThere, "%v", err)
+	case errors.As(err, &late) && late.Timeout():
+		return because(SlowStart, "%v", err)
 	}
-	return refusal(Broken, "%v", err)
+	return because(Broken, "%v", err)
 }

@@ -317,7 +317,7 @@ func TestHandshakeIsBounded(t *testing.T) {
 	for name, test := range map[string]struct {
 		says   string
 		reason Reason
-	}{"silence": {"", Broken}, "http": {"GET / HTTP/1.1\r\n\r\n", PlainText}, "a broken record": {"\x16\x03\x01\x00\x05hello", Broken}} {
+	}{"silence": {"", SlowStart}, "http": {"GET / HTTP/1.1\r\n\r\n", PlainText}, "a broken record": {"\x16\x03\x01\x00\x05hello", Broken}} {
 		before := g.Refused(PeerPort, Accepting, test.reason)
 		near, far := net.Pipe()
 		ln := &listener{guard: g, port: PeerPort, config: g.config(PeerPort, Accepting), Listener: one{near}}

@@ -8,38 +8,36 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
-// Reason is why a connection was refused or lost in its handshake. The names are label values of a metric and do not change.
-type Reason uint8
+// Reason is why a connection was refused or lost in its handshake.
+type Reason = refusal.Reason
 
-// The reasons.
+// The reasons that are found here, by the same names; package refusal has all of them and says what each means. Most are found
+// when the other side's certificate is verified and judged, some when its Hello is compared with that, and three when there is
+// no certificate to judge: whoever speaks no TLS, turned away himself, or broke off.
 const (
-	Welcome          Reason = iota // no reason: not refused
-	PlainText                      // the other side does not speak TLS
-	NotPlainText                   // the other side speaks TLS to a port without
-	NoCertificate                  // it showed none
-	UnknownAuthority               // signed by nobody whom this side trusts
-	Expired                        // or its authority has
-	NotYetValid                    // by this side's clock
-	BadCertificate                 // anything else that the standard library finds: usage, constraints, key
-	NoIdentity                     // it carries no identity, or more than one
-	OtherColony                    //
-	OtherBrick                     // peers only
-	OtherColor                     // peers only
-	WrongRole                      // no business at this port
-	OtherName                      // the Hello claims to be somebody else
-	RefusedThere                   // the other side refused this side's certificate, and does not tell why
-	Broken                         // not TLS 1.3, or the connection ended during the handshake
-	reasonCount
+	Welcome          = refusal.Welcome   // verify and Judge found nothing
+	PlainText        = refusal.PlainText // classify
+	NotPlainText     = refusal.NotPlainText
+	NoCertificate    = refusal.NoCertificate    // verify
+	UnknownAuthority = refusal.UnknownAuthority // verify
+	Expired          = refusal.Expired
+	NotYetValid      = refusal.NotYetValid
+	BadCertificate   = refusal.BadCertificate
+	NoIdentity       = refusal.NoIdentity  // Judge
+	OtherColony      = refusal.OtherColony // Judge, JudgeHello
+	OtherBrick       = refusal.OtherBrick
+	OtherColor       = refusal.OtherColor
+	WrongRole        = refusal.WrongRole    // Judge, JudgeHello
+	OtherName        = refusal.OtherName    // JudgeHello
+	RefusedThere     = refusal.RefusedThere // conn.readError
+	Broken           = refusal.Broken       // classify
+	SlowStart        = refusal.SlowStart    // classify
+	BadRecord        = refusal.BadRecord    // after the handshake
 )
-
-var reasonNames = [reasonCount]string{"", "plain text", "not plain text", "no certificate", "unknown authority", "expired", "not yet valid", "bad certificate",
-	"no identity", "other colony", "other brick", "other color", "wrong role", "other name", "refused there", "broken"}
-
-// String is the reason as the metric has it.
-func (r Reason) String() string { return reasonNames[r] }
 
 // Refusal is the error of a connection that was refused: inside a *cell.Error of kind Refused.
 type Refusal struct {
@@ -53,7 +51,7 @@ func (r *Refusal) Error() string { return r.Reason.String() }
 // String describes the refusal.
 func (r *Refusal) String() string { return r.Reason.String() + ": " + r.Detail }
 
-func refusal(r Reason, format string, args ...any) *Refusal {
+func because(r Reason, format string, args ...any) *Refusal {
 	return &Refusal{r, fmt.Sprintf(format, args...)}
 }
 
@@ -86,6 +84,7 @@ const (
 	ClientPort              // of a server, for clients and for the control plane that calls back
 	ControlPort             // of a control process, for everybody
 	OpsPort                 // metrics and probes
+	GossipPort              // of a server; nobody proves himself there, it is for counting
 	anyPort                 // dialled by whoever does not know whether a server or a control process is there
 	portCount
 )
@@ -93,7 +92,7 @@ const (
 // AnyPort is for dialling an address of the colony that may be a server's or a control process's.
 const AnyPort = anyPort
 
-var portNames = [portCount]string{"peer", "client", "control", "ops", "any"}
+var portNames = [portCount]string{"peer", "client", "control", "ops", "gossip", "any"}
 
 // String names the port, as the metric has it.
 func (p Port) String() string { return portNames[p] }
@@ -119,6 +118,7 @@ var fitting = [portCount][sideCount][]Role{
 	ClientPort:  {{Client, Operator, Control}, {Server}},
 	ControlPort: {{Server, Client, Operator, Control}, {Control}},
 	OpsPort:     {{Client, Operator, Control}, {Server, Control}},
+	GossipPort:  {{}, {}},
 	anyPort:     {{}, {Server, Control}},
 }
 
@@ -128,15 +128,15 @@ func Judge(self Identity, port Port, side Side, chain []*x509.Certificate) (Iden
 	other, err := identityOf(chain[0])
 	switch {
 	case err != nil:
-		return other, refusal(NoIdentity, "%v", err)
+		return other, because(NoIdentity, "%v", err)
 	case other.Colony != self.Colony:
-		return other, refusal(OtherColony, "%s, this is %s", other, self)
+		return other, because(OtherColony, "%s, this is %s", other, self)
 	case !slices.Contains(fitting[port][side], other.Role):
-		return other, refusal(WrongRole, "%s has no business at the %s port", other, port)
+		return other, because(WrongRole, "%s has no business at the %s port", other, port)
 	case port == PeerPort && other.Brick != self.Brick:
-		return other, refusal(OtherBrick, "%s, this is %s", other, self)
+		return other, because(OtherBrick, "%s, this is %s", other, self)
 	case port == PeerPort && other.Color != self.Color:
-		return other, refusal(OtherColor, "%s, this is %s", other, self)
+		return other, because(OtherColor, "%s, this is %s", other, self)
 	}
 	return other, nil
 }
@@ -158,19 +158,19 @@ func JudgeHello(side Side, other Identity, h *wire.Hello) *Refusal {
 	roles, known := holders[h.Purpose]
 	switch {
 	case h.Colony != "" && h.Colony != other.Colony:
-		return refusal(OtherColony, "%s says that it is of colony %q", other, h.Colony)
+		return because(OtherColony, "%s says that it is of colony %q", other, h.Colony)
 	case side == Accepting && known && !slices.Contains(roles, other.Role):
-		return refusal(WrongRole, "%s connects as only %v may", other, roles)
+		return because(WrongRole, "%s connects as only %v may", other, roles)
 	case (h.Server != "") != (other.Role == Server):
-		return refusal(WrongRole, "%s says that it is server %q", other, h.Server)
+		return because(WrongRole, "%s says that it is server %q", other, h.Server)
 	case h.Server == "":
 		return nil
 	case h.Brick != other.Brick:
-		return refusal(OtherBrick, "%s says that it is of brick %q", other, h.Brick)
+		return because(OtherBrick, "%s says that it is of brick %q", other, h.Brick)
 	case h.Color != other.Color:
-		return refusal(OtherColor, "%s says that it is of color %q", other, h.Color)
+		return because(OtherColor, "%s says that it is of color %q", other, h.Color)
 	case !other.names(h.Server):
-		return refusal(OtherName, "%s says that it is server %s", other, h.Server)
+		return because(OtherName, "%s says that it is server %s", other, h.Server)
 	}
 	return nil
 }
@@ -179,7 +179,7 @@ func JudgeHello(side Side, other Identity, h *wire.Hello) *Refusal {
 // other one's certificate must be for the other end.
 func verify(shown []*x509.Certificate, roots *x509.CertPool, side Side, now time.Time) ([]*x509.Certificate, *Refusal) {
 	if len(shown) == 0 {
-		return nil, refusal(NoCertificate, "the other side showed none")
+		return nil, because(NoCertificate, "the other side showed none")
 	}
 	leaf, between := shown[0], x509.NewCertPool()
 	for _, c := range shown[1:] {
@@ -191,9 +191,9 @@ func verify(shown []*x509.Certificate, roots *x509.CertPool, side Side, now time
 	}
 	switch {
 	case now.After(leaf.NotAfter):
-		return nil, refusal(Expired, "%s was valid until %s", titleOf(leaf), leaf.NotAfter.Format(time.RFC3339))
+		return nil, because(Expired, "%s was valid until %s", titleOf(leaf), leaf.NotAfter.Format(time.RFC3339))
 	case now.Before(leaf.NotBefore):
-		return nil, refusal(NotYetValid, "%s is valid from %s", titleOf(leaf), leaf.NotBefore.Format(time.RFC3339))
+		return nil, because(NotYetValid, "%s is valid from %s", titleOf(leaf), leaf.NotBefore.Format(time.RFC3339))
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{usage}})
 	var unknown x509.UnknownAuthorityError
@@ -202,11 +202,11 @@ func verify(shown []*x509.Certificate, roots *x509.CertPool, side Side, now time
 	case err == nil:
 		return chains[0], nil
 	case errors.As(err, &unknown):
-		return nil, refusal(UnknownAuthority, "%s is signed by %q", titleOf(leaf), clip(leaf.Issuer.String()))
+		return nil, because(UnknownAuthority, "%s is signed by %q", titleOf(leaf), clip(leaf.Issuer.String()))
 	case errors.As(err, &bad) && bad.Reason == x509.Expired:
-		return nil, refusal(Expired, "the authority of %s: %v", titleOf(leaf), err)
+		return nil, because(Expired, "the authority of %s: %v", titleOf(leaf), err)
 	}
-	return nil, refusal(BadCertificate, "%s: %v", titleOf(leaf), err)
+	return nil, because(BadCertificate, "%s: %v", titleOf(leaf), err)
 }
 
 // titleOf names a certificate for errors, before its identity is proven or known to be well-formed.

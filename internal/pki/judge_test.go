@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
@@ -160,7 +161,7 @@ func FuzzParseIdentity(f *testing.F) {
 // TestReasonsHaveNames: a metric without one would be a series without a label.
 func TestReasonsHaveNames(t *testing.T) {
 	seen := map[string]bool{}
-	for r := range reasonCount {
+	for r := range refusal.Count {
 		if seen[r.String()] || r != Welcome && r.String() == "" {
 			t.Errorf("reason %d is %q", r, r)
 		}

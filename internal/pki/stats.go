@@ -3,16 +3,18 @@ package pki
 import (
 	"sync/atomic"
 	"time"
+
+	"physalia/internal/refusal"
 )
 
 // Stats counts what became of handshakes and of new files, since the start. All methods are safe for concurrent use.
 type Stats struct {
-	refused   [portCount][sideCount][reasonCount]atomic.Uint64 // Welcome: those that were not
-	reloads   atomic.Uint64                                    // new files that were taken
-	failures  atomic.Uint64                                    // new files that were not
-	dropped   atomic.Uint64                                    // connections closed because their proof held no longer
-	failing   atomic.Bool                                      // the files in the directory are not those in use
-	leafUntil atomic.Int64                                     // Unix seconds; 0: no certificate
+	refused   [portCount][sideCount][refusal.Count]atomic.Uint64 // Welcome: those that were not
+	reloads   atomic.Uint64                                      // new files that were taken
+	failures  atomic.Uint64                                      // new files that were not
+	dropped   atomic.Uint64                                      // connections closed because their proof held no longer
+	failing   atomic.Bool                                        // the files in the directory are not those in use
+	leafUntil atomic.Int64                                       // Unix seconds; 0: no certificate
 	caUntil   atomic.Int64
 	renewFrom atomic.Int64
 }
@@ -42,7 +44,7 @@ func (g *Guard) Stats() (s Snapshot) {
 	c := &g.stats
 	for p := range portCount {
 		for side := range sideCount {
-			for r := range reasonCount {
+			for r := range refusal.Count {
 				s.Handshakes = append(s.Handshakes, Counted{p, side, r, c.refused[p][side][r].Load()})
 			}
 		}
@@ -65,7 +67,7 @@ func (g *Guard) Refused(p Port, side Side, r Reason) uint64 {
 	return g.stats.refused[p][side][r].Load()
 }
 
-// Count notes a refusal that was found elsewhere: TLS that arrived at a port of plain text. A nil Guard counts nothing.
+// Count notes a refusal that was found elsewhere. A nil Guard counts nothing.
 func (g *Guard) Count(p Port, side Side, r Reason) {
 	if g != nil {
 		g.stats.refused[p][side][r].Add(1)

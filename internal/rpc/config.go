@@ -8,6 +8,7 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/must"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
@@ -29,9 +30,9 @@ type Config struct {
 	// beyond are answered Overloaded without asking the Handler. Default 4096.
 	InFlightMax int
 
-	// Gate returns what counts the requests of the other side, named by what it has proven, or by its host where nothing is
+	// Meter returns what counts the requests of the other side, named by what it has proven, or by its host where nothing is
 	// proven. It is asked once per connection. Nil: nobody counts.
-	Gate func(who string) Gate
+	Meter func(who string) Meter
 
 	// WriteBytesMax bounds what is queued for one connection, in bytes, including what the writer is sending; beyond,
 	// the connection is closed, because the other side does not read. Default 16 MiB, at least twice FrameMax.
@@ -55,8 +56,12 @@ type Config struct {
 	// OnReject is called by a Server for each connection that did not get through its handshake.
 	OnReject func(remote net.Addr, err *cell.Error)
 
-	// ConnectionsMax bounds the connections of a Server; those beyond are refused as Overloaded. Default 10,000.
-	ConnectionsMax int
+	// Limits bound the connections of a Server; those beyond are refused as Overloaded.
+	Limits Limits
+
+	// FrameTimeout bounds the time from a frame's first byte to its last, and WriteTimeout how long the other side may take
+	// nothing of what is sent to it; the connection is closed then. Default 30 s each.
+	FrameTimeout, WriteTimeout time.Duration
 
 	// DialContext opens the connection for Dial; the default is plain TCP. It is the place for TLS:
 	// see internal/pki, whose connections also hold the other side to its Hello.
@@ -67,15 +72,14 @@ type Config struct {
 const (
 	inFlightDefault      = 4096
 	writeBytesDefault    = 16 << 20
-	connectionsDefault   = 10_000
 	handshakeDefault     = 5 * time.Second
+	stallDefault         = 30 * time.Second      // for a frame to arrive, or to be taken
+	writeGrain           = time.Second           // how exactly WriteTimeout is kept; setting a deadline costs as much as a small frame
 	helloBytesMax        = 8 << 10               // a Hello with the longest refusal
 	readBufferBytes      = 16 << 10              // what one read system call takes at most; an idle connection keeps it
 	keepBytes            = 64 << 10              // buffers beyond are given back after use
 	lingerBytesMax       = 64 << 10              // what a refused side may still send before the connection is reset
-	refusingMax          = 64                    // connections beyond ConnectionsMax that are refused with a reason
 	overloadedRetryAfter = 10 * time.Millisecond // told to a side with too many requests in flight
-	overrunRetryAfter    = time.Second           // told to a side that finds too many connections
 )
 
 // A Handler takes what the other side asks. Handle runs on the connection's reader goroutine and must not block: while
@@ -108,7 +112,8 @@ func (cfg Config) withDefaults() Config {
 	cfg.FrameMax = orDefault(cfg.FrameMax, wire.ClientFrameMax)
 	cfg.InFlightMax = orDefault(cfg.InFlightMax, inFlightDefault)
 	cfg.WriteBytesMax = max(orDefault(cfg.WriteBytesMax, writeBytesDefault), 2*cfg.FrameMax)
-	cfg.ConnectionsMax = orDefault(cfg.ConnectionsMax, connectionsDefault)
+	cfg.Limits = cfg.Limits.withDefaults()
+	cfg.FrameTimeout, cfg.WriteTimeout = orDefault(cfg.FrameTimeout, stallDefault), orDefault(cfg.WriteTimeout, stallDefault)
 	cfg.HandshakeTimeout = orDefault(cfg.HandshakeTimeout, handshakeDefault)
 	if cfg.DialContext == nil {
 		cfg.DialContext = new(net.Dialer).DialContext
@@ -130,6 +135,6 @@ func compatible(here, there *wire.Hello) *cell.Error {
 	if max(here.Min, there.Min) <= min(here.Max, there.Max) {
 		return nil
 	}
-	return &cell.Error{Op: "rpc.hello", Kind: cell.Refused, Hint: "upgrade the older side",
+	return &cell.Error{Op: "rpc.hello", Kind: cell.Refused, Hint: "upgrade the older side", Err: refusal.OtherVersion,
 		Detail: fmt.Sprintf("peer speaks protocol %d to %d, this side %d to %d", there.Min, there.Max, here.Min, here.Max)}
 }

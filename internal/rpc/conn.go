@@ -10,16 +10,17 @@ import (
 
 	"physalia/cell"
 	"physalia/internal/must"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
 // Conn is one established connection. All methods are safe for concurrent use.
 type Conn struct {
-	cfg  Config
-	nc   net.Conn
-	in   *bufio.Reader // used by the reader goroutine only
-	gate Gate          // nil: none
-	peer wire.Hello
+	cfg   Config
+	nc    net.Conn
+	in    *bufio.Reader // used by the reader goroutine only
+	meter Meter         // nil: none
+	peer  wire.Hello
 
 	done chan struct{} // closed by Close
 	wake chan struct{} // tells an idle writer that there is work; capacity 1
@@ -30,7 +31,7 @@ type Conn struct {
 	queue queue
 	calls map[uint32]*call // sent or queued, not answered
 	next  uint32           // id of the next call
-	open  map[uint32]int   // requests handed to the Handler, not answered: the bytes that entered the gate
+	open  map[uint32]int   // requests handed to the Handler, not answered: the bytes that entered the meter
 }
 
 func newConn(cfg Config, s *Stream) *Conn {
@@ -39,8 +40,8 @@ func newConn(cfg Config, s *Stream) *Conn {
 		done: make(chan struct{}), wake: make(chan struct{}, 1), sent: make(chan struct{}),
 		calls: make(map[uint32]*call), open: make(map[uint32]int),
 	}
-	if cfg.Gate != nil {
-		c.gate = cfg.Gate(who(s.Conn))
+	if cfg.Meter != nil {
+		c.meter = cfg.Meter(who(s.Conn))
 	}
 	return c
 }
@@ -96,8 +97,13 @@ func (c *Conn) Close(err error) {
 func (c *Conn) read() error {
 	var buf []byte
 	var offset uint64 // in the stream of RPC frames, behind the Hello
+	clock := NewFrameClock(c.nc, c.in, c.cfg.FrameTimeout)
 	for frame := uint64(0); ; frame++ {
-		body, err := wire.ReadFrame(c.in, buf, c.cfg.FrameMax)
+		var body []byte
+		err := clock.Next()
+		if err == nil {
+			body, err = wire.ReadFrame(c.in, buf, c.cfg.FrameMax)
+		}
 		if err == nil {
 			err = c.take(body)
 		}
@@ -121,6 +127,9 @@ func (c *Conn) readError(err error, frame, offset uint64) error {
 	case errors.As(err, &broken) && broken.Fault != wire.FrameTruncated, cell.KindOf(err) == cell.Invalid:
 		e.Kind = cell.Invalid
 		e.Detail = fmt.Sprintf("frame %d from the peer, at byte %d of its stream, is malformed", frame, offset)
+	case isTimeout(err):
+		e.Err = because(refusal.SlowFrame, err)
+		e.Detail = fmt.Sprintf("frame %d from the peer, at byte %d of its stream, did not end within %v", frame, offset, c.cfg.FrameTimeout)
 	default:
 		e.Detail = fmt.Sprintf("connection lost at frame %d from the peer, byte %d of its stream", frame, offset)
 	}
@@ -152,7 +161,7 @@ func (c *Conn) take(body []byte) error {
 func (c *Conn) request(id uint32, method string, params []byte) error {
 	refusal, entered := c.enter(method, len(params)), len(params)
 	if refusal != nil {
-		entered = refusedByGate
+		entered = refusedByMeter
 	}
 	c.mu.Lock()
 	_, twice := c.open[id]

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
@@ -99,14 +100,19 @@ func hear(nc net.Conn, in *bufio.Reader, cfg Config) (wire.Hello, *cell.Error) {
 	switch {
 	case err == nil:
 	case isForeign(err):
-		e := &cell.Error{Op: "rpc.hello", Kind: cell.Refused, Err: err, Detail: "the peer does not speak this protocol",
+		e := &cell.Error{Op: "rpc.hello", Kind: cell.Refused, Err: because(refusal.OtherSpeech, err), Detail: "the peer does not speak this protocol",
 			Hint: "check address and port; HTTP does not belong here"}
-		if SpeaksTLS(err) {
+		if speaksTLS(err) {
+			e.Err = because(refusal.NotPlainText, err)
 			e.Detail, e.Hint = "the peer speaks TLS, this side plain text", "give certificates to both sides, or to none"
 		}
 		return peer, e
 	default:
-		return peer, lost(err)
+		e := lost(err)
+		if isTimeout(err) {
+			e.Err = because(refusal.SlowStart, err)
+		}
+		return peer, e
 	}
 	if peer.Refusal != nil {
 		return peer, peer.Refusal
@@ -134,8 +140,8 @@ func isForeign(err error) bool {
 	return cell.KindOf(err) == cell.Invalid
 }
 
-// SpeaksTLS tells whether a connection was refused because its first bytes were those of TLS where plain text was expected.
-func SpeaksTLS(err error) bool {
+// speaksTLS tells whether a connection's first bytes were those of TLS.
+func speaksTLS(err error) bool {
 	var frame *wire.FrameError
 	// A record of type 22, of a version 3.x, read as the length of a frame.
 	return errors.As(err, &frame) && frame.Fault == wire.FrameOversize && frame.Length>>16 == 0x1603
@@ -148,9 +154,8 @@ func lost(err error) *cell.Error {
 		return refused
 	}
 	e := &cell.Error{Op: "rpc.hello", Kind: cell.Unavailable, Detail: "connection lost during the handshake", Err: err}
-	var timeout net.Error
 	switch {
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case isTimeout(err):
 		e.Detail = "the handshake did not end in time"
 	case errors.Is(err, io.EOF):
 		e.Detail = "the peer closed the connection during the handshake"

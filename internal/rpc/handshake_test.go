@@ -168,7 +168,7 @@ func TestSilence(t *testing.T) {
 }
 
 func TestTooManyConnections(t *testing.T) {
-	s := serve(t, Config{ConnectionsMax: 2, Handler: HandlerFunc(echo)})
+	s := serve(t, Config{Limits: Limits{Connections: 2}, Handler: HandlerFunc(echo)})
 	first := dial(t, s, Config{})
 	dial(t, s, Config{})
 	_, err := Dial(t.Context(), s.Addr().String(), Config{Hello: hello("client")})

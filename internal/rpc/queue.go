@@ -3,8 +3,10 @@ package rpc
 import (
 	"fmt"
 	"runtime"
+	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/wire"
 )
 
@@ -36,7 +38,7 @@ func (c *Conn) add(build func(b []byte) []byte) *cell.Error {
 			Detail: fmt.Sprintf("message has %d bytes, allowed are %d", len(b)-start-wire.FrameHeaderBytes, c.cfg.FrameMax)}
 	}
 	if n := len(b) + q.flying; n > c.cfg.WriteBytesMax {
-		return &cell.Error{Op: "rpc.send", Kind: cell.Overloaded, Hint: "the peer does not read; connect again",
+		return &cell.Error{Op: "rpc.send", Kind: cell.Overloaded, Hint: "the peer does not read; connect again", Err: refusal.SlowReader,
 			Detail: fmt.Sprintf("%d bytes are queued for the peer, allowed are %d", n, c.cfg.WriteBytesMax)}
 	}
 	q.frames = wire.EndFrame(b, start)
@@ -48,20 +50,35 @@ func (c *Conn) add(build func(b []byte) []byte) *cell.Error {
 func (c *Conn) write() {
 	defer close(c.sent)
 	var spare []byte
+	var set time.Time // when the deadline was set
 	for {
 		runtime.Gosched() // who is ready to send joins this batch: half the system calls, half the time per call
 		out, ok := c.takeBatch(spare)
 		if !ok {
 			return
 		}
+		if now := time.Now(); now.Sub(set) > writeGrain {
+			set = now
+			c.nc.SetWriteDeadline(now.Add(c.cfg.WriteTimeout + writeGrain)) // where it fails, so does writing
+		}
 		if _, err := c.nc.Write(out); err != nil {
-			c.Close(&cell.Error{Op: "rpc.write", Kind: cell.Unavailable, Detail: "connection lost while sending", Err: err})
+			c.Close(c.writeError(err))
 			return
 		}
 		if spare = out[:0]; cap(spare) > keepBytes {
 			spare = nil
 		}
 	}
+}
+
+// writeError says what ended the connection under the writer.
+func (c *Conn) writeError(err error) *cell.Error {
+	e := &cell.Error{Op: "rpc.write", Kind: cell.Unavailable, Detail: "connection lost while sending", Err: err}
+	if isTimeout(err) {
+		e.Err = because(refusal.SlowReader, err)
+		e.Detail = fmt.Sprintf("the peer took nothing for %v", c.cfg.WriteTimeout)
+	}
+	return e
 }
 
 // takeBatch waits for frames and takes all of them; spare becomes the buffer for the next ones. It reports false when

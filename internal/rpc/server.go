@@ -2,18 +2,17 @@ package rpc
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"physalia/cell"
-	"physalia/internal/wire"
 )
 
 // Server accepts connections and serves each with the same configuration.
 type Server struct {
 	cfg  Config
+	gate *Gate
 	ln   net.Listener
 	wg   sync.WaitGroup // the accept loop and every connection
 	stop chan struct{}  // closed by Close
@@ -25,7 +24,8 @@ type Server struct {
 
 // NewServer serves connections from ln, which it owns from now on, until Close.
 func NewServer(ln net.Listener, cfg Config) *Server {
-	s := &Server{cfg: cfg.withDefaults(), ln: ln, stop: make(chan struct{}), conns: make(map[net.Conn]*Conn)}
+	cfg = cfg.withDefaults()
+	s := &Server{cfg: cfg, gate: NewGate(cfg.Limits), ln: ln, stop: make(chan struct{}), conns: make(map[net.Conn]*Conn)}
 	s.wg.Add(1)
 	go s.accept()
 	return s
@@ -87,26 +87,31 @@ func (s *Server) accept() {
 
 // admit starts the goroutine of one connection, or closes the connection when the server is closed or overrun.
 func (s *Server) admit(nc net.Conn) {
+	pass, why := s.gate.Enter(nc.RemoteAddr())
+	if pass == nil {
+		nc.Close() // without a word
+		s.reject(nc.RemoteAddr(), why)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := len(s.conns)
-	if s.closed || n >= s.cfg.ConnectionsMax+refusingMax {
-		nc.Close() // without a word: even refusing costs more than there is
+	if s.closed {
+		nc.Close() // nobody waits for a word
+		pass.Leave()
 		return
 	}
 	s.conns[nc] = nil
 	s.wg.Add(1)
-	go s.serve(nc, n >= s.cfg.ConnectionsMax)
+	go s.serve(nc, pass)
 }
 
 // serve runs one connection from its first byte to its end; it is the connection's reader goroutine.
-func (s *Server) serve(nc net.Conn, full bool) {
+func (s *Server) serve(nc net.Conn, pass *Pass) {
 	defer s.wg.Done()
+	defer pass.Leave()
 	defer s.forget(nc)
 	cfg := s.cfg
-	if full {
-		cfg.Check = s.overrun
-	}
+	cfg.Check = pass.Check(nc, s.cfg.Check)
 	// A connection on which no deadline can be set is closed already, and the handshake finds that out.
 	nc.SetDeadline(time.Now().Add(cfg.HandshakeTimeout))
 	stream, refusal := AcceptStream(nc, cfg)
@@ -133,12 +138,6 @@ func (s *Server) establish(nc net.Conn, c *Conn) bool {
 	}
 	s.conns[nc] = c
 	return true
-}
-
-// overrun is the Check of connections beyond ConnectionsMax.
-func (s *Server) overrun(wire.Hello) *cell.Error {
-	return &cell.Error{Op: "rpc.accept", Kind: cell.Overloaded, RetryAfter: overrunRetryAfter,
-		Detail: fmt.Sprintf("%d connections are open", s.cfg.ConnectionsMax), Hint: "connect to another server, or wait"}
 }
 
 func (s *Server) forget(nc net.Conn) {

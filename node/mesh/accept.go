@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
@@ -39,28 +40,38 @@ func (m *Mesh) accept() {
 			m.loud.Do(func() { m.cfg.Logger.Warn("cannot accept peers", "err", err) })
 			continue
 		}
-		if m.track(nc) {
+		if pass, ok := m.track(nc); ok {
 			m.wg.Add(1)
-			go m.serve(nc)
+			go m.serve(nc, pass)
 		}
 	}
 }
 
 // track registers an accepted connection so that Close can end it; it closes nc and reports false when there are too many
 // or the mesh is closed.
-func (m *Mesh) track(nc net.Conn) bool {
+func (m *Mesh) track(nc net.Conn) (*rpc.Pass, bool) {
+	pass, why := m.gate.Enter(nc.RemoteAddr())
+	if pass == nil {
+		nc.Close() // without a word
+		m.refused(why)
+		return nil, false
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	full := len(m.accepted) >= connectionsMax
-	if full {
-		m.Stats.ConnectionsRefused.Add(1)
-	}
-	if full || m.closed {
-		nc.Close() // without a word: even refusing costs more than there is
-		return false
+	if m.closed {
+		nc.Close() // nobody waits for a word
+		pass.Leave()
+		return nil, false
 	}
 	m.accepted[nc] = struct{}{}
-	return true
+	return pass, true
+}
+
+// refused tells whoever counts.
+func (m *Mesh) refused(err error) {
+	if m.cfg.Refused != nil {
+		m.cfg.Refused(err)
+	}
 }
 
 // untrack forgets an accepted connection, and its lane if no newer connection has taken it over.
@@ -75,20 +86,19 @@ func (m *Mesh) untrack(nc net.Conn, key inboundKey) {
 }
 
 // serve reads one peer's lane from its Hello to its end.
-func (m *Mesh) serve(nc net.Conn) {
+func (m *Mesh) serve(nc net.Conn, pass *rpc.Pass) {
 	defer m.wg.Done()
+	defer pass.Leave()
 	var key inboundKey
 	defer func() { m.untrack(nc, key) }()
 	// A connection on which no deadline can be set is closed already, and the next read finds that out.
 	nc.SetDeadline(time.Now().Add(acceptTimeout))
-	stream, refusal := rpc.AcceptStream(nc, m.rpcConfig(wire.ForPaxos, m.checkInbound))
-	if refusal != nil {
-		if refusal.Kind == cell.Refused || refusal.Kind == cell.Stale {
+	stream, why := rpc.AcceptStream(nc, m.rpcConfig(wire.ForPaxos, pass.Check(nc, m.checkInbound)))
+	if why != nil {
+		m.refused(why)
+		if why.Kind == cell.Refused || why.Kind == cell.Stale {
 			m.Stats.PeersRefused.Add(1)
-			if m.cfg.Refused != nil {
-				m.cfg.Refused(refusal)
-			}
-			m.loud.Do(func() { m.cfg.Logger.Warn("peer refused", "remote", nc.RemoteAddr(), "err", refusal) })
+			m.loud.Do(func() { m.cfg.Logger.Warn("peer refused", "remote", nc.RemoteAddr(), "err", why) })
 		}
 		return
 	}
@@ -105,15 +115,15 @@ func (m *Mesh) serve(nc net.Conn) {
 // is connected.
 func (m *Mesh) checkInbound(peer wire.Hello) *cell.Error {
 	if peer.Purpose != wire.ForHeartbeat && !slices.Contains(purposes[:], peer.Purpose) {
-		return refuse("this address serves the lanes of peer servers, not purpose %d", peer.Purpose)
+		return refuse(refusal.WrongRole, "this address serves the lanes of peer servers, not purpose %d", peer.Purpose)
 	}
-	if refusal := m.check(peer); refusal != nil {
-		return refusal
+	if err := m.check(peer); err != nil {
+		return err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if in := m.inbound[inboundKey{peer.Server, peer.Purpose}]; in != nil && peer.Boot < in.boot {
-		return &cell.Error{Op: "mesh.hello", Kind: cell.Stale,
+		return &cell.Error{Op: "mesh.hello", Kind: cell.Stale, Err: refusal.EarlierLife,
 			Detail: fmt.Sprintf("server %s is connected with boot %d, this is boot %d", peer.Server, in.boot, peer.Boot),
 			Hint:   "two processes run under one identity: stop one of them"}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
@@ -23,7 +24,7 @@ func (m *Mesh) dial(ctx context.Context, to cell.ServerID, purpose wire.Purpose)
 	m.Stats.Dials.Add(1)
 	cfg := m.rpcConfig(purpose, func(peer wire.Hello) *cell.Error {
 		if peer.Server != to {
-			return refuse("at %s answers server %q, not %s", addr, peer.Server, to)
+			return refuse(refusal.OtherName, "at %s answers server %q, not %s", addr, peer.Server, to)
 		}
 		return m.check(peer)
 	})
@@ -54,21 +55,21 @@ func (m *Mesh) check(peer wire.Hello) *cell.Error {
 	h := &m.cfg.Hello
 	switch {
 	case peer.Server.Check() != nil:
-		return refuse("the peer names no valid server identity")
+		return refuse(refusal.NoIdentity, "the peer names no valid server identity")
 	case peer.Colony != h.Colony:
-		return refuse("server %s is of colony %q, this one of %q", peer.Server, peer.Colony, h.Colony)
+		return refuse(refusal.OtherColony, "server %s is of colony %q, this one of %q", peer.Server, peer.Colony, h.Colony)
 	case peer.Brick != h.Brick:
-		return refuse("server %s is of brick %q, this one of %q", peer.Server, peer.Brick, h.Brick)
+		return refuse(refusal.OtherBrick, "server %s is of brick %q, this one of %q", peer.Server, peer.Brick, h.Brick)
 	case peer.Color != h.Color:
-		return refuse("server %s is of color %q, this one of %q", peer.Server, peer.Color, h.Color)
+		return refuse(refusal.OtherColor, "server %s is of color %q, this one of %q", peer.Server, peer.Color, h.Color)
 	case peer.Server == h.Server:
-		return refuse("server %s is this server: two processes use one identity, or an address is wrong", peer.Server)
+		return refuse(refusal.OtherName, "server %s is this server: two processes use one identity, or an address is wrong", peer.Server)
 	}
 	return nil
 }
 
-func refuse(format string, args ...any) *cell.Error {
-	return &cell.Error{Op: "mesh.hello", Kind: cell.Refused, Detail: fmt.Sprintf(format, args...),
+func refuse(why refusal.Reason, format string, args ...any) *cell.Error {
+	return &cell.Error{Op: "mesh.hello", Kind: cell.Refused, Err: why, Detail: fmt.Sprintf(format, args...),
 		Hint: "check the addresses and the colony, brick and color of both servers"}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"physalia/cell"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
 	"physalia/node/core"
@@ -26,7 +27,10 @@ type Config struct {
 	Beat     func(cell.ServerID, peer.Heartbeat)                               // a heartbeat arrived
 	Gone     func(cell.ServerID)                                               // nothing listens at the peer's address: it is not there, or not yet
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: plain TCP; the place for TLS
-	Refused  func(error)                                                       // a connection was refused in its handshake; nil: nobody asks
+	Refused  func(error)                                                       // a connection was refused, or ended for what came on it; see rpc.ReasonOf; nil: nobody asks
+	Limits   rpc.Limits                                                        // of accepted connections; zero fields: the defaults
+
+	FrameTimeout time.Duration // of one frame, from its first byte to its last; 0: 30 s
 
 	Logger *slog.Logger // required
 }
@@ -44,8 +48,11 @@ const (
 	acceptTimeout   = 5 * time.Second  // Hello, the other side dialling
 	writeTimeout    = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
 	silenceMax      = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
+	frameTimeout    = 30 * time.Second // the default of Config.FrameTimeout
 
-	connectionsMax = 10_000 // accepted; a pool of one brick and color has far fewer lanes
+	// perServerMax bounds the accepted connections of one server: four lanes, and as many again from each of its lives that this
+	// side has not given up yet.
+	perServerMax = 64
 )
 
 // Stats counts what went through the mesh since New; all numbers only grow. Read them at any time.
@@ -57,7 +64,6 @@ type Stats struct {
 	Dials                            atomic.Uint64
 	Malformed                        atomic.Uint64 // frames that did not decode; each ended its lane
 	PeersRefused                     atomic.Uint64 // at the Hello, by either side
-	ConnectionsRefused               atomic.Uint64 // accepted beyond connectionsMax
 	HeartbeatsReplaced               atomic.Uint64 // by newer ones before they left
 }
 
@@ -67,6 +73,7 @@ type Mesh struct {
 	Stats Stats
 
 	cfg    Config
+	gate   *rpc.Gate
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // every goroutine of the mesh
@@ -88,7 +95,13 @@ type linkKey struct {
 
 // New starts to accept peers; Close ends everything.
 func New(cfg Config) *Mesh {
-	m := &Mesh{cfg: cfg, loud: rate.Sometimes{First: 10, Interval: time.Second},
+	if cfg.Limits.PerIdentity == 0 {
+		cfg.Limits.PerIdentity = perServerMax
+	}
+	if cfg.FrameTimeout == 0 {
+		cfg.FrameTimeout = frameTimeout
+	}
+	m := &Mesh{cfg: cfg, gate: rpc.NewGate(cfg.Limits), loud: rate.Sometimes{First: 10, Interval: time.Second},
 		links: make(map[linkKey]*link), beats: make(map[cell.ServerID]*beat),
 		accepted: make(map[net.Conn]struct{}), inbound: make(map[inboundKey]*inbound)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
@@ -82,12 +83,18 @@ func (m *Mesh) read(s *rpc.Stream) error {
 		take = r.heartbeat
 	}
 	var buf []byte
+	clock := rpc.NewFrameClock(s.Conn, s.In, m.cfg.FrameTimeout)
 	for {
-		body, err := wire.ReadFrame(s.In, buf, wire.PeerFrameMax)
+		var body []byte
+		err := clock.Next()
+		if err == nil {
+			body, err = wire.ReadFrame(s.In, buf, wire.PeerFrameMax)
+		}
 		malformed := isMalformed(err)
 		if err == nil {
-			err = take(body)
-			malformed = err != nil
+			if err = take(body); err != nil {
+				err, malformed = fmt.Errorf("%w: %w", refusal.BadMessage, err), true
+			}
 		}
 		if malformed {
 			m.Stats.Malformed.Add(1)
@@ -96,6 +103,7 @@ func (m *Mesh) read(s *rpc.Stream) error {
 			})
 		}
 		if err != nil {
+			m.refused(err)
 			return err
 		}
 		if buf = body; cap(buf) > keptBytes {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/refusal"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
@@ -221,7 +222,7 @@ func deaf(t testing.TB, id cell.ServerID, purposes ...wire.Purpose) (addr string
 						return nil
 					}
 				}
-				return refuse("not this lane")
+				return refuse(refusal.WrongRole, "not this lane")
 			}})
 		}
 	})

@@ -99,6 +99,16 @@ func (p *Process) Running() bool {
 	return p.running()
 }
 
+// Pid is the number of the child's process; false when it does not run.
+func (p *Process) Pid() (int, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.running() {
+		return 0, false
+	}
+	return p.cmd.Process.Pid, true
+}
+
 // Failed describes a child that ended although nobody asked it to, or returns nil.
 func (p *Process) Failed() error {
 	p.mu.Lock()

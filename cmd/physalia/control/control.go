@@ -28,6 +28,7 @@ import (
 	"physalia/internal/knock"
 	"physalia/internal/objects"
 	"physalia/internal/pki"
+	"physalia/internal/refusal"
 	"physalia/internal/roster"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
@@ -53,6 +54,7 @@ type Config struct {
 	// Shared is the store that several instances share, nil for one of its own. Its Name, Addr and Log are set from here.
 	Shared *etcdstore.Config
 
+	Connections        rpc.Limits          // of servers and clients; zero fields: the fleet's defaults
 	RegistersPerSecond float64             // registrations of servers that are admitted; 0: the fleet's default
 	Limits             lifecycle.Limits    // zero fields: the defaults
 	MovesPerServer     int                 // replacements under way at one server; 0: the default
@@ -75,6 +77,9 @@ func (c *Config) Check() error {
 			return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: fmt.Sprintf("%s is %q", f.name, f.value),
 				Hint: fmt.Sprintf("set --%s to 1 to %d letters, digits, '.', '_' and '-'", f.name, wire.NameBytesMax)}
 		}
+	}
+	if l := c.Connections; l.Connections < 0 || l.PerAddress < 0 || l.PerIdentity < 0 {
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: fmt.Sprintf("limits of connections %+v must not be negative", l), Hint: "use 0 for the default"}
 	}
 	if c.DataDir == "" && (c.Shared == nil || c.Objects == "") {
 		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir, or both --store and --objects"}
@@ -186,8 +191,8 @@ func (p *Control) assemble(ln net.Listener) error {
 	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
 		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
-		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks,
-		Dial: p.guard.Dialer(pki.ClientPort, nil), Refused: p.refused})
+		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Limits: p.cfg.Connections, Knocks: knocks,
+		Dial: p.guard.Dialer(pki.ClientPort, nil), Refused: p.refused(pki.ControlPort)})
 	close(served)
 	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
 	p.seat.recall(p.fleet.Remember)
@@ -293,10 +298,12 @@ func (r *reach) Report(ctx context.Context, id cell.ServerID, req *wire.ReportRe
 	return report, err
 }
 
-// refused counts what the guard could not: TLS that arrives where there is none.
-func (p *Control) refused(err error) {
-	if rpc.SpeaksTLS(err) {
-		p.guard.Count(pki.ControlPort, pki.Accepting, pki.NotPlainText)
+// refused counts connections that a port refused, or ended for what came on them, as far as the guard has not.
+func (p *Control) refused(port pki.Port) func(error) {
+	return func(err error) {
+		if why := rpc.ReasonOf(err); why != refusal.Welcome {
+			p.guard.Count(port, pki.Accepting, why)
+		}
 	}
 }
 

@@ -15,11 +15,15 @@ import (
 	"physalia/cell"
 	"physalia/internal/pki"
 	"physalia/internal/pki/export"
+	"physalia/internal/rpc"
 	"physalia/lifecycle"
 )
 
 // opsTime bounds one request, its TLS handshake included: whoever may reach the port is not trusted to be gentle.
 const opsTime = 10 * time.Second
+
+// opsConnections bounds the connections of the port.
+const opsConnections = 256
 
 // ops is the listener for people and probes.
 type ops struct {
@@ -41,6 +45,7 @@ func (p *Control) listenOps() error {
 	if ln, err = p.guard.Listener(ln, pki.OpsPort); err != nil {
 		return err
 	}
+	ln = rpc.GatedListener(ln, rpc.NewGate(rpc.Limits{Connections: opsConnections}), p.refused(pki.OpsPort))
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry(), promhttp.HandlerOpts{}))
 	for _, path := range []string{"/livez", "/readyz"} {

@@ -23,6 +23,7 @@ import (
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
 	"physalia/internal/roster"
+	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
 
@@ -66,10 +67,11 @@ type Report struct {
 // Bounds of a storm. The shares are those of the fleet's defaults, written down a second time on purpose: a default that changes
 // unnoticed shows here.
 const (
-	settleFactor  = 5 // times what is expected, and settleLeast, before a storm counts as lost
-	settleLeast   = 30 * time.Second
-	enteringLeast = 16   // as fleet's default
-	burstShare    = 0.25 // of a second's registrations, as fleet's default
+	settleFactor   = 5 // times what is expected, and settleLeast, before a storm counts as lost
+	settleLeast    = 30 * time.Second
+	enteringLeast  = 16     // as fleet's default
+	connectionsMax = 70_000 // as fleet's default, and all of them from this machine
+	burstShare     = 0.25   // of a second's registrations, as fleet's default
 )
 
 // instance is one control process of the storm: a real fleet on a real port. The roster is set by hand, since no election and
@@ -157,7 +159,7 @@ func (w *storm) open() error {
 
 // serve starts the instance's fleet.
 func (in *instance) serve(ln net.Listener, c Config) {
-	in.fleet = fleet.Serve(ln, fleet.Config{Colony: colony, Control: in.name, Roster: in.board, RegistersPerSecond: c.PerSecond,
+	in.fleet = fleet.Serve(ln, fleet.Config{Colony: colony, Control: in.name, Roster: in.board, RegistersPerSecond: c.PerSecond, Limits: rpc.Limits{Connections: connectionsMax, PerAddress: connectionsMax, PerIdentity: connectionsMax},
 		RegistersAtOnce: int(c.PerSecond*burstShare) + 1, Log: slog.New(slog.NewTextHandler(io.Discard, &slog.HandlerOptions{Level: slog.LevelError})),
 		Joined: func(wire.Registration) {
 			in.mu.Lock()

@@ -28,7 +28,7 @@ func New(g *pki.Guard, labels prometheus.Labels) prometheus.Collector {
 	}
 	return &collector{guard: g,
 		handshakes: desc("handshakes_total", "TLS handshakes that succeeded, by port and by who dialled.", "port", "side"),
-		refused:    desc("handshakes_refused_total", "Handshakes that were refused or broke off, by port, by who dialled, and by reason.", "port", "side", "reason"),
+		refused:    desc("refused_total", "Connections, and what came on them, that were refused, by port, by who dialled, and by reason.", "port", "side", "reason"),
 		expiry:     desc("certificate_expiry_timestamp_seconds", "When this process's certificate (leaf) and the first authority that it trusts (authority) expire; absent without certificates.", "which"),
 		renews:     desc("certificate_renew_timestamp_seconds", "When this process's certificate should be renewed: at half-life; absent without certificates."),
 		reloads:    desc("certificate_reloads_total", "New files of certificates, by whether they were taken.", "result"),
