@@ -213,6 +213,9 @@ func (s *swaps) fits(m, c *seat) bool {
 	if m.power == c.power {
 		power--
 	}
+	if plantedCrowdedPower {
+		power -= 2
+	}
 	most := domainMax(len(s.jury))
 	return rack <= most && power <= most
 }
@@ -225,7 +228,7 @@ func (s *swaps) leastShared(found []Swap, floor int64) (best Swap, ok bool) {
 		copy(next, s.jury)
 		next[slices.Index(next, w.Remove)] = w.Add
 		shares := s.in.Book.sharing(next, s.window)
-		if s.strict && shares > s.shares {
+		if s.strict && shares > s.shares && !plantedIgnoreOverlap {
 			continue
 		}
 		w.Gain += heatScore * int64(min(s.shares, heatMax)-min(shares, heatMax))

@@ -41,7 +41,7 @@ const (
 	HandOver                     // Cell: its proposer is asked to hand over to each of Who
 	Seal                         // Cell: somebody has it sealed
 	Move                         // Cell, Others, Share, Delay: one of Who is replaced by one of Others; Share: the manager dies after so many steps, and another follows after Delay
-	JuryLoss                     // Cell, Keep: as Crash, but all servers of the cell's members
+	JuryLoss                     // Cell, Keep, Share: as Crash, but all servers of the cell's members; with Share 1 or 2 the rack or power domain with most of them
 	Burn                         // the servers are gone for good, with their disks
 	Probe                        // for as long as For every cell is asked to write; see probe.go
 	faultKinds
@@ -142,7 +142,7 @@ func (w *World) struck(f *Fault) Servers {
 	case DomainLoss:
 		return w.in(func(s *server) bool { return s.domain() == f.Share%domains })
 	case JuryLoss:
-		return w.in(w.cells[f.Cell].sits)
+		return w.juryLoss(f)
 	}
 	who := f.Who & w.everybody()
 	if f.Proposer {

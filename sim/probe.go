@@ -13,7 +13,7 @@ import (
 // cells that do not answer is what the laboratory computes for its figures, so this is where the two meet.
 //
 // And it asks what the loss should have cost at most: where all that is lost is one rack, one power domain, or the servers of one cell, every other
-// cell keeps a majority; where it is one pool, cells of other pools keep everybody.
+// cell keeps a majority; what is lost in one pool, cells of other pools do not notice.
 
 // asked is one cell under a probe.
 type asked struct {
@@ -185,33 +185,38 @@ func (w *World) lost() Servers {
 	return w.everybody() &^ best
 }
 
-// checkLoss says whether a loss costs more than it may (DESIGN.md, section 9; NSDI 2020, sections 2.2 and 3.4).
+// jurySet is the members of a cell as a set.
+func (w *World) jurySet(v *volume) (set Servers) {
+	for _, s := range w.serversOf(v.known.Members) {
+		set |= 1 << s.at
+	}
+	return set
+}
+
+// checkLoss says whether a loss costs more than it may (DESIGN.md, section 9; NSDI 2020, sections 2.2 and 3.4). Of each cell only its own
+// pool is looked at: what is lost elsewhere must not matter to it.
 func (w *World) checkLoss(lost Servers) {
-	within := func(set Servers) bool { return lost&^set == 0 }
 	for _, v := range w.cells {
-		jury := Servers(0)
-		for _, s := range w.serversOf(v.known.Members) {
-			jury |= 1 << s.at
+		jury := w.jurySet(v)
+		if jury == 0 {
+			continue
 		}
-		left := (jury &^ lost).count()
+		pool := w.plan.poolSet(w.serverNamed(v.known.Members[0].Server).at)
+		if outside := (jury &^ pool).count(); outside > 0 {
+			w.fail("blast", place{v: v}, "%d of its members are of another color or brick", outside)
+		}
+		here, left := lost&pool, (jury &^ lost).count()
+		if left > jurySize/2 {
+			continue
+		}
 		for _, d := range w.plan.siteDomains() {
-			if within(d.set) && jury != 0 && left <= jurySize/2 {
+			if here&^d.set == 0 {
 				w.fail("blast", place{v: v}, "the loss of %s alone leaves it %d members", d.name, left)
 			}
 		}
 		for _, o := range w.cells {
-			other := Servers(0)
-			for _, s := range w.serversOf(o.known.Members) {
-				other |= 1 << s.at
-			}
-			if o != v && within(other) && jury != 0 && left <= jurySize/2 {
+			if o != v && here&^w.jurySet(o) == 0 {
 				w.fail("blast", place{v: v}, "the loss of the servers of %s leaves it %d members", o.id, left)
-			}
-		}
-		for at := range w.plan.Site.pools() {
-			pool := w.plan.poolSet(at)
-			if within(pool) && jury&pool != 0 && jury&^pool != 0 {
-				w.fail("blast", place{v: v}, "the loss of one color or brick leaves it %d members, of %d outside", left, (jury &^ pool).count())
 			}
 		}
 	}

@@ -107,7 +107,7 @@ const (
 //
 // drawSite draws a schedule of failures that belong together. Small numbers mean few and small parts.
 func drawSite(s Source) Schedule {
-	t := &Site{Bricks: 1, Colors: 1, Racks: 4 + s.Draw("racks", 3), Powers: 3 + s.Draw("power domains", 3), Crossed: s.Draw("crossed", 2) == 1}
+	t := &Site{Bricks: 1, Colors: 1, Racks: 4 + s.Draw("racks", 3), Powers: 3 + s.Draw("power domains", 4), Crossed: s.Draw("crossed", 2) == 1}
 	switch s.Draw("pools", 3) {
 	case 1:
 		t.Colors = 2
@@ -124,7 +124,7 @@ func drawSite(s Source) Schedule {
 		if s.Draw("long", 4) == 1 { // for repair to come about meanwhile
 			lasts += ms(s, "repair", 1500)
 		}
-		for range 1 + s.Draw("parts", 3) {
+		for range [...]int{1, 1, 1, 2, 3}[s.Draw("parts", 5)] {
 			f := drawBlow(s, &p, &burnt)
 			f.At, f.For = at+ms(s, "together", 20), lasts
 			p.Faults = append(p.Faults, f)
@@ -164,7 +164,7 @@ func drawBlow(s Source, p *Schedule, burnt *bool) Fault {
 		pool := p.poolSet(s.Draw("pool", t.pools()))
 		f.Who = pool
 	case 6:
-		return Fault{Kind: JuryLoss, Cell: s.Draw("cell", p.Cells), Keep: f.Keep}
+		return Fault{Kind: JuryLoss, Cell: s.Draw("cell", p.Cells), Keep: f.Keep, Share: s.Draw("of its jury", 3)}
 	}
 	if part < 5 {
 		switch s.Draw("how", 6) {
@@ -176,13 +176,31 @@ func drawBlow(s Source, p *Schedule, burnt *bool) Fault {
 					f.Who &^= 1 << at
 				}
 			}
-		case 5:
+		case 2, 5:
 			if part > 0 && !*burnt && t.Racks >= 5 && t.Powers >= 5 {
 				f.Kind, f.Keep, *burnt = Burn, 0, true
 			}
 		}
 	}
 	return f
+}
+
+// juryLoss is whom the loss of a jury, or of what holds most of it, takes now.
+func (w *World) juryLoss(f *Fault) (who Servers) {
+	p, jury := &w.plan, w.jurySet(w.cells[f.Cell])
+	if f.Share%3 == 0 {
+		return jury
+	}
+	for at := range p.Servers {
+		home := p.spot(at)
+		part := p.where(func(s spot) bool {
+			return s.brick == home.brick && (f.Share%3 == 1 && s.rack == home.rack || f.Share%3 == 2 && s.power == home.power)
+		})
+		if (part & jury).count() > (who & jury).count() {
+			who = part
+		}
+	}
+	return who
 }
 
 // burn takes a server away for good: an operator will not get it back, and neither will its disk.
