@@ -55,7 +55,9 @@ func TestLabReport(t *testing.T) {
 func TestLabUsage(t *testing.T) {
 	wrong(t, exitUsage, `did you mean "sizes"?`, "lab", "report", "--only", "size", "--out", t.TempDir())
 	wrong(t, exitUsage, "effort is 0", "lab", "report", "--effort", "0", "--out", t.TempDir())
-	wrong(t, exitUsage, "one of --topology and --shape is needed", "lab", "what-if")
+	wrong(t, exitUsage, "one of --topology, --shape and --live is needed", "lab", "what-if")
+	wrong(t, exitUsage, "--live does not go with", "lab", "what-if", "--live", "--shape", "1x3x9x3x1")
+	wrong(t, exitUnavailable, "no address of the control plane answers", "lab", "what-if", "--live", "--control-plane", "127.0.0.1:1")
 	wrong(t, exitUsage, "no such file", "lab", "what-if", "--topology", filepath.Join(t.TempDir(), "none.toml"))
 	wrong(t, exitUsage, "has 2 numbers, wanted are 5", "lab", "what-if", "--shape", "3x4")
 	wrong(t, exitUsage, `"many" is no number`, "lab", "what-if", "--shape", "3xmany")
