@@ -21,8 +21,8 @@ import (
 // liveQuestion asks the control plane for its servers, its cells, and what it lets repair do.
 func (a *app) liveQuestion(cmd *cobra.Command, o *whatIfFlags) (*lab.Site, lab.Question, error) {
 	op := cmd.CommandPath()
-	if o.topology != "" || o.shape != "" || cmd.Flags().Changed("cells") {
-		return nil, lab.Question{}, usage(op, "leave them out: the colony says what there is", "--live does not go with --topology, --shape or --cells")
+	if o.topology != "" || o.shape != "" || cmd.Flags().Changed("cells") || o.keep != "" {
+		return nil, lab.Question{}, usage(op, "leave them out: the colony says what there is", "--live does not go with --topology, --shape, --cells or --keep")
 	}
 	var colony lab.Live
 	if err := a.liveServers(cmd.Context(), op, &colony); err != nil {

@@ -25,6 +25,7 @@ type whatIfFlags struct {
 	topology string              // file
 	shape    string              // instead of a file
 	live     bool                // ask the control plane instead
+	keep     string              // directory for placed cells
 	cells    int                 // to place
 	kill     []string            // level=name
 	seed     uint64              // of users and placements
@@ -62,6 +63,7 @@ func (a *app) labWhatIfCommand() *cobra.Command {
 	f.BoolVar(&o.live, "live", false, "ask about the colony that --control-plane runs")
 	f.IntVar(&o.cells, "cells", 10_000, "`number` of cells to place; not with --live")
 	f.StringSliceVar(&o.kill, "kill", nil, "what fails, as `level=name`: server, rack, power, brick, color or device")
+	f.StringVar(&o.keep, "keep", "", "`directory` for cells that are placed, pool by pool: an interrupted question goes on there, and the next about the same\ndata centre places nothing")
 	f.Uint64Var(&o.seed, "seed", 1, "`number` that users and placements are drawn from")
 	f.IntVar(&o.names, "names", 20, "how many of the lost cells are named, a `number`")
 	repairFlags(f, &o.policy)
@@ -96,7 +98,11 @@ func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
 	}
 	if !o.live {
 		q.Pools = site.Share(o.cells)
-		if err := placePools(cmd.Context(), site, q.Pools, o, watch); err != nil {
+		kept, err := newPlaced(site, o)
+		if err == nil {
+			err = placePools(cmd.Context(), site, q.Pools, o, kept, watch)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -164,7 +170,7 @@ func parseShape(op, text string) (lab.Shape, error) {
 }
 
 // placePools places the cells of all pools, as many pools at a time as there are processors. Pools know nothing of each other.
-func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, watch lab.Watch) error {
+func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, kept *placed, watch lab.Watch) error {
 	ctx, cancel := context.WithCancel(user)
 	defer cancel()
 	var wait sync.WaitGroup
@@ -184,7 +190,14 @@ func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *
 				if i+1 < len(pools) {
 					n = pools[i+1].First
 				}
-				if failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, stop); failures[i] != nil {
+				if kept.read(&pools[i], n-pools[i].First) {
+					continue
+				}
+				failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, stop)
+				if failures[i] == nil {
+					failures[i] = kept.write(&pools[i])
+				}
+				if failures[i] != nil {
 					cancel()
 				}
 			}
