@@ -25,6 +25,7 @@ type asked struct {
 
 // probe asks all cells, and judges when its time is over.
 func (w *World) probe(f *Fault) {
+	// What is taken for constant is looked at now and in the end. What the loss may cost at most is known at once.
 	before := w.condition()
 	lost := w.lost()
 	w.checkLoss(lost)
@@ -137,6 +138,7 @@ func (w *World) canServe(v *volume) (must, never bool) {
 			star = n
 		}
 	}
+	// All sets of members, since seven have only 128: the count must be too simple to be wrong.
 	for set := range 1 << len(jury) {
 		n, all := 0, true
 		for i, a := range jury {
@@ -242,6 +244,8 @@ func (w *World) checkChange(v *volume, before, after []wire.Founder) {
 	has := func(all []wire.Founder, id cell.ServerID) bool {
 		return slices.ContainsFunc(all, func(m wire.Founder) bool { return m.Server == id })
 	}
+	// Whoever died a moment ago may have been alive when it was chosen, and whoever is back for a moment may have been dead when it
+	// was given up: neither is held against repair.
 	gained, given := 0, 0
 	for _, m := range after {
 		if s := w.serverNamed(m.Server); !has(before, m.Server) && (s.core != nil || w.now-s.since < long) {

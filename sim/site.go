@@ -166,6 +166,7 @@ func drawBlow(s Source, p *Schedule, burnt *bool) Fault {
 	case 6:
 		return Fault{Kind: JuryLoss, Cell: s.Draw("cell", p.Cells), Keep: f.Keep, Share: s.Draw("of its jury", 3)}
 	}
+	// Racks, power domains and single servers fail in several ways; a whole pool or a jury just dies.
 	if part < 5 {
 		switch s.Draw("how", 6) {
 		case 3:
@@ -191,6 +192,7 @@ func (w *World) juryLoss(f *Fault) (who Servers) {
 	if f.Share%3 == 0 {
 		return jury
 	}
+	// Every server stands for its rack or power domain; the first of those with most members is taken.
 	for at := range p.Servers {
 		home := p.spot(at)
 		part := p.where(func(s spot) bool {

@@ -99,6 +99,7 @@ func (u *unfinished) finish(dir string, e *lab.Experiment) (*lab.Result, error) 
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	// The list is written anew after each experiment, so an interruption at any moment loses at most the one that ran.
 	u.Finished[e.Name] = digest
 	text, err := json.MarshalIndent(u, "", " ")
 	if err != nil {
@@ -135,6 +136,7 @@ func readResult(dir string, e *lab.Experiment) (*lab.Result, string, error) {
 
 // writeWhole writes a file that is there as a whole or not at all.
 func writeWhole(path string, text []byte) error {
+	// Nothing is synced: a file that a power cut damages has the wrong digest, and is made again.
 	next := path + ".next"
 	if err := os.WriteFile(next, text, 0o644); err != nil {
 		return err
@@ -159,6 +161,7 @@ func newPlaced(site *lab.Site, o *whatIfFlags) (*placed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the digest of this program: %w", err)
 	}
+	// How many cells there are in all decides how many this pool has, and what they are called.
 	h := sha256.New()
 	fmt.Fprintln(h, program, o.cells, o.seed)
 	describeSite(h, site)
@@ -194,6 +197,7 @@ func (p *placed) read(pool *lab.PoolFleet, n int) bool {
 	if err != nil {
 		return false // nothing is kept yet, or it cannot be read: it is placed again, and writing it tells why
 	}
+	// The first line must be the one that would be written today: key and digest are in it, so nothing else has to be compared.
 	end := bytes.IndexByte(text, '\n') + 1
 	body := text[end:]
 	if len(body) != 2*n*pool.Fleet.Size || string(text[:end]) != p.head(pool, body) {

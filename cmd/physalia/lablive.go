@@ -24,6 +24,7 @@ func (a *app) liveQuestion(cmd *cobra.Command, o *whatIfFlags) (*lab.Site, lab.Q
 	if o.topology != "" || o.shape != "" || cmd.Flags().Changed("cells") || o.keep != "" {
 		return nil, lab.Question{}, usage(op, "leave them out: the colony says what there is", "--live does not go with --topology, --shape, --cells or --keep")
 	}
+	// Each request has --timeout for itself, but for the cells: there may be a million.
 	var colony lab.Live
 	if err := a.liveServers(cmd.Context(), op, &colony); err != nil {
 		return nil, lab.Question{}, err
@@ -107,12 +108,14 @@ func (a *app) liveBudgets(cmd *cobra.Command, o *whatIfFlags) error {
 			o.notes = append(o.notes, fmt.Sprintf("a hold on %s is in force: %d of %d servers died, %d are away", h.Domain, h.Died, h.Size, h.Away))
 		}
 	}
+	// Both were decided by flags of `physalia control`, and neither knows of the other.
 	for _, l := range status.Limits {
 		takeLimit(&o.policy, l)
 	}
 	for _, p := range status.Pauses {
 		o.notes = append(o.notes, fmt.Sprintf("the control plane is paused: %s, by %s: %s", p.Action, p.By, p.Reason))
 	}
+	// What was given on the command line, or in the environment or the file, is the question.
 	for flag, set := range map[string]func(){
 		"repairs-per-second":            func() { o.policy.Colony.Repairs = given.Colony.Repairs },
 		"repair-bytes-per-second":       func() { o.policy.Colony.Bytes = given.Colony.Bytes },
@@ -129,6 +132,7 @@ func (a *app) liveBudgets(cmd *cobra.Command, o *whatIfFlags) error {
 
 // takeBudget takes what a process of the control plane may spend. Used bricks have the budget of each brick.
 func takeBudget(policy *health.RepairConfig, b wire.BudgetInfo) {
+	// On the wire are thousandths of repairs, so that one repair in ten minutes can be said.
 	budget := health.Budget{Repairs: float64(b.Repairs) / 1000, Bytes: float64(b.Bytes)}
 	switch b.Of {
 	case "colony":

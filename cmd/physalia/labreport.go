@@ -64,6 +64,7 @@ func (a *app) labReport(cmd *cobra.Command, o *reportFlags) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return usage(cmd.CommandPath(), "name another directory with --out", "%v", err)
 	}
+	// What an interrupted report has left is taken over, if it is of this program, seed and effort.
 	before, err := resume(o)
 	if err != nil {
 		return err

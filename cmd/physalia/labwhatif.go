@@ -88,6 +88,7 @@ func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
 	if err != nil {
 		return err
 	}
+	// A colony that runs brings its cells along, the others are placed below.
 	// What is to be killed is looked up before anything is placed: a mistyped name should not cost minutes.
 	for _, text := range o.kill {
 		k, err := site.ParseKill(text)

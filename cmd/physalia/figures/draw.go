@@ -92,6 +92,7 @@ func paint(c draw.Canvas, f *lab.Figure) error {
 	if err := nameLines(&names, f); err != nil {
 		return err
 	}
+	// The legend is as wide as its longest name, and the plot has the rest.
 	legend := min(legendMost, max(most, names.TextStyle.Width(linesName))+names.ThumbnailWidth+vg.Points(28))
 	limit(&p.X, f.X)
 	limit(&p.Y, f.Y)
@@ -143,8 +144,8 @@ func limit(to *plot.Axis, from lab.Axis) {
 // headroom leaves a little above the highest mark or interval, which the frame would cut, unless the figure says where its axis ends.
 func headroom(to *plot.Axis, from lab.Axis) {
 	switch {
-	case from.Max > 0:
-	case from.Log:
+	case from.Max > 0: // the figure knows where its axis ends
+	case from.Log: // a part of the picture's height, not of the value
 		to.Max *= math.Pow(to.Max/to.Min, 0.03)
 	default:
 		to.Max += 0.03 * (to.Max - to.Min)
@@ -156,6 +157,7 @@ const linesName = "thin lines: computed"
 
 // nameLines says once what the lines are that have no marks of their own.
 func nameLines(names *plot.Legend, f *lab.Figure) error {
+	// One entry for all: their colors are those of the marks, which have names.
 	if !slices.ContainsFunc(f.Series, func(s lab.Series) bool { return s.Style == lab.StyleExact }) {
 		return nil
 	}
