@@ -392,7 +392,7 @@ func TestReport(t *testing.T) {
 	w.run(20 * time.Second)
 	w.comeBack(lost[3])
 	report := w.r.Report(w.now, 1)
-	if len(report.Cells) != 1 || !report.Cut || len(report.Dead) != dead || len(report.Budgets) != 2 {
+	if len(report.Cells) != 1 || !report.Cut || len(report.Dead) != dead || len(report.Budgets) != 3 || report.Budgets[1].Of != "each brick" || report.Budgets[1].RepairsLeft == 0 {
 		t.Fatalf("%d dead, %+v", dead, report)
 	}
 	full := w.r.Report(w.now, 0)

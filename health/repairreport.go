@@ -110,7 +110,7 @@ func (r *Repairer) poolReport() (out []wire.PoolHealth) {
 	return out
 }
 
-// budgetReport shows the colony's budget and those of the bricks that were used.
+// budgetReport shows the colony's budget, what each brick may spend, and what is left of those that were used.
 func (r *Repairer) budgetReport() (out []wire.BudgetInfo) {
 	add := func(of string, b bucket, budget Budget) {
 		b.fill(r.now, budget) // a copy: looking changes nothing
@@ -118,6 +118,7 @@ func (r *Repairer) budgetReport() (out []wire.BudgetInfo) {
 			RepairsLeft: uint64(max(b.repairs, 0) * 1000), BytesLeft: uint64(max(b.bytes, 0))})
 	}
 	add("colony", r.colony, r.config.Colony)
+	add("each brick", bucket{}, r.config.Brick)
 	for i := range r.bricks {
 		if b := &r.bricks[i]; b.bucket.used && len(out) < wire.BatchMax {
 			add("brick "+b.name, b.bucket, r.config.Brick)

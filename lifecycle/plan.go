@@ -30,8 +30,12 @@ func newPlanner(seed uint64) *planner {
 
 // placeOf is a registration as placement sees it.
 func placeOf(g *wire.Registration) topology.Server {
+	color := topology.Color(g.Color)
+	if plantedBlindToColors {
+		color = "any"
+	}
 	return topology.Server{ID: g.Server, Name: g.Name, Brick: topology.Brick(g.Brick), Rack: topology.Rack(g.Rack),
-		Power: topology.PowerDomain(g.Power), Color: topology.Color(g.Color), Capacity: g.Capacity, Load: g.Nodes}
+		Power: topology.PowerDomain(g.Power), Color: color, Capacity: g.Capacity, Load: g.Nodes}
 }
 
 // check refuses a malformed description, and one that moves a known server to another place: juries were chosen by the

@@ -7,4 +7,5 @@ const (
 	plantedTrustSilence    = false
 	plantedDropUnknown     = false
 	plantedForgetFoundings = false
+	plantedBlindToColors   = false
 )

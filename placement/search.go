@@ -88,7 +88,11 @@ func (s *search) restart() {
 	if s.enforce {
 		window = 0
 	}
-	s.book.begin(shareMax(s.size), window)
+	share := shareMax(s.size)
+	if plantedIgnoreOverlap {
+		share = 0
+	}
+	s.book.begin(share, window)
 	s.chosen = s.chosen[:0]
 	s.racks, s.powers = make([]uint8, len(s.pool.Racks)), make([]uint8, len(s.pool.Powers))
 	for i := range s.cands {
@@ -172,6 +176,9 @@ func (s *search) best() int {
 			continue
 		}
 		r, p := s.racks[c.rack], s.powers[c.power]
+		if plantedCrowdedPower {
+			p = max(p, 2) - 2
+		}
 		if r >= most || p >= most {
 			continue
 		}

@@ -30,16 +30,40 @@ func (s Swap) String() string {
 // one with the best score: close to the hints, empty, and in few cells with which the new jury would share too much.
 // It is deterministic. The jury must be in the book.
 //
+// As in Place, the overlap constraint yields where it cannot be kept and the servers that are left are beyond their limit: a member
+// that is gone is worse than one more cell that shares too much.
+//
 // The error is a *cell.Error of kind NoRoom that counts what ruled the servers out.
 func Substitute(in Input, jury []cell.ServerID, leaves cell.ServerID) (cell.ServerID, error) {
 	s := newSwaps(&in, jury)
-	if best, ok := s.best(func(m *seat) bool { return m.id == leaves }, noFloor); ok {
+	mayLeave := func(m *seat) bool { return m.id == leaves }
+	if best, ok := s.best(mayLeave, noFloor); ok {
 		return best.Add, nil
 	}
+	if s.strict && uint64(in.Book.Cells(s.key)) > OverlapLimit(s.left(), len(jury)) {
+		s.strict = false
+		if best, ok := s.best(mayLeave, noFloor); ok {
+			return best.Add, nil
+		}
+	}
+	why := "none fits the racks and power domains of the other members"
+	if s.strict {
+		why += ", and shares no more than it may with other cells"
+	}
 	return "", &cell.Error{Op: "placement.substitute", Kind: cell.NoRoom,
-		Detail: fmt.Sprintf("%s has %d live servers beside the jury, %d of them with room; none fits the racks and power domains of the other members",
-			s.key, s.live, len(s.cands)),
-		Hint: "add servers, or name one with --add"}
+		Detail: fmt.Sprintf("%s has %d live servers beside the jury, %d of them with room; %s", s.key, s.live, len(s.cands), why),
+		Hint:   "add servers, or name one with --add"}
+}
+
+// left is how many servers of the pool are alive and have room, or are members already.
+func (s *swaps) left() int {
+	n := len(s.cands)
+	for _, id := range s.jury {
+		if !s.in.Down[id] {
+			n++
+		}
+	}
+	return n
 }
 
 // Improve finds the one swap that makes an existing jury better than any other would, by at least GainMin: closer to the
@@ -189,6 +213,9 @@ func (s *swaps) fits(m, c *seat) bool {
 	if m.power == c.power {
 		power--
 	}
+	if plantedCrowdedPower {
+		power -= 2
+	}
 	most := domainMax(len(s.jury))
 	return rack <= most && power <= most
 }
@@ -201,7 +228,7 @@ func (s *swaps) leastShared(found []Swap, floor int64) (best Swap, ok bool) {
 		copy(next, s.jury)
 		next[slices.Index(next, w.Remove)] = w.Add
 		shares := s.in.Book.sharing(next, s.window)
-		if s.strict && shares > s.shares {
+		if s.strict && shares > s.shares && !plantedIgnoreOverlap {
 			continue
 		}
 		w.Gain += heatScore * int64(min(s.shares, heatMax)-min(shares, heatMax))

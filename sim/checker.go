@@ -91,6 +91,7 @@ func (w *World) watchApplied(s *server, v *volume, d *paxos.Delivery) {
 // watchSent sees every message that leaves a server, whatever the network does with it then.
 func (w *World) watchSent(from, to *server, m *core.PeerMessage) {
 	w.report.Messages[m.Message.Kind]++
+	w.checkColors(from, to)
 	w.trace.note(w.now, "%s to %s, %s: %s", from.id, to.id, m.Envelope.Cell, description{&m.Message})
 	v := w.volumeOf(m.Envelope.Cell, m.Envelope.Incarnation)
 	for _, c := range w.checkers {

@@ -28,7 +28,7 @@ type vote struct {
 // accepted, is known to it ever after: over crashes, restarts and going cold (P1, P3, rule 1). Applied and floor of a
 // loaded member never fall. A server whose disk was damaged may have forgotten all that, but then it must not vote (rule 8).
 func memory(w *World) *checker {
-	var all [serversMax][3]said
+	all := make([][cellsMax]said, len(w.servers))
 	return &checker{name: "memory",
 		sent: func(s *server, v *volume, m *core.PeerMessage) {
 			if m.Message.Kind >= peer.KindMoved {

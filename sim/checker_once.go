@@ -5,7 +5,7 @@ package sim
 // that may have been applied.
 func once(w *World) *checker {
 	return &checker{name: "once", finish: func() {
-		var least, most [3]int64
+		var least, most [cellsMax]int64
 		for _, o := range w.ops {
 			if o.kind == opIncrement {
 				count(o, &least[o.volume().at], &most[o.volume().at])

@@ -83,9 +83,9 @@ type death struct {
 }
 
 // of are the deaths that a process knows.
-func (c *controlChecks) of(p *process) *[serversMax]death {
+func (c *controlChecks) of(p *process) *[siteMax]death {
 	if c.deaths[p] == nil {
-		c.deaths[p] = &[serversMax]death{}
+		c.deaths[p] = &[siteMax]death{}
 	}
 	return c.deaths[p]
 }

@@ -13,7 +13,7 @@ func state(w *World) *checker {
 		hash uint64
 		by   *server
 	}
-	var all [3][]known // per cell, by slot/hashEvery
+	var all [cellsMax][]known // per cell, by slot/hashEvery
 	return &checker{name: "state", applied: func(s *server, v *volume, d *paxos.Delivery) {
 		before := int(d.Slot) - 1
 		if before%hashEvery != 0 {

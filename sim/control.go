@@ -21,7 +21,7 @@ type control struct {
 	active  *process // who is meant to do the work; it may be down
 	rival   *process // nil: nobody else believes to be active
 	started int      // processes so far
-	cut     [serversMax]int
+	cut     [siteMax]int
 	pauses  int // that hold the active process
 	downs   int // upsets that keep it down
 	people  operators
@@ -53,7 +53,7 @@ type process struct {
 	manager  *lifecycle.Manager
 	tracker  *health.Tracker
 	repairer *health.Repairer
-	links    [serversMax]link
+	links    [siteMax]link
 	refused  Servers // whom the tracker did not take when they came last
 	inbox    []func(now time.Duration)
 	outcomes []func(now time.Duration) // for the repairer, once what it rests on is durable

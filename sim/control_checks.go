@@ -15,13 +15,13 @@ import (
 type controlChecks struct {
 	control *control
 	newest  map[cell.ID]cell.Incarnation // that any server was told to found
-	deaths  map[*process]*[serversMax]death
+	deaths  map[*process]*[siteMax]death
 	open    map[*process]map[cell.ID]opened // proposals that have not come about
 	taken   []time.Duration                 // proposals that a manager took
 }
 
 func newControlChecks(c *control) controlChecks {
-	return controlChecks{control: c, newest: map[cell.ID]cell.Incarnation{}, deaths: map[*process]*[serversMax]death{},
+	return controlChecks{control: c, newest: map[cell.ID]cell.Incarnation{}, deaths: map[*process]*[siteMax]death{},
 		open: map[*process]map[cell.ID]opened{}}
 }
 
@@ -61,6 +61,7 @@ func (w *World) watchNode(s *server, n *wire.NodeInfo, gone bool) {
 			s.hosting = append(s.hosting, hosting{v, s.model.Last() + 1})
 		}
 		if n.Configuration > v.known.Number {
+			w.checkChange(v, v.known.Members, n.Members)
 			v.known = wire.Configured{Number: n.Configuration, Members: n.Members}
 		}
 	}

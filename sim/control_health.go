@@ -18,7 +18,7 @@ const beatEvery = 40 * time.Millisecond
 // trackerConfig and repairConfig are the rules of package health in small.
 func (c *control) trackerConfig() health.Config {
 	return health.Config{DisconnectedMax: 200 * time.Millisecond, SilentMax: 400 * time.Millisecond, ReturnMin: 200 * time.Millisecond,
-		UnreachableMax: 2 * time.Second, ServersMax: serversMax}
+		UnreachableMax: 2 * time.Second, ServersMax: siteMax}
 }
 
 func (c *control) repairConfig() health.RepairConfig {
@@ -28,7 +28,7 @@ func (c *control) repairConfig() health.RepairConfig {
 	r.Colony = health.Budget{Repairs: 4, Bytes: 1 << 20}
 	r.Brick, r.Server = r.Colony, r.Colony
 	r.Pause = health.Pauses{Refused: 50 * time.Millisecond, Most: time.Second, UnderWay: 2 * time.Second}
-	r.CellsMax, r.ServersMax, r.Seed = 100, serversMax, 1
+	r.CellsMax, r.ServersMax, r.Seed = 100, siteMax, 1
 	return r
 }
 
@@ -43,12 +43,12 @@ func (p *process) watchHealth() {
 	}
 }
 
-// registration is how a server introduces itself: one brick and one color, racks and power domains crosswise.
+// registration is how a server introduces itself. Without a site there is one brick and one color, racks and power domains crosswise.
 func (s *server) registration() wire.Registration {
 	nodes, _, _ := s.core.Counts()
-	id := string(s.id)
-	return wire.Registration{Server: s.id, Name: id, Colony: "sim", Brick: "b1", Rack: fmt.Sprintf("r%d", s.rack()), Power: fmt.Sprintf("p%d", s.domain()),
-		Color: "red", PeerAddr: id, ClientAddr: id, GossipAddr: id, Boot: s.boot, Nodes: uint64(nodes), Capacity: 100}
+	id, at := string(s.id), s.world.plan.spot(s.at)
+	return wire.Registration{Server: s.id, Name: id, Colony: "sim", Brick: fmt.Sprintf("b%d", at.brick+1), Rack: fmt.Sprintf("r%d", at.rack), Power: fmt.Sprintf("p%d", at.power),
+		Color: [...]string{"red", "green"}[at.color], PeerAddr: id, ClientAddr: id, GossipAddr: id, Boot: s.boot, Nodes: uint64(nodes), Capacity: 100}
 }
 
 // recall makes a server known that only the store remembers.

@@ -80,6 +80,10 @@ func (o *operators) pursue(x *wanted) {
 	if x.settled || x.ended {
 		return
 	}
+	if w.plan.Site != nil && !x.was && !w.healed && !o.control.everybodyIsKnown() {
+		w.after(operatorPause, func() { o.pursue(x) })
+		return
+	}
 	x.serial++
 	serial := x.serial
 	answered := func(r lifecycle.Reply) {

@@ -179,7 +179,7 @@ func (p *process) goOn() {
 // heal ends all upsets: one process runs, and reaches everybody.
 func (c *control) heal() {
 	w := c.world
-	c.cut, c.pauses, c.downs = [serversMax]int{}, 0, 0
+	c.cut, c.pauses, c.downs = [siteMax]int{}, 0, 0
 	if c.rival != nil {
 		c.rival.kill()
 	}

@@ -33,6 +33,8 @@
 //   - linearizability: porcupine's independent search over the histories of single keys, knowing nothing of revisions;
 //   - answered: once the world is healed, everybody gets an answer.
 //
+// Those of control planes and of sites are told below.
+//
 // # Who works
 //
 // Plain clients (client.go) are in every world. A schedule may add people (people.go), each with sessions and clocks of
@@ -78,6 +80,22 @@
 //     servers that stay away.
 //
 // In these worlds seven of nine servers stay sound, so that every creation and every repair must come to its end.
+//
+// # Sites
+//
+// A schedule with a Site (site.go, scenario correlated) has up to 32 servers in two bricks or colors, in racks and power domains, and a control
+// plane that places and repairs up to five cells on them. Parts of the site fail together, and a probe (probe.go) asks every cell while they
+// are down. So the argument for tiny cells is tried with messages, disks and elections, and not only counted as package sim/lab
+// does:
+//
+//   - served: a cell with four members that run and hear each other takes a write, one without them does not;
+//   - blast: the loss of one rack, of one power domain, or of the servers of another cell leaves a cell its majority; what is lost in one
+//     brick or color is not noticed in another;
+//   - colors: nothing passes between servers of different colors or bricks;
+//   - margin: a change of members never leaves fewer of them running.
+//
+// Parts may burn: their servers and disks are gone for good, and in the end repair must have replaced every one of them. Durability
+// and all other properties are watched as always. The worlds are calm otherwise.
 //
 // # Baits
 //

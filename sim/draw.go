@@ -84,7 +84,7 @@ func drawKnobs(s Source, p *Schedule) {
 }
 
 // count is how many servers are in the set.
-func (s Servers) count() int { return bits.OnesCount16(uint16(s)) }
+func (s Servers) count() int { return bits.OnesCount32(uint32(s)) }
 
 // drawServers draws a set of at most most servers; small ones and the empty one are as likely as large ones.
 func drawServers(s Source, servers, most int) (set Servers) {

@@ -27,7 +27,7 @@ func struckMove(s Source, p *Schedule) []Fault {
 	move := loneMove(s, p)
 	var kinds []FaultKind
 	for k := range faultKinds {
-		if k != Move && k != Seal && notYet[k] == "" {
+		if k != Move && k != Seal && k.general() && notYet[k] == "" {
 			kinds = append(kinds, k)
 		}
 	}

@@ -41,12 +41,18 @@ const (
 	HandOver                     // Cell: its proposer is asked to hand over to each of Who
 	Seal                         // Cell: somebody has it sealed
 	Move                         // Cell, Others, Share, Delay: one of Who is replaced by one of Others; Share: the manager dies after so many steps, and another follows after Delay
+	JuryLoss                     // Cell, Keep, Share: as Crash, but all servers of the cell's members; with Share 1 or 2 the rack or power domain with most of them
+	Burn                         // the servers are gone for good, with their disks
+	Probe                        // for as long as For every cell is asked to write; see probe.go
 	faultKinds
 )
 
+// general reports whether a fault makes sense in any world; the others are drawn for worlds with a site only.
+func (k FaultKind) general() bool { return k < JuryLoss }
+
 var faultNames = [faultKinds]string{"crash", "ambush", "power cut", "rack loss", "domain loss", "broken disk", "cut", "deafen", "isolate",
 	"rack cut", "lane cut", "pause", "slow disk", "stalled disk", "rollback", "swap", "wipe", "flip", "poison", "lossy", "stormy",
-	"lost replies", "client cut", "client pause", "no control", "duel", "hand over", "seal", "move"}
+	"lost replies", "client cut", "client pause", "no control", "duel", "hand over", "seal", "move", "jury loss", "burn", "probe"}
 
 // notYet are faults that the servers cannot survive yet, and why: none now. They are never drawn; whoever builds what is
 // missing takes them off the list.
@@ -135,6 +141,8 @@ func (w *World) struck(f *Fault) Servers {
 		return w.in(func(s *server) bool { return s.rack() == f.Share%domains })
 	case DomainLoss:
 		return w.in(func(s *server) bool { return s.domain() == f.Share%domains })
+	case JuryLoss:
+		return w.juryLoss(f)
 	}
 	who := f.Who & w.everybody()
 	if f.Proposer {
@@ -158,7 +166,7 @@ func (w *World) strike(f *Fault) {
 	w.faults++
 	w.until(f, func() { w.faults-- })
 	switch f.Kind {
-	case Crash, PowerCut, RackLoss, DomainLoss:
+	case Crash, PowerCut, RackLoss, DomainLoss, JuryLoss:
 		w.each(who, func(s *server) { s.crash(f.Keep); w.after(f.For, func() { w.revive(s) }) })
 	case Ambush:
 		w.each(who, func(s *server) { s.ambush = &ambush{f.Share + 1, f} })
@@ -175,6 +183,10 @@ func (w *World) strike(f *Fault) {
 		w.each(who, func(s *server) { w.handOver(w.cells[f.Cell], s) })
 	case Move:
 		w.move(f, who)
+	case Burn:
+		w.each(who, func(s *server) { s.burn() })
+	case Probe:
+		w.probe(f)
 	case Seal:
 		if w.control != nil {
 			w.control.people.delete(w.cells[f.Cell])

@@ -16,8 +16,8 @@ func (w *World) heal() {
 	w.dead = w.mayDie(w.plan.Dead)
 	w.trace.note(w.now, "healed, but %09b stay dead", w.dead)
 	w.net.loss, w.net.twice, w.net.spread, w.lostReplies, w.noControl, w.faults = 0, 0, 0, 0, 0, 0
-	w.net.lanes = [lanesCount][serversMax][serversMax]int{}
-	w.net.clientCut = [sessionsMax][serversMax]int{}
+	w.net.lanes = [lanesCount][siteMax][siteMax]int{}
+	w.net.clientCut = [sessionsMax][siteMax]int{}
 	// The disk goes on first: a server that stays down loses what no sync had reached by now.
 	for _, s := range w.servers {
 		s.paused, s.slow, s.ambush = 0, 0, nil

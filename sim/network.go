@@ -13,8 +13,12 @@ import (
 	"physalia/paxos"
 )
 
-// serversMax bounds the servers of a world.
-const serversMax = 9
+// serversMax bounds the servers of a world without a site, siteMax those of one with it, cellsMax the cells with clients.
+const (
+	serversMax = 9
+	siteMax    = 32
+	cellsMax   = 5
+)
 
 // network is what lies between servers. Cuts are counted, so that overlapping faults heal one by one.
 type network struct {
@@ -24,8 +28,8 @@ type network struct {
 	spread time.Duration // packets take up to that much longer, and overtake each other
 	split  bool          // every message is a packet of its own; else a frame is one
 
-	lanes     [lanesCount][serversMax][serversMax]int // cuts, by lane
-	clientCut [sessionsMax][serversMax]int
+	lanes     [lanesCount][siteMax][siteMax]int // cuts, by lane
+	clientCut [sessionsMax][siteMax]int
 }
 
 const lanesCount = 4
@@ -165,6 +169,7 @@ func (w *World) carryForwards(from, to *server, out *core.PeerOut) {
 
 // sign delivers what is no Paxos message: a heartbeat, or a forwarded request.
 func (w *World) sign(from, to *server, lane Lanes, give func(*core.Core) error) {
+	w.checkColors(from, to)
 	delay := w.net.delay()
 	if !w.net.open(lane, from.at, to.at) || percent(w.net.dice, w.net.loss) {
 		return

@@ -18,14 +18,22 @@ var scheduleFlag = flag.String("schedule", "", "the schedule that TestReplay pla
 // TestMain draws a few hundred schedules unless somebody says how many: -rapid.checks=10000 takes a few minutes.
 func TestMain(m *testing.M) {
 	flag.Parse()
-	chosen := false
 	flag.Visit(func(f *flag.Flag) { chosen = chosen || f.Name == "rapid.checks" })
-	if !chosen {
-		if err := flag.Set("rapid.checks", "300"); err != nil {
-			panic(err)
-		}
-	}
+	usually("300")
 	os.Exit(m.Run())
+}
+
+// chosen says that somebody asked for a number of schedules.
+var chosen bool
+
+// usually sets how many schedules the next test draws if nobody has said how many.
+func usually(checks string) {
+	if chosen {
+		return
+	}
+	if err := flag.Set("rapid.checks", checks); err != nil {
+		panic(err)
+	}
 }
 
 // rapidSource draws from rapid, which shrinks what it drew.

@@ -47,6 +47,9 @@ type Report struct {
 	Repairs        int                       // proposed by repairers, and taken by managers
 	Rebuilds       int                       // of stores, that came to their end
 	Upsets         [upsetKinds]int
+	Probed         int // cells that were asked to write while parts of a site were lost
+	Unserved       int // of them, that had no majority and did not answer
+	ProbesVoid     int // probes during which something else happened
 }
 
 // String shows the figures of a run in one line.
@@ -74,7 +77,7 @@ func (r *Report) Add(other *Report) {
 		{&r.Locks, &other.Locks}, {&r.BlockOps, &other.BlockOps}, {&r.Records, &other.Records}, {&r.Quarantined, &other.Quarantined}, {&r.Stopped, &other.Stopped},
 		{&r.ReadsInTrouble, &other.ReadsInTrouble}, {&r.Moves, &other.Moves}, {&r.Moved, &other.Moved}, {&r.RolledBack, &other.RolledBack},
 		{&r.Controls, &other.Controls}, {&r.Created, &other.Created}, {&r.Deleted, &other.Deleted}, {&r.Repairs, &other.Repairs},
-		{&r.Rebuilds, &other.Rebuilds}} {
+		{&r.Rebuilds, &other.Rebuilds}, {&r.Probed, &other.Probed}, {&r.Unserved, &other.Unserved}, {&r.ProbesVoid, &other.ProbesVoid}} {
 		*sum.to += *sum.from
 	}
 	for i := range r.Messages {

@@ -13,31 +13,34 @@ type Scenario struct {
 	only  []string // names of patterns; nil: all
 	// control says that every schedule has a control plane.
 	control bool
+	// site says that every schedule is one of failures that belong together, on a site of its own.
+	site bool
 }
 
 // Scenarios are all of them; the first is the default.
 func Scenarios() []Scenario {
 	return []Scenario{
-		{"swarm", "everything but a control plane of its own", nil, false},
-		{"calm", "weather and knobs, but no faults", []string{}, false},
+		{"swarm", "everything but a control plane of its own", nil, false, false},
+		{"calm", "weather and knobs, but no faults", []string{}, false, false},
 		{"crashes", "servers, racks and power domains die and lose what they had not synced", []string{"crash", "ambush", "power cut", "rack loss",
-			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}, false},
+			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}, false, false},
 		{"partitions", "links are cut: one way, partly, by lane, around racks, towards clients", []string{"cut", "deafen", "isolate", "rack cut",
-			"lane cut", "pause", "client cut", "rivals", "late answers"}, false},
+			"lane cut", "pause", "client cut", "rivals", "late answers"}, false, false},
 		{"disks", "disks are slow, stall, break, and lose or change what they hold", []string{"slow disk", "stalled disk", "broken disk", "rollback",
-			"swap", "wipe", "flip", "poison", "crash", "forgetting"}, false},
-		{"elections", "rivals for the same cells, late messages, thin quorums", []string{"duel", "hand over", "rivals", "late answers", "thin quorum", "pause", "ambush", "stormy", "struck campaign"}, false},
+			"swap", "wipe", "flip", "poison", "crash", "forgetting"}, false, false},
+		{"elections", "rivals for the same cells, late messages, thin quorums", []string{"duel", "hand over", "rivals", "late answers", "thin quorum", "pause", "ambush", "stormy", "struck campaign"}, false, false},
 		{"moves", "members are replaced while servers die, disks break and managers disagree", []string{"move", "struck move", "procession", "crash",
-			"isolate", "flip", "wipe", "duel", "hand over", "no control", "lossy"}, false},
+			"isolate", "flip", "wipe", "duel", "hand over", "no control", "lossy"}, false, false},
 		{"clients", "clients lose replies, are cut off or stand still; discovery is away", []string{"lost replies", "client cut", "client pause",
-			"no control", "duel", "lossy", "seal in trouble"}, false},
-		{"leases", "holders of locks reach a proposer that nobody else hears", []string{"stale keeper", "client pause", "rivals"}, false},
-		{"expiries", "renewals of leases race with their expiry", []string{"slow expiry"}, false},
-		{"reads", "two proposers that do not hear each other, each with clients of its own", []string{"two proposers"}, false},
-		{"retries", "clients ask again when the cell has forgotten", []string{"late retry"}, false},
-		{"volumes", "a block store whose machines do not hear each other", []string{"busy store", "isolate", "cut", "client pause"}, false},
-		{"deaf", "proposers that hear nobody", []string{"deaf proposer"}, false},
-		{"control", "everything, and a control plane that dies, doubles and loses its store", nil, true},
+			"no control", "duel", "lossy", "seal in trouble"}, false, false},
+		{"leases", "holders of locks reach a proposer that nobody else hears", []string{"stale keeper", "client pause", "rivals"}, false, false},
+		{"expiries", "renewals of leases race with their expiry", []string{"slow expiry"}, false, false},
+		{"reads", "two proposers that do not hear each other, each with clients of its own", []string{"two proposers"}, false, false},
+		{"retries", "clients ask again when the cell has forgotten", []string{"late retry"}, false, false},
+		{"volumes", "a block store whose machines do not hear each other", []string{"busy store", "isolate", "cut", "client pause"}, false, false},
+		{"deaf", "proposers that hear nobody", []string{"deaf proposer"}, false, false},
+		{"control", "everything, and a control plane that dies, doubles and loses its store", nil, true, false},
+		{"correlated", "racks, power domains, colors, bricks and whole juries are lost together, on a site with a control plane", nil, false, true},
 	}
 }
 
@@ -55,6 +58,9 @@ func ScenarioNamed(name string) (Scenario, error) {
 
 // Draw makes a schedule of the scenario.
 func (s Scenario) Draw(source Source) Schedule {
+	if s.site {
+		return drawSite(source)
+	}
 	if s.control {
 		p := Draw(source)
 		giveControl(source, &p)

@@ -11,8 +11,8 @@ import (
 // Schedule is everything that a run depends on. It is plain data: the text of String, given to Parse, replays the run.
 type Schedule struct {
 	Seed    uint64        // of all dice
-	Servers int           // jurySize to serversMax
-	Cells   int           // 1 to 3, each on seven of the servers
+	Servers int           // jurySize to serversMax, or as Site says
+	Cells   int           // 1 to 3, each on seven of the servers; up to 5 where there is a site
 	Alpha   int           // slots in flight of each cell, 1 to 8
 	Batch   int           // commands per slot at most
 	Clients int           // per cell
@@ -37,6 +37,7 @@ type Schedule struct {
 	Store     bool `json:",omitempty"` // a block store on the first cell
 
 	Control *ControlPlan `json:",omitempty"` // nil: cells are created, and members replaced, by something simpler
+	Site    *Site        `json:",omitempty"` // nil: one brick of one color, three racks and power domains; needs Control
 
 	// Knobs. Zero stands for the default of withDefaults.
 	Window    int           `json:",omitempty"` // ring positions, at least twice Alpha
@@ -71,7 +72,7 @@ func (p Schedule) withDefaults() Schedule {
 }
 
 // Servers is a set of servers, by number from 0 on.
-type Servers uint16
+type Servers uint32
 
 // Some makes a set.
 func Some(numbers ...int) (s Servers) {
@@ -106,10 +107,10 @@ func Parse(text string) (Schedule, error) {
 // check bounds a schedule from outside.
 func (p *Schedule) check() error {
 	switch {
-	case p.Servers < jurySize || p.Servers > serversMax:
+	case p.Site == nil && (p.Servers < jurySize || p.Servers > serversMax):
 		return fmt.Errorf("sim: %d servers, allowed are %d to %d", p.Servers, jurySize, serversMax)
-	case p.Cells < 1 || p.Cells > 3 || p.Batch < 1:
-		return fmt.Errorf("sim: %d cells, batch %d: allowed are 1 to 3, 1 or more", p.Cells, p.Batch)
+	case p.Cells < 1 || p.Cells > cellsMax || p.Cells > 3 && p.Site == nil || p.Batch < 1:
+		return fmt.Errorf("sim: %d cells, batch %d: allowed are 1 to 3, with a site to %d, and 1 or more", p.Cells, p.Batch, cellsMax)
 	case p.Alpha < 1 || p.Window < paxos.WindowMin || p.Window > paxos.WindowMax || p.Window < 2*p.Alpha:
 		return fmt.Errorf("sim: alpha %d, window %d: allowed are windows of %d to %d, at least twice alpha", p.Alpha, p.Window, paxos.WindowMin, paxos.WindowMax)
 	case p.Skew < 0 || p.Skew > 500 || p.Loss < 0 || p.Twice < 0 || p.Span <= 0 || p.Sync < 0 || p.Turn < 0 || p.Spread < 0:
@@ -123,6 +124,9 @@ func (p *Schedule) check() error {
 		return fmt.Errorf("sim: %d lockers, %d recorders, a crowd of %d: too many", p.Lockers, p.Recorders, p.Crowd)
 	}
 	if err := p.Control.check(); err != nil {
+		return err
+	}
+	if err := p.Site.check(p); err != nil {
 		return err
 	}
 	for _, f := range p.Faults {

@@ -39,6 +39,7 @@ type server struct {
 	owner   cell.ServerID // whose directory it has, as the superblock in it says
 	damaged string        // how its disk, or a node of it, was damaged; empty: never
 	stopped bool          // it stopped by itself, for good
+	since   time.Duration // when it last started, or crashed
 	hosting []hosting     // since its start; some may not be durable
 }
 
@@ -123,6 +124,7 @@ func (s *server) start() {
 	for _, other := range s.world.servers {
 		s.core.Address(other.id, string(other.id))
 	}
+	s.since = s.world.now
 	s.world.trace.note(s.world.now, "%s starts with batch %d", s.id, s.model.Recovered())
 	s.whileAlive(between(s.dice, tickEvery), s.tick)
 	s.wake()
@@ -156,7 +158,7 @@ func (s *server) crash(keep int) {
 	s.world.report.BatchesLost += int(s.model.Last() - n)
 	s.forgetHosted(n)
 	s.image = s.model.Crash(n)
-	s.core, s.model, s.heldUp = nil, nil, nil
+	s.core, s.model, s.heldUp, s.since = nil, nil, nil, s.world.now
 	s.life++
 }
 

@@ -90,7 +90,12 @@ var simplifications = []func(p *Schedule){
 	func(p *Schedule) { p.Clients-- },
 	func(p *Schedule) { p.Ops = (p.Ops + 1) / 2 },
 	func(p *Schedule) { p.Ops-- },
-	func(p *Schedule) { p.Servers = jurySize },
+	func(p *Schedule) {
+		if p.Servers = jurySize; p.Site != nil {
+			p.Servers = p.Site.pools() * poolMin
+		}
+	},
+	func(p *Schedule) { p.Control = p.Control.calm() },
 	func(p *Schedule) { p.Dead = 0 },
 	func(p *Schedule) { p.Dead &= p.Dead - 1 },
 	func(p *Schedule) { p.Loss, p.Twice, p.Spread = 0, 0, 0 },

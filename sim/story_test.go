@@ -136,7 +136,7 @@ func (s *story) reach(c *client, servers ...int) {
 }
 
 // mend ends all cuts.
-func (s *story) mend() { s.net.lanes = [lanesCount][serversMax][serversMax]int{} }
+func (s *story) mend() { s.net.lanes = [lanesCount][siteMax][siteMax]int{} }
 
 // server is found by its number.
 func (s *story) server(n int) *server { return s.servers[n-1] }

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"physalia/cell"
@@ -54,7 +55,7 @@ type volume struct {
 	juryAt   paxos.Slot           // that had been applied by then
 	before   []*server            // the members before those of jury
 	routed   wire.Route           // what discovery knows
-	created  [serversMax]bool     // servers that said so
+	created  [siteMax]bool        // servers that said so
 	log      []paxos.Entry
 	history  *history          // of log, made when the run is over
 	audited  *[len(keys)]int64 // what the newest audit read
@@ -69,10 +70,10 @@ type volume struct {
 	poisonOld   bool    // they do not panic: they are of an older version, and do not understand it
 
 	// What the checkers of a control plane know of it.
-	known   wire.Configured  // the newest configuration that any server has told
-	hosted  [serversMax]bool // who ever had a node of it
-	applied int              // the highest slot
-	ended   bool             // its deletion was acknowledged
+	known   wire.Configured // the newest configuration that any server has told
+	hosted  [siteMax]bool   // who ever had a node of it
+	applied int             // the highest slot
+	ended   bool            // its deletion was acknowledged
 }
 
 // newWorld builds everything and plans the first events; nothing has happened yet.
@@ -136,8 +137,17 @@ func (w *World) stream(purpose string) *rand.Rand { return childStream(w.plan.Se
 // after plans something; it happens whatever becomes of those who planned it.
 func (w *World) after(d time.Duration, do func()) { w.queue.add(w.now+d, do) }
 
-// Servers and cells are found by the digit in their names.
-func (w *World) serverNamed(id cell.ServerID) *server { return w.servers[int(id[1]-'1')] }
+// Servers and cells are found by the number in their names; most have one digit.
+func (w *World) serverNamed(id cell.ServerID) *server {
+	if len(id) == 2 {
+		return w.servers[int(id[1]-'1')]
+	}
+	n, err := strconv.Atoi(string(id[1:]))
+	if err != nil {
+		panic(err) // the names are those of newWorld
+	}
+	return w.servers[n-1]
+}
 
 func (w *World) cellNamed(id cell.ID) *volume { return w.cells[int(id[len(id)-1]-'1')] }
 

@@ -125,7 +125,7 @@ type healthDocument struct {
 	Control string            `json:"control"` // name of the process
 	Holds   []holdDocument    `json:"holds"`   // oldest first
 	Pools   []poolDocument    `json:"pools"`   // those of which there is something to say
-	Budgets []budgetDocument  `json:"budgets"` // the colony's, then those of bricks that were used
+	Budgets []budgetDocument  `json:"budgets"` // the colony's, what each brick may spend, then bricks that were used
 	Servers []awayDocument    `json:"servers"` // dead, returning, or heard by their peers only
 	Cells   []dangerDocument  `json:"cells"`   // without a majority first, then those on the brink
 	Cut     bool              `json:"cut"`     // there are more such cells than --limit

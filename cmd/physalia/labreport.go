@@ -26,6 +26,7 @@ type reportFlags struct {
 	seed   uint64   // of all dice
 	only   []string // names of experiments; none: all
 	effort float64  // factor on trials
+	fresh  bool     // take over nothing from a report that was interrupted
 }
 
 // labReportCommand runs experiments and draws them.
@@ -35,8 +36,8 @@ func (a *app) labReportCommand() *cobra.Command {
 		Use:   "report",
 		Short: "Run the experiments: figures, data, and one page with all of them",
 		Long: "Run the experiments and write, for each, its data as JSON and its figures as SVG and PNG, and for all of them index.html,\n" +
-			"which has everything in it and opens without a network. The same seed gives the same files. Interrupted, it keeps what is\n" +
-			"finished; --only runs some again.",
+			"which has everything in it and opens without a network. The same seed gives the same files. Interrupted, it keeps the\n" +
+			"experiments that are finished, and the same command goes on with the others; --fresh begins anew.",
 		Args:        args("", 0, 0),
 		Annotations: readOnly,
 		RunE:        func(cmd *cobra.Command, _ []string) error { return a.labReport(cmd, &o) },
@@ -46,6 +47,7 @@ func (a *app) labReportCommand() *cobra.Command {
 	f.Uint64Var(&o.seed, "seed", 1, "`number` that everything is drawn from")
 	f.StringSliceVar(&o.only, "only", nil, "`names` of experiments to run, as physalia lab --help lists them; empty: all")
 	f.Float64Var(&o.effort, "effort", 1, "`factor` on the number of trials; less is faster and less certain")
+	f.BoolVar(&o.fresh, "fresh", false, "run all experiments, also those that an interrupted report has finished")
 	return cmd
 }
 
@@ -62,7 +64,12 @@ func (a *app) labReport(cmd *cobra.Command, o *reportFlags) error {
 	if err := os.MkdirAll(o.out, 0o755); err != nil {
 		return usage(cmd.CommandPath(), "name another directory with --out", "%v", err)
 	}
-	results, rows, err := a.runExperiments(cmd.Context(), chosen, o)
+	// What an interrupted report has left is taken over, if it is of this program, seed and effort.
+	before, err := resume(o)
+	if err != nil {
+		return err
+	}
+	results, rows, err := a.runExperiments(cmd.Context(), chosen, o, before)
 	if err != nil {
 		return err
 	}
@@ -80,6 +87,9 @@ func (a *app) labReport(cmd *cobra.Command, o *reportFlags) error {
 	}
 	index := filepath.Join(o.out, "index.html")
 	if err := os.WriteFile(index, page.Bytes(), 0o644); err != nil {
+		return err
+	}
+	if err := before.over(); err != nil {
 		return err
 	}
 	a.note("open %s", index)
@@ -109,13 +119,13 @@ func chosenExperiments(op string, only []string) ([]lab.Experiment, error) {
 }
 
 // runExperiments runs experiments, as many at a time as there are processors, and writes each as soon as it is there.
-func (a *app) runExperiments(user context.Context, chosen []lab.Experiment, o *reportFlags) ([]lab.Result, [][]string, error) {
+func (a *app) runExperiments(user context.Context, chosen []lab.Experiment, o *reportFlags, before *unfinished) ([]lab.Result, [][]string, error) {
 	ctx, cancel := context.WithCancel(user)
 	defer cancel()
 	// What a run leaves behind, and where it belongs.
 	type outcome struct {
 		at     int
-		result lab.Result
+		result *lab.Result
 		err    error
 	}
 	done, seats := make(chan outcome, len(chosen)), make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -129,14 +139,7 @@ func (a *app) runExperiments(user context.Context, chosen []lab.Experiment, o *r
 				done <- outcome{at: i, err: err}
 				return
 			}
-			began := time.Now()
-			r, err := e.Run(lab.Run{Seed: o.seed, Effort: o.effort, Watch: progress.watch(ctx.Err)})
-			if err == nil {
-				_, err = figures.Write(o.out, &r)
-			}
-			if err == nil {
-				a.note("experiment %d, %s: %.1f s", e.Number, e.Name, time.Since(began).Seconds())
-			}
+			r, err := a.runExperiment(&e, lab.Run{Seed: o.seed, Effort: o.effort, Watch: progress.watch(ctx.Err)}, o.out, before)
 			done <- outcome{i, r, err}
 		}()
 	}
@@ -145,11 +148,12 @@ func (a *app) runExperiments(user context.Context, chosen []lab.Experiment, o *r
 	results, failures := make([]lab.Result, len(chosen)), []error(nil)
 	for range chosen {
 		o := <-done
-		results[o.at] = o.result
 		if o.err != nil {
 			failures = append(failures, o.err)
 			cancel()
+			continue
 		}
+		results[o.at] = *o.result
 	}
 	if len(failures) > 0 {
 		return nil, nil, firstCause(user, failures)
@@ -161,4 +165,22 @@ func (a *app) runExperiments(user context.Context, chosen []lab.Experiment, o *r
 		}
 	}
 	return results, rows, nil
+}
+
+// runExperiment runs an experiment and writes it, or takes it from a report that was interrupted.
+func (a *app) runExperiment(e *lab.Experiment, run lab.Run, dir string, before *unfinished) (*lab.Result, error) {
+	if r := before.kept(dir, e); r != nil {
+		a.note("experiment %d, %s: finished before", e.Number, e.Name)
+		return r, nil
+	}
+	began := time.Now()
+	r, err := e.Run(run)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := figures.Write(dir, &r); err != nil {
+		return nil, err
+	}
+	a.note("experiment %d, %s: %.1f s", e.Number, e.Name, time.Since(began).Seconds())
+	return before.finish(dir, e)
 }

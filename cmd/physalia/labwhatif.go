@@ -24,11 +24,15 @@ import (
 type whatIfFlags struct {
 	topology string              // file
 	shape    string              // instead of a file
+	live     bool                // ask the control plane instead
+	keep     string              // directory for placed cells
 	cells    int                 // to place
 	kill     []string            // level=name
 	seed     uint64              // of users and placements
 	names    int                 // of lost cells to tell, at most
 	policy   health.RepairConfig // budgets and patience
+	unjudged int                 // cells of a running colony that are not live
+	notes    []string            // what else keeps repair back in a running colony
 }
 
 // whatIfCellsMax bounds the cells of a question: some 250 bytes each.
@@ -42,9 +46,13 @@ func (a *app) labWhatIfCommand() *cobra.Command {
 		Short: "Tell what the loss of parts of a data centre would cost: which cells lose their quorum, what margins are left, how long repair takes",
 		Long: "Place cells on a described data centre with the code that places them in production, each near users drawn in its brick, take parts\n" +
 			"of it away, and count. A rack or power domain named without its brick is that of every brick. --shape makes a regular data centre\n" +
-			"instead: bricks x racks x servers x power domains x colors, for example 10x20x50x4x4.",
+			"instead: bricks x racks x servers x power domains x colors, for example 10x20x50x4x4.\n" +
+			"\n" +
+			"--live asks about the running colony instead: its servers, those that are down included, its cells where they are, and the repair\n" +
+			"budgets that the control plane has. Nothing is changed or taken away.",
 		Example: "  physalia lab what-if --topology dc.toml --cells 100000 --kill rack=b1/r3,power=b1/p1\n" +
-			"  physalia lab what-if --shape 10x20x50x4x4 --cells 1000000 --kill brick=b03",
+			"  physalia lab what-if --shape 10x20x50x4x4 --cells 1000000 --kill brick=b03\n" +
+			"  physalia lab what-if --live --control-plane 10.0.0.1:7300 --kill rack=b1/r3",
 		Args:        args("", 0, 0),
 		Annotations: readOnly,
 		RunE:        func(cmd *cobra.Command, _ []string) error { return a.whatIf(cmd, &o) },
@@ -52,8 +60,10 @@ func (a *app) labWhatIfCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&o.topology, "topology", "", "TOML `file` that describes the data centre (docs/laboratory.md)")
 	f.StringVar(&o.shape, "shape", "", "`size` of a regular data centre instead of a file: bricks x racks x servers x power domains x colors")
-	f.IntVar(&o.cells, "cells", 10_000, "`number` of cells to place")
+	f.BoolVar(&o.live, "live", false, "ask about the colony that --control-plane runs")
+	f.IntVar(&o.cells, "cells", 10_000, "`number` of cells to place; not with --live")
 	f.StringSliceVar(&o.kill, "kill", nil, "what fails, as `level=name`: server, rack, power, brick, color or device")
+	f.StringVar(&o.keep, "keep", "", "`directory` for cells that are placed, pool by pool: an interrupted question goes on there, and the next about the same\ndata centre places nothing")
 	f.Uint64Var(&o.seed, "seed", 1, "`number` that users and placements are drawn from")
 	f.IntVar(&o.names, "names", 20, "how many of the lost cells are named, a `number`")
 	repairFlags(f, &o.policy)
@@ -71,38 +81,55 @@ func (a *app) whatIf(cmd *cobra.Command, o *whatIfFlags) error {
 	if err := o.policy.Check(); err != nil {
 		return err
 	}
-	site, err := whatIfSite(cmd.CommandPath(), o)
+	// --timeout does not bound the question: a million cells take their time, and an interruption ends it at any moment.
+	progress := &stages{to: a.stderr, shown: map[string]int{}}
+	watch := progress.watch(cmd.Context().Err)
+	site, q, err := a.whatIfQuestion(cmd, o)
 	if err != nil {
 		return err
 	}
+	// A colony that runs brings its cells along, the others are placed below.
 	// What is to be killed is looked up before anything is placed: a mistyped name should not cost minutes.
-	var kills []lab.Kill
 	for _, text := range o.kill {
 		k, err := site.ParseKill(text)
 		if err != nil {
 			return err
 		}
-		kills = append(kills, k...)
+		q.Kills = append(q.Kills, k...)
 	}
-	// --timeout does not bound the question: a million cells take their time, and an interruption ends it at any moment.
-	progress := &stages{to: a.stderr, shown: map[string]int{}}
-	watch := progress.watch(cmd.Context().Err)
-	pools := site.Share(o.cells)
-	if err := placePools(cmd.Context(), site, pools, o, watch); err != nil {
-		return err
+	if !o.live {
+		q.Pools = site.Share(o.cells)
+		kept, err := newPlaced(site, o)
+		if err == nil {
+			err = placePools(cmd.Context(), site, q.Pools, o, kept, watch)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	answer, err := site.WhatIf(pools, kills, o.policy, o.names, watch)
+	q.Policy, q.Names, q.Watch = o.policy, o.names, watch
+	answer, err := site.WhatIf(q)
 	if err != nil {
 		return err
 	}
+	answer.Unjudged = o.unjudged
 	return a.emit(answer, nil, answerRows(&answer, o))
+}
+
+// whatIfQuestion reads, makes or asks for the data centre.
+func (a *app) whatIfQuestion(cmd *cobra.Command, o *whatIfFlags) (*lab.Site, lab.Question, error) {
+	if o.live {
+		return a.liveQuestion(cmd, o)
+	}
+	site, err := whatIfSite(cmd.CommandPath(), o)
+	return site, lab.Question{}, err
 }
 
 // whatIfSite reads or makes the data centre.
 func whatIfSite(op string, o *whatIfFlags) (*lab.Site, error) {
 	switch {
 	case (o.topology == "") == (o.shape == ""):
-		return nil, usage(op, "give --topology FILE, or --shape 10x20x50x4x4", "one of --topology and --shape is needed")
+		return nil, usage(op, "give --topology FILE, or --shape 10x20x50x4x4, or --live", "one of --topology, --shape and --live is needed")
 	case o.topology == "":
 		shape, err := parseShape(op, o.shape)
 		if err != nil {
@@ -144,7 +171,7 @@ func parseShape(op, text string) (lab.Shape, error) {
 }
 
 // placePools places the cells of all pools, as many pools at a time as there are processors. Pools know nothing of each other.
-func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, watch lab.Watch) error {
+func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *whatIfFlags, kept *placed, watch lab.Watch) error {
 	ctx, cancel := context.WithCancel(user)
 	defer cancel()
 	var wait sync.WaitGroup
@@ -164,7 +191,14 @@ func placePools(user context.Context, site *lab.Site, pools []lab.PoolFleet, o *
 				if i+1 < len(pools) {
 					n = pools[i+1].First
 				}
-				if failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, stop); failures[i] != nil {
+				if kept.read(&pools[i], n-pools[i].First) {
+					continue
+				}
+				failures[i] = site.PlacePool(&pools[i], n-pools[i].First, o.seed, stop)
+				if failures[i] == nil {
+					failures[i] = kept.write(&pools[i])
+				}
+				if failures[i] != nil {
 					cancel()
 				}
 			}
@@ -190,15 +224,16 @@ func answerRows(w *lab.Answer, o *whatIfFlags) [][]string {
 	for m := len(w.Margins) - 1; m >= 0; m-- {
 		rows = append(rows, []string{fmt.Sprintf("margin %d", m), share(w.Margins[m])})
 	}
-	// Patience and hold come before the budget: the time is that of the work alone.
-	repair := fmt.Sprintf("%d members, %s at the budgets (%s decides), after a patience of %s", w.Repairs, w.Repair.Round(time.Second), w.Slowest, o.policy.Patience)
-	if w.Hold {
-		repair += fmt.Sprintf("; a hold keeps back all but the brink, for at most %s", o.policy.HoldMax)
+	if w.AlreadyDown+w.AlreadyLost > 0 {
+		rows = append(rows, []string{"already", fmt.Sprintf("%d of the servers are down, %d of the cells without a majority", w.AlreadyDown, w.AlreadyLost)})
 	}
-	if w.Repairs == 0 {
-		repair = "nothing to replace"
+	if w.Unjudged > 0 {
+		rows = append(rows, []string{"not judged", fmt.Sprintf("%d cells that are being created or deleted", w.Unjudged)})
 	}
-	rows = append(rows, []string{"repair", repair})
+	rows = append(rows, []string{"repair", repairText(w, o)})
+	for _, note := range o.notes {
+		rows = append(rows, []string{"", note})
+	}
 	if w.Beyond > 0 {
 		rows = append(rows, []string{"beyond repair", fmt.Sprintf("%d members of cells without a majority: bring servers back, or physalia cell recover", w.Beyond)})
 	}
@@ -206,4 +241,22 @@ func answerRows(w *lab.Answer, o *whatIfFlags) [][]string {
 		rows = append(rows, []string{"lost, for example", strings.Join(w.LostCells, " ")})
 	}
 	return rows
+}
+
+// Patience and hold come before the budget: the time is that of the work alone. A running control plane does not tell its patience.
+//
+// repairText says how long repair takes.
+func repairText(w *lab.Answer, o *whatIfFlags) string {
+	if w.Repairs == 0 {
+		return "nothing to replace"
+	}
+	patience, most := fmt.Sprintf("a patience of %s", o.policy.Patience), fmt.Sprintf("at most %s", o.policy.HoldMax)
+	if o.live {
+		patience, most = "its --repair-patience", "at most its --hold-max"
+	}
+	repair := fmt.Sprintf("%d members, %s at the budgets (%s decides), after %s", w.Repairs, w.Repair.Round(time.Second), w.Slowest, patience)
+	if w.Hold {
+		repair += "; a hold keeps back all but the brink, for " + most
+	}
+	return repair
 }

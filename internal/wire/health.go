@@ -70,7 +70,7 @@ type PoolHealth struct {
 
 // BudgetInfo is one budget as it stands. Repairs are in thousandths.
 type BudgetInfo struct {
-	Of          string // "colony" or "brick b1"
+	Of          string // "colony", "each brick" or "brick b1"
 	Repairs     uint64 // per second
 	Bytes       uint64 // per second
 	RepairsLeft uint64 // available now

@@ -19,7 +19,7 @@
 //   - State (state.go): which servers are down and which racks can talk, at one moment.
 //   - Fleet (fleet.go): very many placed cells, 2 bytes per node.
 //   - Judge (judge.go): what the loss of each single domain would cost a fleet, by brute force. It knows nothing of placement.
-//   - Experiments 1 to 8, one file each, and What If (whatif.go).
+//   - Experiments 1 to 8, one file each, and What If (whatif.go), also on cells that run (live.go).
 //
 // # The network
 //

@@ -67,15 +67,15 @@ func Sizes(r Run) (Result, error) {
 }
 
 // sizesFigure is the frame that all figures of experiment 1 have.
-func sizesFigure(name, title, note string) Figure {
+func sizesFigure(name, title, note string, least float64) Figure {
 	return Figure{Name: "1-" + name, Title: title, Note: note, X: Axis{Label: "probability p that a node is down", Log: true, Min: 0.001, Max: 1},
-		Y: Axis{Label: "probability that the cell has no majority", Log: true, Min: 1e-9, Max: 1}}
+		Y: Axis{Label: "probability that the cell has no majority", Log: true, Min: least, Max: 1}}
 }
 
 // independentSizes draws each node of each cell by itself, and tells how many standard deviations the worst point is off.
 func independentSizes(r Run, p *sizesParameters) (Figure, float64, error) {
 	f := sizesFigure("independent", "Cells without a majority, independent failures",
-		"Marks are measured, lines are the binomial. There is no mark where nothing was seen in all trials; the data have its interval.")
+		"Marks are measured, lines are the binomial. There is no mark where nothing was seen in all trials; the data have its interval.", 1e-9)
 	// The same dice for all sizes: the points of one figure are not independent, but each is fresh cells.
 	rng, worst := stream(r.Seed, "sizes/independent"), 0.0
 	for i, n := range p.Sizes {
@@ -122,7 +122,7 @@ func drawFailed(rng *rand.Rand, n int, q float64) (failed int) {
 // spread.
 func correlatedSizes(r Run, p *sizesParameters, site *Site, l Level) (Figure, Finding, error) {
 	f := sizesFigure(l.String(), fmt.Sprintf("Cells without a majority, %g of the failures by %s", p.Shared, l),
-		fmt.Sprintf("A node is down with probability p, as in the first figure, but with probability %g p because its whole %s is. Marks are measured on placed cells, lines are computed from how the nodes of these cells are spread.", p.Shared, l))
+		fmt.Sprintf("A node is down with probability p, as in the first figure, but with probability %g p because its whole %s is. Marks are measured on placed cells, lines are computed from how the nodes of these cells are spread.", p.Shared, l), map[Level]float64{LevelRack: 1e-9, LevelPower: 1e-7, LevelColor: 1e-4}[l])
 	loss, points, inside := map[int]float64{}, 0, 0
 	for i, n := range p.Sizes {
 		fleet, err := sizedFleet(r, p, site, n)

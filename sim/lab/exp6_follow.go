@@ -53,7 +53,7 @@ func Follow(r Run) (Result, error) {
 	}
 	near := Figure{Name: "6-near", Title: "Nodes near the volume's users, after these moved", X: Axis{Label: "time since the users moved (s)"}, Y: Axis{Label: "nodes in a rack of a user (%)", Max: 100},
 		Note: "A cell of seven cannot have more than three nodes in a rack or power domain, and shares at most three servers with any other: the more cells a pool has, the fewer nodes find room near.", Series: nearness}
-	reach := Figure{Name: "6-reach", Title: "Stores out of reach while the cell follows its users", X: near.X, Y: Axis{Label: "P(store out of reach)", Log: true, Min: 1e-3},
+	reach := Figure{Name: "6-reach", Title: "Stores out of reach while the cell follows its users", X: near.X, Y: Axis{Label: "P(store out of reach)", Log: true, Min: 1e-4},
 		Note: "If that many network devices fail at this moment of the move. No step makes it worse for long: a member leaves only when the new one has what it had."}
 	for _, percent := range p.Fail {
 		s, err := a.reachability(r, &p, paths, steps, percent)

@@ -364,7 +364,7 @@ func TestWhatIfCounts(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a, err := site.WhatIf(pools, kills, repairPolicy(), 5, nil)
+		a, err := site.WhatIf(Question{Pools: pools, Kills: kills, Policy: repairPolicy(), Names: 5})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"physalia/cell"
 	"physalia/health"
 	"physalia/internal/topology"
 	"physalia/placement"
@@ -26,9 +27,13 @@ func (s *Site) ParseKill(text string) ([]Kill, error) {
 	}
 	var out []Kill
 	for u, n := range s.names[level] {
-		if n == name || (level == LevelRack || level == LevelPower) && strings.HasSuffix(n, "/"+name) {
+		called := level == LevelServer && s.View.Servers()[s.of[level][u][0]].Name == name // beside its identity
+		if n == name || called || (level == LevelRack || level == LevelPower) && strings.HasSuffix(n, "/"+name) {
 			out = append(out, Kill{level, u})
 		}
+	}
+	if len(s.names[level]) == 0 {
+		return nil, invalid("what-if", "kill something else", "there is no %s in %s", level, s.Name)
 	}
 	if len(out) == 0 {
 		examples := s.names[level][:min(3, len(s.names[level]))]
@@ -37,11 +42,20 @@ func (s *Site) ParseKill(text string) ([]Kill, error) {
 	return out, nil
 }
 
-// PoolFleet is the cells of one pool.
+// PoolFleet is the cells of one pool and one jury size.
 type PoolFleet struct {
 	Pool  topology.PoolKey
-	First int // number of its first cell in the site
+	First int       // number of its first cell in the site
+	Names []cell.ID // of its cells, where they have names already
 	Fleet *Fleet
+}
+
+// name is the name of a cell.
+func (p *PoolFleet) name(c int) cell.ID {
+	if p.Names != nil {
+		return p.Names[c]
+	}
+	return cellName(p.First + c + 1)
 }
 
 // Share says how many of n cells each pool of the site gets: in proportion to its servers.
@@ -94,25 +108,41 @@ func (s *Site) brickNumber(b topology.Brick) int {
 type Answer struct {
 	Site        string        `json:"site"`
 	Cells       int           `json:"cells"`
+	Unjudged    int           `json:"cells_that_are_not_live,omitempty"` // of a running colony: being created or deleted
+	AlreadyDown int           `json:"servers_down_already,omitempty"`    // of them, before anything was taken away
+	AlreadyLost int           `json:"cells_lost_already,omitempty"`      // likewise
 	ServersDown int           `json:"servers_down"`
 	DevicesDown int           `json:"devices_down"`
 	Lost        int           `json:"cells_without_a_majority"`
 	CutOff      int           `json:"cells_whose_majority_runs_but_cannot_talk"`
-	Margins     []int         `json:"cells_by_margin"` // 0 to 3: of those that serve
+	Margins     []int         `json:"cells_by_margin"` // 0 to 3, more where juries are larger: of those that serve
 	Repairs     int           `json:"members_to_replace"`
 	Beyond      int           `json:"members_that_nothing_replaces"` // of cells without a majority
 	Hold        bool          `json:"repair_is_held"`
 	Slowest     string        `json:"slowest_brick,omitempty"`
 	Repair      time.Duration `json:"-"`
 	Seconds     float64       `json:"repair_seconds"` // at the budget, from when repair begins
-	LostCells   []string      `json:"lost_cells"`     // the names of those without a majority, and of those cut off; bounded
+	LostCells   []string      `json:"lost_cells"`     // the names of those that the loss leaves without a majority, or cuts off; bounded
 }
 
-// WhatIf tells what a loss would cost the cells of all pools, and how long their repair takes at a budget; at most names lost
-// cells are named.
-func (s *Site) WhatIf(pools []PoolFleet, kills []Kill, policy health.RepairConfig, names int, w Watch) (Answer, error) {
-	state := NewState(s)
-	for _, k := range kills {
+// Question is what is asked about the cells of a site.
+type Question struct {
+	Pools  []PoolFleet
+	Down   []int32 // servers that are down before anything is taken away
+	Kills  []Kill
+	Policy health.RepairConfig // whose budgets decide how long repair takes
+	Names  int                 // how many lost cells are named at most
+	Watch  Watch
+}
+
+// WhatIf tells what a loss would cost the cells of all pools, and how long their repair takes.
+func (s *Site) WhatIf(q Question) (Answer, error) {
+	before, state := NewState(s), NewState(s)
+	for _, server := range q.Down {
+		before.FailServer(server)
+		state.FailServer(server)
+	}
+	for _, k := range q.Kills {
 		for _, server := range s.Servers(k.Level, k.Unit) {
 			state.FailServer(server)
 		}
@@ -120,27 +150,28 @@ func (s *Site) WhatIf(pools []PoolFleet, kills []Kill, policy health.RepairConfi
 			state.FailDevice(int32(k.Unit))
 		}
 	}
-	a := Answer{Site: s.String(), Margins: make([]int, 4), DevicesDown: state.downs, LostCells: []string{}}
+	a := Answer{Site: s.String(), Margins: make([]int, 4), AlreadyDown: len(q.Down), DevicesDown: state.downs, LostCells: []string{}}
 	for i := range s.View.Len() {
 		if !state.Up(int32(i)) {
 			a.ServersDown++
 		}
 	}
 	work := map[topology.Brick]int{}
-	for i := range pools {
-		if err := s.judgePool(&a, &pools[i], state, work, names, w); err != nil {
+	for i := range q.Pools {
+		if err := s.judgePool(&a, &q.Pools[i], [2]*State{before, state}, work, &q); err != nil {
 			return a, err
 		}
 	}
-	a.Hold = s.held(state)
-	a.repairTime(work, policy)
+	a.Hold = s.held(before, state)
+	a.repairTime(work, q.Policy)
 	return a, nil
 }
 
-// judgePool looks at every cell of a pool.
-func (s *Site) judgePool(a *Answer, p *PoolFleet, state *State, work map[topology.Brick]int, names int, w Watch) error {
+// judgePool looks at every cell of a pool, before the loss and after it.
+func (s *Site) judgePool(a *Answer, p *PoolFleet, states [2]*State, work map[topology.Brick]int, q *Question) error {
+	before, state := states[0], states[1]
 	for c := range p.Fleet.Len() {
-		if err := w.every(c, p.Fleet.Len(), "looking at cells of "+p.Pool.String()); err != nil {
+		if err := q.Watch.every(c, p.Fleet.Len(), "looking at cells of "+p.Pool.String()); err != nil {
 			return err
 		}
 		jury := p.Fleet.Jury(c)
@@ -154,12 +185,20 @@ func (s *Site) judgePool(a *Answer, p *PoolFleet, state *State, work map[topolog
 		case together < majority(len(jury)):
 			a.CutOff++
 		default:
-			a.Margins[together-majority(len(jury))]++
+			margin := together - majority(len(jury))
+			for len(a.Margins) <= margin {
+				a.Margins = append(a.Margins, 0)
+			}
+			a.Margins[margin]++
 			a.Repairs += dead
 			work[p.Pool.Brick] += dead
 		}
-		if together < majority(len(jury)) && len(a.LostCells) < names {
-			a.LostCells = append(a.LostCells, string(cellName(p.First+c+1)))
+		switch {
+		case together >= majority(len(jury)):
+		case before.together(jury) < majority(len(jury)):
+			a.AlreadyLost++
+		case len(a.LostCells) < q.Names:
+			a.LostCells = append(a.LostCells, string(p.name(c)))
 		}
 	}
 	return nil
@@ -183,13 +222,13 @@ func (t *State) together(jury []uint16) int {
 }
 
 // held reports whether slow repair would take the loss for a correlated one, by the rule of package health: of some domain three
-// servers and a fifth are down, or two and half.
-func (s *Site) held(state *State) bool {
+// servers and a fifth die together, or two and half. Those that were down before have died at another time.
+func (s *Site) held(before, state *State) bool {
 	for _, l := range [...]Level{LevelRack, LevelPower, LevelBrick, LevelColor} {
 		for u := range s.Len(l) {
 			all, down := s.Servers(l, u), 0
 			for _, server := range all {
-				if !state.Up(server) {
+				if before.Up(server) && !state.Up(server) {
 					down++
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"image/color"
 	"io"
 	"math"
+	"slices"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/font"
@@ -22,7 +23,7 @@ import (
 const (
 	width      = 24 * vg.Centimeter
 	height     = 12 * vg.Centimeter
-	legend     = 7.2 * vg.Centimeter // to the right of the plot, so that it hides nothing
+	legendMost = 8 * vg.Centimeter // to the right of the plot, so that it hides nothing
 	dotsPerIn  = 150
 	letters    = 9
 	titles     = 11
@@ -77,7 +78,7 @@ func paint(c draw.Canvas, f *lab.Figure) error {
 	names.Top, names.Left, names.ThumbnailWidth, names.Padding = true, true, 1*vg.Centimeter, vg.Points(4)
 	names.TextStyle.Font = font.From(names.TextStyle.Font, letters)
 	names.TextStyle.Font.Variant = letterform
-	look := -1
+	look, most := -1, vg.Length(0)
 	for i := range f.Series {
 		// A computed line and the marks beside it have one look.
 		if i == 0 || f.Series[i].Style != lab.StyleMarks || f.Series[i-1].Style != lab.StyleExact {
@@ -86,9 +87,16 @@ func paint(c draw.Canvas, f *lab.Figure) error {
 		if err := add(p, &names, f, &f.Series[i], look); err != nil {
 			return fmt.Errorf("draw figure %s, series %q: %w", f.Name, f.Series[i].Name, err)
 		}
+		most = max(most, names.TextStyle.Width(f.Series[i].Name))
 	}
+	if err := nameLines(&names, f); err != nil {
+		return err
+	}
+	// The legend is as wide as its longest name, and the plot has the rest.
+	legend := min(legendMost, max(most, names.TextStyle.Width(linesName))+names.ThumbnailWidth+vg.Points(28))
 	limit(&p.X, f.X)
 	limit(&p.Y, f.Y)
+	headroom(&p.Y, f.Y)
 	c.SetColor(color.White)
 	c.Fill(c.Rectangle.Path())
 	inner := draw.Crop(c, vg.Points(8), -vg.Points(8), vg.Points(8), -vg.Points(8))
@@ -131,6 +139,35 @@ func limit(to *plot.Axis, from lab.Axis) {
 	if to.Max <= to.Min { // nothing happened at all: an axis without length cannot be drawn
 		to.Max = to.Min + 1
 	}
+}
+
+// headroom leaves a little above the highest mark or interval, which the frame would cut, unless the figure says where its axis ends.
+func headroom(to *plot.Axis, from lab.Axis) {
+	switch {
+	case from.Max > 0: // the figure knows where its axis ends
+	case from.Log: // a part of the picture's height, not of the value
+		to.Max *= math.Pow(to.Max/to.Min, 0.03)
+	default:
+		to.Max += 0.03 * (to.Max - to.Min)
+	}
+}
+
+// linesName says what the thin lines are.
+const linesName = "thin lines: computed"
+
+// nameLines says once what the lines are that have no marks of their own.
+func nameLines(names *plot.Legend, f *lab.Figure) error {
+	// One entry for all: their colors are those of the marks, which have names.
+	if !slices.ContainsFunc(f.Series, func(s lab.Series) bool { return s.Style == lab.StyleExact }) {
+		return nil
+	}
+	line, err := plotter.NewLine(plotter.XYs{{}, {}})
+	if err != nil {
+		return err
+	}
+	line.LineStyle = draw.LineStyle{Color: color.Gray{0x60}, Width: vg.Points(0.8)}
+	names.Add(linesName, line)
+	return nil
 }
 
 // even marks a linear axis at some six round numbers.

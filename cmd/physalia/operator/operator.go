@@ -123,21 +123,31 @@ func waitFor(ctx context.Context) uint32 {
 
 // Cells lists all cells whose name begins with a prefix, in order. The pages are not one snapshot: a cell that is created
 // meanwhile may or may not be there, but none is listed twice.
-func (o Operator) Cells(ctx context.Context, op, prefix string) ([]wire.CellInfo, error) {
+func (o Operator) Cells(ctx context.Context, op, prefix string) (all []wire.CellInfo, err error) {
+	err = o.EachCell(ctx, op, prefix, func(page []wire.CellInfo) error {
+		all = append(all, page...)
+		return nil
+	})
+	return all, err
+}
+
+// EachCell visits the cells as Cells lists them, page by page, for who does not want to hold a million of them. An error of visit ends it.
+func (o Operator) EachCell(ctx context.Context, op, prefix string, visit func(page []wire.CellInfo) error) error {
 	conn, err := o.Control(ctx, op)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Close(nil)
-	var all []wire.CellInfo
 	for request := (wire.ListCells{Prefix: prefix, Limit: wire.ListLimitMax}); ; {
 		var page wire.CellList
 		if err := conn.Call(ctx, wire.MethodListCells, &request, &page); err != nil {
-			return nil, err
+			return err
 		}
-		all = append(all, page.Cells...)
+		if err := visit(page.Cells); err != nil {
+			return err
+		}
 		if !page.More || len(page.Cells) == 0 {
-			return all, nil
+			return nil
 		}
 		request.After = page.Cells[len(page.Cells)-1].Cell
 	}
