@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/access"
 	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
@@ -32,6 +33,7 @@ type Server struct {
 	boot     uint64
 
 	guard     *pki.Guard
+	gate      *access.Gate
 	dir       *datadir.Dir
 	storage   *storage.Pebble
 	inbox     *inbox
@@ -114,6 +116,7 @@ func (s *Server) openDir() error {
 	s.dir, s.identity, s.boot = dir, dir.Identity(), dir.Boot()
 	s.metrics = newMetrics(s.identity.Brick, s.identity.Color)
 	s.metrics.certificates(s.guard)
+	s.exportAccess()
 	s.addresses, err = openAddressBook(dir, s.cfg.Logger, s.moved)
 	return err
 }

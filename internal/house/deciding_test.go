@@ -13,7 +13,7 @@ import (
 // decidingPackages decide and never do: inputs and logical time in, effects out. All their files are held to the rules.
 var decidingPackages = []string{
 	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "sim/lab", "internal/topology", "internal/must",
-	"internal/duty", "internal/knock",
+	"internal/duty", "internal/knock", "internal/grant",
 	"paxos", "cell", "cell/machine", "placement", "node/core", "node/ledger", "node/slab", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
 	"internal/duty",
 }

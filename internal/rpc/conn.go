@@ -18,6 +18,7 @@ type Conn struct {
 	cfg  Config
 	nc   net.Conn
 	in   *bufio.Reader // used by the reader goroutine only
+	kept any           // see Keep; likewise
 	peer wire.Hello
 
 	done chan struct{} // closed by Close
@@ -56,6 +57,16 @@ func (c *Conn) Peer() wire.Hello { return c.peer }
 
 // RemoteAddr is the other side's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Transport is the connection underneath, for those who know what it proves: see internal/pki.
+func (c *Conn) Transport() net.Conn { return c.nc }
+
+// Keep makes Kept return v from now on. Both are for the Handler, which knows what it keeps of a connection, and only while Handle runs:
+// they are not safe for other goroutines.
+func (c *Conn) Keep(v any) { c.kept = v }
+
+// Kept is what the Handler has kept of this connection; nil at first.
+func (c *Conn) Kept() any { return c.kept }
 
 // Done is closed when the connection is closed. Calls in flight may still be about to end; see Config.OnClose.
 func (c *Conn) Done() <-chan struct{} { return c.done }

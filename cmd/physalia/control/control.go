@@ -23,6 +23,7 @@ import (
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
+	"physalia/internal/access"
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
 	"physalia/internal/knock"
@@ -95,6 +96,7 @@ func (c *Config) owns(id pki.Identity) error {
 type Control struct {
 	cfg       Config
 	guard     *pki.Guard
+	gate      *access.Gate
 	fleet     *fleet.Fleet
 	seat      *seat
 	discovery *discovery.Service
@@ -122,7 +124,7 @@ func Start(c Config) (*Control, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, guard: guard, ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
+	p := &Control{cfg: c, guard: guard, gate: access.New(guard), ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
@@ -180,12 +182,13 @@ func (p *Control) assemble(ln net.Listener) error {
 	maps.Copy(client, p.healthHandlers())
 	maps.Copy(client, p.proposalHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
+	maps.Copy(client, p.accessHandlers())
 	knocks, err := p.listenKnocks(ln.Addr())
 	if err != nil {
 		return err
 	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
+		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties, Before: p.before,
 		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Knocks: knocks,
 		Dial: p.guard.Dialer(pki.ClientPort, nil), Refused: p.refused})
 	close(served)
