@@ -31,6 +31,7 @@ type Session struct {
 
 	client   string // name in a client's certificate; empty: rights do not come from tokens
 	token    string // as shown; empty: none
+	named    string // that token, by its name and number, if it counts
 	material *pki.Material
 }
 
@@ -65,12 +66,22 @@ func (g *Gate) meet(c *rpc.Conn) *Session {
 // look makes the session's rights from its token, by the keys of this moment.
 func (g *Gate) look(s *Session) {
 	s.material = g.guard.Material()
+	s.named = ""
 	t, why := grant.Open(s.token, s.material.TokenKeys)
 	if why != grant.Allowed {
 		s.Rights = grant.Nothing("client "+s.client, why)
 		return
 	}
 	s.Rights = t.Admit(s.material.Identity.Colony, s.client, g.Now())
+	s.named = t.String()
+}
+
+// Name is who the user is and by which token he may do what he does, for records.
+func (s *Session) Name() string {
+	if s.named == "" {
+		return s.Who
+	}
+	return s.Who + " with token " + s.named
 }
 
 // Present takes what a user shows (wire.MethodPresent). The error says why his token does not count; nothing is allowed then.

@@ -58,7 +58,9 @@ var methods = map[string]method{
 	wire.MethodBackup:       {scope: ofAll, need: Admin},
 	wire.MethodPlanRecovery: {scope: ofAll, need: Admin},
 	wire.MethodRecoverCells: {scope: ofAll, need: Admin},
+	wire.MethodAudit:        {scope: ofAll, need: Admin},
 
+	wire.MethodInvite:   {scope: forTool}, // it lets others in, as what they were not
 	wire.MethodDigest:   {scope: forTool},
 	wire.MethodPull:     {scope: forTool},
 	wire.MethodChanges:  {scope: forTool},

@@ -24,6 +24,7 @@ var mayImport = map[string]string{
 	"internal/rpc":       "cell internal/wire",
 	"internal/pki":       "cell internal/wire",
 	"internal/grant":     "cell internal/wire",
+	"internal/audit":     "cell internal/wire",
 	"internal/access":    "cell internal/grant internal/pki internal/wire internal/rpc",
 	"internal/duty":      "internal/roster internal/wire",
 	"internal/fleet":     "cell internal/duty internal/knock internal/roster internal/wire internal/rpc",
@@ -44,7 +45,7 @@ var mayImport = map[string]string{
 	"sim":                "cell cell/machine client client/route discovery health internal/topology internal/wire internal/wire/peer lifecycle node node/core node/storage paxos placement sim/blockstore",
 	"sim/blockstore":     "cell",
 	"sim/lab":            "cell health internal/topology internal/wire placement",
-	"cmd/physalia":       "cell cell/machine client client/snapshots discovery health internal/access internal/grant internal/duty internal/fleet internal/knock internal/objects internal/pki internal/pki/export internal/roster internal/rpc internal/topology internal/wire lifecycle lifecycle/etcdstore node placement sim sim/blockstore sim/lab",
+	"cmd/physalia":       "cell cell/machine client client/snapshots discovery health internal/access internal/audit internal/grant internal/duty internal/fleet internal/knock internal/objects internal/pki internal/pki/export internal/roster internal/rpc internal/topology internal/wire lifecycle lifecycle/etcdstore node placement sim sim/blockstore sim/lab",
 
 	"lifecycle/etcdstore": "cell lifecycle internal/roster",
 	"internal/etcdtest":   "",

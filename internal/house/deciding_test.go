@@ -25,7 +25,8 @@ var mixedPackages = map[string][]string{
 	"health":    {"inquire.go", "observer.go", "repairservice.go"},
 	"lifecycle": {"backup.go", "pebble.go", "service.go", "service_rebuild.go", "store.go"},
 
-	"internal/pki":        {"authority.go", "conn.go", "directory.go", "guard.go", "inspect.go", "rotate.go", "stats.go"},
+	"internal/audit":      {"log.go"},
+	"internal/pki":        {"authority.go", "conn.go", "directory.go", "guard.go", "inspect.go", "join.go", "rotate.go", "stats.go"},
 	"lifecycle/etcdstore": {"config.go", "member.go", "presence.go", "snapshot.go", "store.go", "url.go"},
 }
 

@@ -14,7 +14,7 @@ type Present struct {
 // Bounds of Present. A token is meant to be a few hundred bytes.
 const (
 	TokenBytesMax  = 4096
-	ReasonBytesMax = 256
+	ReasonBytesMax = StatusTextMax // as of orders
 )
 
 // Append adds [token, reason].

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ import (
 	"physalia/discovery"
 	"physalia/health"
 	"physalia/internal/access"
+	"physalia/internal/audit"
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
 	"physalia/internal/knock"
@@ -67,6 +69,23 @@ type Config struct {
 
 	// Certs is how this process proves who it is, and who may talk to it. The zero value is plain text, on loopback only.
 	Certs pki.Settings
+
+	// AuditDir is where the record of what is asked is kept; empty: the directory audit below DataDir, and without one there is none.
+	// AuditFileBytes bounds one of its eight files; 0: the default.
+	AuditDir       string
+	AuditFileBytes int
+
+	// ListenJoin is host:port for processes that have nothing but an invitation, and JoinCA the directory of the authority that signs for
+	// them. Both or neither.
+	ListenJoin, JoinCA string
+}
+
+// auditDir is where the record is, or empty.
+func (c *Config) auditDir() string {
+	if c.AuditDir == "" && c.DataDir != "" {
+		return filepath.Join(c.DataDir, "audit")
+	}
+	return c.AuditDir
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -79,6 +98,12 @@ func (c *Config) Check() error {
 	}
 	if c.DataDir == "" && (c.Shared == nil || c.Objects == "") {
 		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir, or both --store and --objects"}
+	}
+	switch {
+	case (c.ListenJoin == "") != (c.JoinCA == ""):
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "one of --listen-join and --join-ca is set, and not the other", Hint: "set both, or neither"}
+	case c.ListenJoin != "" && c.Certs.Dir == "":
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "nobody can join a control process without certificates", Hint: "set --certs"}
 	}
 	return nil
 }
@@ -97,6 +122,9 @@ type Control struct {
 	cfg       Config
 	guard     *pki.Guard
 	gate      *access.Gate
+	audit     *audit.Log // nil: none is kept
+	denials   pace       // of the record
+	join      join
 	fleet     *fleet.Fleet
 	seat      *seat
 	discovery *discovery.Service
@@ -159,7 +187,10 @@ func Start(c Config) (*Control, error) {
 func (p *Control) assemble(ln net.Listener) error {
 	served := make(chan struct{})
 	reach := &reach{control: p, served: served}
-	var err error
+	err := p.openAudit()
+	if err != nil {
+		return err
+	}
 	if p.seat, err = newSeat(&p.cfg, ln.Addr().String()); err != nil {
 		return err
 	}
@@ -195,6 +226,9 @@ func (p *Control) assemble(ln net.Listener) error {
 	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
 	p.seat.recall(p.fleet.Remember)
 	p.wait.Go(p.watchRoster)
+	if err := p.listenJoin(); err != nil {
+		return err
+	}
 	return p.listenOps()
 }
 
@@ -319,13 +353,14 @@ func (p *Control) Err() error { return p.seat.err() }
 // Close stops serving, waits for all goroutines and closes the store. It works on a Control of which only a part was made.
 func (p *Control) Close() error {
 	p.cancel()
+	errs := []error{p.join.close()}
 	p.wait.Wait()
-	var errs []error
 	if p.fleet != nil {
 		errs = append(errs, p.fleet.Close())
 	}
 	if p.seat != nil {
 		errs = append(errs, p.seat.close())
 	}
+	p.audit.Close() // last: what waited was answered by then
 	return errors.Join(append(errs, p.ops.close())...)
 }
