@@ -75,24 +75,7 @@ func TestAccess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, do := range map[string]func() error{
-		"get":  func() error { _, err := vol.Get(ctx, "a/1"); return err },
-		"put":  func() error { _, err := vol.Put(ctx, "a/2", cell.Int(2)); return err },
-		"scan": func() error { _, err := vol.Scan(ctx, "a/", client.ScanOptions{}); return err },
-		"stale scan": func() error {
-			_, err := vol.Scan(ctx, "a/", client.ScanOptions{Read: client.Stale})
-			return err
-		},
-		"txn": func() error {
-			_, err := vol.Txn(ctx, cell.Txn{If: []cell.Condition{client.Exists("a/1")}, Then: []cell.Op{client.PutLeased("a/3", cell.Int(3), lease.ID())}})
-			return err
-		},
-		"leases": func() error { _, _, err := vol.Leases(ctx); return err },
-	} {
-		if err := do(); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
+	allowedThings(t, vol, lease.ID())
 	for name, test := range map[string]struct {
 		why grant.Reason
 		do  func() error
@@ -131,13 +114,54 @@ func TestAccess(t *testing.T) {
 	if _, err := boss.Cell("vol-1").Get(ctx, "a/9"); !errors.Is(err, cell.NotFound) {
 		t.Errorf("a denied transaction has left a key: %v", err)
 	}
+}
 
-	// A new token counts on connections that are open, for more and for less.
+// allowedThings does what a token for the keys a/ and for leases allows.
+func allowedThings(t *testing.T, vol *client.Cell, lease cell.LeaseID) {
+	t.Helper()
+	ctx := t.Context()
+	for name, do := range map[string]func() error{
+		"get":  func() error { _, err := vol.Get(ctx, "a/1"); return err },
+		"put":  func() error { _, err := vol.Put(ctx, "a/2", cell.Int(2)); return err },
+		"scan": func() error { _, err := vol.Scan(ctx, "a/", client.ScanOptions{}); return err },
+		"stale scan": func() error {
+			_, err := vol.Scan(ctx, "a/", client.ScanOptions{Read: client.Stale})
+			return err
+		},
+		"txn": func() error {
+			_, err := vol.Txn(ctx, cell.Txn{If: []cell.Condition{client.Exists("a/1")}, Then: []cell.Op{client.PutLeased("a/3", cell.Int(3), lease)}})
+			return err
+		},
+		"leases": func() error { _, _, err := vol.Leases(ctx); return err },
+	} {
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestNewTokens: a new token counts on connections that are open, for more and for less, and one that is no good counts for nothing.
+func TestNewTokens(t *testing.T) {
+	c := newSecureColony(t, 7)
+	c.create("vol-1")
+	c.create("db-1")
+	ctx := t.Context()
+	file := filepath.Join(t.TempDir(), "token")
+	c.home.token(file, "app", "read,write vol-1")
+	certs := c.home.issue(pki.Identity{Role: pki.Client, Name: "app"}, 0)
+	app := c.userWith(certs, file)
+	vol, db := app.Cell("vol-1"), app.Cell("db-1")
+	if _, err := vol.Put(ctx, "a/1", cell.Int(1)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Scan(ctx, "", client.ScanOptions{}); !errors.Is(err, cell.Denied) {
+		t.Errorf("a scan of a cell that no grant is about: %v", err)
+	}
 	c.home.token(file, "app", "read *")
 	if err := app.ReloadToken(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Get(ctx, "b/1"); err != nil {
+	if _, err := db.Scan(ctx, "", client.ScanOptions{}); err != nil {
 		t.Error(err)
 	}
 	if _, err := vol.Put(ctx, "a/1", cell.Int(5)); !errors.Is(err, cell.Denied) {

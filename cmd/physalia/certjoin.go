@@ -125,6 +125,7 @@ func (a *app) certJoin() *cobra.Command {
 
 // readJoinToken reads a join token from a file or from standard input.
 func (a *app) readJoinToken(op, name string) (token pki.JoinToken, err error) {
+	// Its text is bounded like everything that is read, and goes into no error.
 	from := a.stdin
 	if name != "-" {
 		file, err := os.Open(name)
@@ -153,6 +154,7 @@ func redeem(ctx context.Context, token pki.JoinToken, from, out string) (pki.Ide
 	if err != nil {
 		return pki.Identity{}, err
 	}
+	// The other side has proven itself before it hears the secret.
 	defer conn.Close(nil)
 	var joined wire.Joined
 	if err := conn.Call(ctx, wire.MethodJoin, &wire.Join{Secret: token.Secret[:], Request: request}, &joined); err != nil {

@@ -77,6 +77,7 @@ func (a *app) controlAudit() *cobra.Command {
 
 // emitAudit shows entries in order of time. A line that a crash has torn is shown as it is.
 func (a *app) emitAudit(lines []string, limit int) error {
+	// Whatever stands in the files is shown: what cannot be read may be what somebody is looking for.
 	entries := make([]audit.Entry, 0, len(lines))
 	for _, line := range lines {
 		e, err := audit.Parse(line)
@@ -97,6 +98,7 @@ func (a *app) emitAudit(lines []string, limit int) error {
 		}
 		return nil
 	}
+	// A table is for eyes: of a batch it shows the beginning, and of a record's fields those that people ask for.
 	var rows [][]string
 	for _, e := range entries {
 		result := e.Result

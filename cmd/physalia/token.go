@@ -60,6 +60,7 @@ func (a *app) tokenIssue() *cobra.Command {
 			"afterwards `physalia cert renew` brings its public half to servers and control processes.\n\n" + verbHelp,
 		Args: args("NAME", 1, 1),
 		RunE: func(cmd *cobra.Command, given []string) error {
+			// The key lies beside the authority's, and is another one: a machine that issues tokens does not need ca.key.
 			h, err := pki.OpenHome(home)
 			if err != nil {
 				return err
@@ -76,6 +77,7 @@ func (a *app) tokenIssue() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// During a rotation the first key signs, and all of them count.
 			text, err := sign(t, keys[0], time.Now(), life)
 			if err != nil {
 				return err
@@ -111,6 +113,7 @@ func sign(t *grant.Token, key ed25519.PrivateKey, now time.Time, life time.Durat
 
 // writeSecret writes a file for its owner alone, and writes over none.
 func writeSecret(op, name, text string) error {
+	// A file that exists may be open to others, and be somebody's: it is left alone.
 	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return usage(op, "name a file that does not exist", "%v", err)
@@ -142,6 +145,7 @@ func (a *app) tokenShow() *cobra.Command {
 				return err
 			}
 			t, why := grant.Open(text, keys)
+			// What an expired one granted is shown before it is said to have expired; of one that nobody has signed nothing is shown.
 			if why == grant.Allowed {
 				if t.Expires <= time.Now().Unix() {
 					why = grant.TokenExpired
@@ -162,6 +166,7 @@ func (a *app) tokenShow() *cobra.Command {
 
 // tokenKeys are the public keys that a token is verified with.
 func (a *app) tokenKeys(home string) (keys []ed25519.PublicKey, err error) {
+	// A directory of certificates has the public keys alone, which is all that is needed.
 	if a.certs.Dir != "" {
 		files, err := pki.ReadFiles(a.certs.Dir)
 		if err != nil {
@@ -192,6 +197,7 @@ type tokenView struct {
 	Why     string    `json:"does_not_count,omitempty"`
 }
 
+// emitToken shows a token by its name and number, which are no secret.
 func (a *app) emitToken(t *grant.Token, file string, why grant.Reason) error {
 	v := tokenView{Token: t.String(), Colony: t.Colony, Holder: t.Holder, Issued: time.Unix(t.Issued, 0).UTC(), Expires: time.Unix(t.Expires, 0).UTC(), File: file, Why: why.String()}
 	for _, g := range t.Grants {

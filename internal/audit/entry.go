@@ -74,6 +74,7 @@ func (e *Entry) Answer(result wire.Message, err *cell.Error) {
 	if !ok || batch == nil {
 		return
 	}
+	// The first failure speaks for all: elements of a batch mostly fail for the same reason.
 	var failed []string
 	for i, o := range batch.Outcomes {
 		if o.Err == nil {

@@ -142,6 +142,7 @@ func (l *Log) Record(e Entry) {
 		l.lost.Add(1)
 		return
 	}
+	// In the order of the answers, as far as there is one.
 	l.queue = append(l.queue, line)
 	l.bytes += len(line)
 	select {
@@ -153,6 +154,7 @@ func (l *Log) Record(e Entry) {
 // write takes what has come together, writes and syncs it, until the Log is closed.
 func (l *Log) write() {
 	defer close(l.done)
+	// One error is logged when it begins, however many entries it costs; the metric has the number.
 	for failing := false; ; {
 		<-l.wake
 		l.mu.Lock()
@@ -184,6 +186,7 @@ func (l *Log) append(batch [][]byte) error {
 				return err
 			}
 		}
+		// As many as fit this file, but at least one: a line is never split.
 		n, bytes := 0, 0
 		for n < len(batch) && (n == 0 || l.size+bytes+len(batch[n]) <= l.cfg.FileBytes) {
 			bytes += len(batch[n])
@@ -216,6 +219,7 @@ func (l *Log) turn() error {
 		l.file = nil
 		l.number++
 	}
+	// The new file is there before an old one goes, so there is never none.
 	if err := l.open(); err != nil {
 		return err
 	}
@@ -259,6 +263,7 @@ func Tail(dir string, limit, bytesMax int) (lines []string, err error) {
 	if err != nil {
 		return nil, &cell.Error{Op: "audit.read", Kind: cell.NotFound, Detail: "there is no record", Err: err, Hint: "name the directory of a control process's record"}
 	}
+	// From the end backwards, file by file: the newest are in the first one that is read, as a rule.
 	size := 0
 	for _, number := range slices.Backward(numbers) {
 		text, err := os.ReadFile(fileName(dir, number))
@@ -290,6 +295,7 @@ func (l *Log) Close() {
 	if l == nil {
 		return
 	}
+	// Under the lock, so that what is queued was queued before the writer's last look.
 	l.mu.Lock()
 	l.closed = true
 	select {

@@ -15,6 +15,9 @@ import (
 	"physalia/internal/wire"
 )
 
+// Every request of a client, an operator or another control process comes by here before its handler, and every answer on its way back.
+// The rules are internal/grant's, the record is internal/audit's; what is written here is only which of the two concerns what.
+
 // before decides whether the user of a connection may do what it asks, and has the answer recorded if it is an action, or denied.
 func (p *Control) before(c *rpc.Conn, method string, params []byte) (fleet.Ended, *cell.Error) {
 	session := p.gate.Session(c)
@@ -35,10 +38,12 @@ func (p *Control) before(c *rpc.Conn, method string, params []byte) (fleet.Ended
 		}
 		entry.Skipped = skipped
 	}
+	// What an order itself says of its reason is what the lifecycle manager stores, so it goes first.
 	entry.Who, entry.From = session.Name(), c.RemoteAddr().String()
 	if entry.Why == "" {
 		entry.Why = session.Reason
 	}
+	// The parameters are gone when the answer comes; what the entry says of them was copied.
 	began := time.Now()
 	return func(result wire.Message, err *cell.Error) {
 		if err != nil && err.Kind == cell.NotProposer {
@@ -73,6 +78,7 @@ func (l *pace) take(now time.Time) (ok bool, skipped uint64) {
 	} else {
 		l.left = min(denialsBurst, l.left+now.Sub(l.at).Seconds()*denialsPerSecond)
 	}
+	// Whoever comes through next tells how many did not.
 	l.at = now
 	if l.left < 1 {
 		l.skipped++
@@ -93,6 +99,7 @@ func (p *Control) openAudit() (err error) {
 	if err != nil {
 		return err
 	}
+	// Limits are flags, so the only moment at which they change is a start.
 	p.note("control.start", fmt.Sprintf("limits %+v, moves per server %d, repair %+v", p.cfg.Limits, p.cfg.MovesPerServer, p.cfg.Repair))
 	return nil
 }
@@ -125,6 +132,7 @@ func (p *Control) readAudit(r fleet.Request) {
 		r.Reply(nil, &cell.Error{Op: r.Method, Kind: cell.Invalid, Detail: fmt.Sprintf("limit is %d, allowed are 1 to %d", req.Limit, wire.AuditLinesMax)})
 		return
 	}
+	// One more entry may be queued for the file than is told here: a record is written in the order of answers, not at once.
 	p.wait.Go(func() {
 		lines, err := p.audit.Tail(int(req.Limit), wire.AuditPageBytesMax)
 		if err != nil {
@@ -148,6 +156,7 @@ func (p *Control) accessMetrics(r *prometheus.Registry) {
 	counter("tokens_shown_total", "Tokens of clients that counted when they were shown.", nil, p.gate.Shown)
 	counter("audit_entries_total", "Entries written to the record of what is asked.", prometheus.Labels{"result": "written"}, p.audit.Written)
 	counter("audit_entries_total", "Entries written to the record of what is asked.", prometheus.Labels{"result": "lost"}, p.audit.Lost)
+	// Anything but "signed" deserves a look, and "used" an alarm: somebody has seen a token that was not meant for him.
 	for result := range joinResults {
 		counter("joins_total", "Attempts to redeem join tokens.", prometheus.Labels{"result": joinResult(result).String()}, p.join.counts[result].Load)
 	}

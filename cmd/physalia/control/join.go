@@ -64,6 +64,7 @@ func (p *Control) listenJoin() error {
 	if home.Signer.Colony() != p.cfg.Colony {
 		return &cell.Error{Op: "control.listen", Kind: cell.Invalid, Detail: fmt.Sprintf("%s is the authority of colony %q", p.cfg.JoinCA, home.Signer.Colony()), Hint: "name this colony's with --join-ca"}
 	}
+	// The listener asks nobody for a certificate; everything else about it is as narrow as it can be.
 	ln, err := net.Listen("tcp", p.cfg.ListenJoin)
 	if err != nil {
 		return &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: err.Error(), Hint: "choose another --listen-join"}
@@ -85,6 +86,9 @@ func (p *Control) listenJoin() error {
 		}})
 	return nil
 }
+
+// JoinAddr is where processes join, or empty.
+func (p *Control) JoinAddr() string { return p.join.addr }
 
 // close ends the join port.
 func (j *join) close() error {
@@ -121,6 +125,7 @@ func (p *Control) invite(r fleet.Request) {
 	case p.join.server == nil:
 		err = &cell.Error{Kind: cell.Refused, Detail: "this control process has no join port", Hint: "start it with --join-ca and --listen-join, or use `physalia cert issue`"}
 	}
+	// The secret is drawn here and told to who asked; what is kept is a hash.
 	var token pki.JoinToken
 	if err == nil {
 		token.Authority, err = p.guard.AuthorityFingerprint()
@@ -152,6 +157,7 @@ func (p *Control) redeem(c *rpc.Conn, q rpc.Request) {
 	if q.Notify {
 		return
 	}
+	// One end for all outcomes, so that none is not counted.
 	began := time.Now()
 	end := func(result joinResult, identity string, joined *wire.Joined, err *cell.Error) {
 		p.joined(c, began, result, identity, err)
@@ -179,6 +185,7 @@ func (p *Control) redeem(c *rpc.Conn, q rpc.Request) {
 		end(joinFailed, "", nil, failure)
 		return
 	}
+	// An instance that stands by cannot know whether the invitation was used; the refusal names the one that does.
 	manager, standing := p.seat.current(wire.MethodJoin)
 	if standing != nil {
 		end(joinFailed, "", nil, standing)
@@ -203,6 +210,7 @@ func (p *Control) redeem(c *rpc.Conn, q rpc.Request) {
 
 // welcome signs for somebody whose invitation has just been used up.
 func welcome(home *pki.Home, identity string, key any) (*wire.Joined, *cell.Error) {
+	// It was checked when it was stored, which may have been by another version.
 	id, err := pki.ParseIdentity(identity)
 	var files pki.Files
 	if err == nil {

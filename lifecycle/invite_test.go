@@ -1,0 +1,153 @@
+package lifecycle
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"physalia/cell"
+)
+
+// TestInvitations: whatever the order of invitations, redemptions, restarts and the passing of time, each is redeemed at most once and in
+// its time, and the answers are those of a table.
+func TestInvitations(t *testing.T) {
+	type known struct {
+		identity string
+		expires  uint64
+		used     bool
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		store := NewMemStore()
+		m := NewManager(Config{})
+		book := map[SecretHash]*known{}
+		wall, request := uint64(1000), RequestID(0)
+		// turn makes what the manager wants durable, and returns its one answer.
+		turn := func() Reply {
+			e := m.Effects(0)
+			if err := store.Put(e.Persist); err != nil {
+				t.Fatal(err)
+			}
+			if len(e.Replies) != 1 || e.Replies[0].Request != request {
+				t.Fatalf("the answers are %+v", e.Replies)
+			}
+			return e.Replies[0]
+		}
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			request++
+			hash := SecretHash{byte(rapid.IntRange(0, 3).Draw(t, "secret"))}
+			v := book[hash]
+			switch rapid.SampledFrom([]string{"invite", "redeem", "redeem", "restart", "wait"}).Draw(t, "step") {
+			case "invite":
+				expires := wall + uint64(rapid.IntRange(0, 20).Draw(t, "life"))
+				identity := rapid.SampledFrom([]string{"physalia://eu1/server/b1/red/s1", "physalia://eu1/client/c", ""}).Draw(t, "identity")
+				m.Invite(0, request, wall, Invitation{Hash: hash, Identity: identity, Expires: expires})
+				for h, old := range book {
+					if old.expires <= wall {
+						delete(book, h)
+					}
+				}
+				want := cell.Kind(0)
+				switch {
+				case identity == "" || expires <= wall:
+					want = cell.Invalid
+				case book[hash] != nil:
+					want = cell.Exists
+				default:
+					book[hash] = &known{identity: identity, expires: expires}
+				}
+				if got := turn(); kindOf(got.Err) != want {
+					t.Fatalf("invited: %v, want %v", got.Err, want)
+				}
+			case "redeem":
+				m.Redeem(0, request, wall, hash)
+				got := turn()
+				switch {
+				case v == nil:
+					if kindOf(got.Err) != cell.NotFound {
+						t.Fatalf("unknown: %+v", got)
+					}
+				case v.used:
+					if kindOf(got.Err) != cell.Exists || got.Identity != "" {
+						t.Fatalf("used: %+v", got)
+					}
+				case v.expires <= wall:
+					if kindOf(got.Err) != cell.Stale {
+						t.Fatalf("expired: %+v", got)
+					}
+				default:
+					if got.Err != nil || got.Identity != v.identity {
+						t.Fatalf("redeemed: %+v", got)
+					}
+					v.used = true
+				}
+			case "restart":
+				m = NewManager(Config{})
+				if err := store.Scan(m.Restore); err != nil {
+					t.Fatal(err)
+				}
+			case "wait":
+				wall += uint64(rapid.IntRange(1, 15).Draw(t, "time"))
+			}
+		}
+	})
+}
+
+func kindOf(err *cell.Error) cell.Kind {
+	if err == nil {
+		return 0
+	}
+	return err.Kind
+}
+
+// TestInvitationsAreBounded: more than the bound are refused, and there is room again when they have expired.
+func TestInvitationsAreBounded(t *testing.T) {
+	m := NewManager(Config{})
+	invite := func(i int, wall uint64) cell.Kind {
+		m.Invite(0, 1, wall, Invitation{Hash: SecretHash{byte(i), byte(i >> 8)}, Identity: "physalia://eu1/client/c", Expires: wall + 10})
+		return kindOf(m.Effects(0).Replies[0].Err)
+	}
+	for i := range InvitationsMax {
+		if kind := invite(i, 1); kind != 0 {
+			t.Fatalf("invitation %d: %v", i, kind)
+		}
+	}
+	if kind := invite(InvitationsMax, 1); kind != cell.Overloaded {
+		t.Errorf("one too many: %v", kind)
+	}
+	if kind := invite(InvitationsMax, 11); kind != 0 || len(m.invitations) != 1 {
+		t.Errorf("after all have expired: %v, %d are remembered", kind, len(m.invitations))
+	}
+}
+
+// TestStoredInvitation fixes the stored form, and refuses what is damaged.
+func TestStoredInvitation(t *testing.T) {
+	v := Invitation{Hash: SecretHash{1, 2}, Identity: "physalia://eu1/client/c", Expires: uint64(time.Hour.Milliseconds()), Used: 7}
+	stored := appendInvitation(nil, &v)
+	const want = "490193b77068797361" // format, version, three fields, the beginning of the identity
+	if got := hexOf(stored[:9]); got != want {
+		t.Errorf("the stored form begins with %s, want %s", got, want)
+	}
+	m := NewManager(Config{})
+	if err := m.Restore(v.key(), stored); err != nil || *m.invitations[v.Hash] != v {
+		t.Errorf("%v: %+v", err, m.invitations[v.Hash])
+	}
+	for i := range stored {
+		broken := append([]byte(nil), stored...)
+		broken[i] ^= 1
+		if err := NewManager(Config{}).Restore(v.key(), broken); err == nil {
+			t.Errorf("a flipped bit in byte %d is not found", i)
+		}
+	}
+	if err := NewManager(Config{}).Restore(v.key()[:20], stored); err == nil {
+		t.Error("a short key is taken")
+	}
+}
+
+func hexOf(b []byte) (text string) {
+	const digits = "0123456789abcdef"
+	for _, c := range b {
+		text += string(digits[c>>4]) + string(digits[c&15])
+	}
+	return text
+}
