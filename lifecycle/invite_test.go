@@ -9,85 +9,98 @@ import (
 	"physalia/cell"
 )
 
+// invitations is a manager beside a table that is right for its own reasons.
+type invitations struct {
+	t     *rapid.T
+	store *MemStore
+	m     *Manager
+	book  map[SecretHash]*invited
+	wall  uint64
+}
+
+type invited struct {
+	identity string
+	expires  uint64
+	used     bool
+}
+
+// turn makes what the manager wants durable, and returns its one answer.
+func (w *invitations) turn() Reply {
+	e := w.m.Effects(0)
+	if err := w.store.Put(e.Persist); err != nil {
+		w.t.Fatal(err)
+	}
+	if len(e.Replies) != 1 {
+		w.t.Fatalf("the answers are %+v", e.Replies)
+	}
+	return e.Replies[0]
+}
+
+// invite asks for an invitation, and compares the answer with the table's.
+func (w *invitations) invite(hash SecretHash, identity string, life uint64) {
+	expires := w.wall + life
+	w.m.Invite(0, 1, w.wall, Invitation{Hash: hash, Identity: identity, Expires: expires})
+	for h, old := range w.book {
+		if old.expires <= w.wall {
+			delete(w.book, h)
+		}
+	}
+	want := cell.Kind(0)
+	switch {
+	case identity == "" || life == 0:
+		want = cell.Invalid
+	case w.book[hash] != nil:
+		want = cell.Exists
+	default:
+		w.book[hash] = &invited{identity: identity, expires: expires}
+	}
+	if got := w.turn(); kindOf(got.Err) != want {
+		w.t.Fatalf("invited: %v, want %v", got.Err, want)
+	}
+}
+
+// redeem redeems an invitation, and compares the answer with the table's.
+func (w *invitations) redeem(hash SecretHash) {
+	w.m.Redeem(0, 1, w.wall, hash)
+	got, want := w.turn(), cell.Kind(0)
+	switch v := w.book[hash]; {
+	case v == nil:
+		want = cell.NotFound
+	case v.used:
+		want = cell.Exists
+	case v.expires <= w.wall:
+		want = cell.Stale
+	default:
+		v.used = true
+		if got.Identity != v.identity {
+			w.t.Fatalf("redeemed for %q, want %q", got.Identity, v.identity)
+		}
+	}
+	if kindOf(got.Err) != want || want != 0 && got.Identity != "" {
+		w.t.Fatalf("redeemed: %+v, want %v", got, want)
+	}
+}
+
 // TestInvitations: whatever the order of invitations, redemptions, restarts and the passing of time, each is redeemed at most once and in
 // its time, and the answers are those of a table.
 func TestInvitations(t *testing.T) {
-	type known struct {
-		identity string
-		expires  uint64
-		used     bool
-	}
 	rapid.Check(t, func(t *rapid.T) {
-		store := NewMemStore()
-		m := NewManager(Config{})
-		book := map[SecretHash]*known{}
-		wall, request := uint64(1000), RequestID(0)
-		// turn makes what the manager wants durable, and returns its one answer.
-		turn := func() Reply {
-			e := m.Effects(0)
-			if err := store.Put(e.Persist); err != nil {
-				t.Fatal(err)
-			}
-			if len(e.Replies) != 1 || e.Replies[0].Request != request {
-				t.Fatalf("the answers are %+v", e.Replies)
-			}
-			return e.Replies[0]
-		}
+		w := &invitations{t: t, store: NewMemStore(), m: NewManager(Config{}), book: map[SecretHash]*invited{}, wall: 1000}
 		for range rapid.IntRange(1, 30).Draw(t, "steps") {
-			request++
 			hash := SecretHash{byte(rapid.IntRange(0, 3).Draw(t, "secret"))}
-			v := book[hash]
 			switch rapid.SampledFrom([]string{"invite", "redeem", "redeem", "restart", "wait"}).Draw(t, "step") {
 			case "invite":
-				expires := wall + uint64(rapid.IntRange(0, 20).Draw(t, "life"))
 				identity := rapid.SampledFrom([]string{"physalia://eu1/server/b1/red/s1", "physalia://eu1/client/c", ""}).Draw(t, "identity")
-				m.Invite(0, request, wall, Invitation{Hash: hash, Identity: identity, Expires: expires})
-				for h, old := range book {
-					if old.expires <= wall {
-						delete(book, h)
-					}
-				}
-				want := cell.Kind(0)
-				switch {
-				case identity == "" || expires <= wall:
-					want = cell.Invalid
-				case book[hash] != nil:
-					want = cell.Exists
-				default:
-					book[hash] = &known{identity: identity, expires: expires}
-				}
-				if got := turn(); kindOf(got.Err) != want {
-					t.Fatalf("invited: %v, want %v", got.Err, want)
-				}
+				w.invite(hash, identity, uint64(rapid.IntRange(0, 20).Draw(t, "life")))
 			case "redeem":
-				m.Redeem(0, request, wall, hash)
-				got := turn()
-				switch {
-				case v == nil:
-					if kindOf(got.Err) != cell.NotFound {
-						t.Fatalf("unknown: %+v", got)
-					}
-				case v.used:
-					if kindOf(got.Err) != cell.Exists || got.Identity != "" {
-						t.Fatalf("used: %+v", got)
-					}
-				case v.expires <= wall:
-					if kindOf(got.Err) != cell.Stale {
-						t.Fatalf("expired: %+v", got)
-					}
-				default:
-					if got.Err != nil || got.Identity != v.identity {
-						t.Fatalf("redeemed: %+v", got)
-					}
-					v.used = true
-				}
+				w.redeem(hash)
 			case "restart":
-				m = NewManager(Config{})
-				if err := store.Scan(m.Restore); err != nil {
+				w.m = NewManager(Config{})
+				if err := w.store.Scan(w.m.Restore); err != nil {
 					t.Fatal(err)
 				}
 			case "wait":
-				wall += uint64(rapid.IntRange(1, 15).Draw(t, "time"))
+				w.wall += uint64(rapid.IntRange(1, 15).Draw(t, "time"))
 			}
 		}
 	})

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -13,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"physalia/cell"
+	"physalia/cmd/physalia/operator"
 	"physalia/internal/pki"
-	"physalia/internal/rpc"
 	"physalia/internal/wire"
 )
 
@@ -38,7 +36,7 @@ func (a *app) certJoinToken() *cobra.Command {
 		RunE: func(cmd *cobra.Command, given []string) error {
 			op := cmd.CommandPath()
 			id.Role, id.Name, id.Colony = pki.Role(role), given[0], a.colony
-			// Who asks is of the colony that he asks.
+			// Who asks is of the colony that he asks, so his certificate says which one it is. The control process compares it with its own.
 			if id.Colony == "" {
 				id.Colony = pki.Inspect(a.certs.Dir, time.Now()).Identity.Colony
 			}
@@ -51,7 +49,8 @@ func (a *app) certJoinToken() *cobra.Command {
 			if err := a.operator().Ask(ctx, op, wire.MethodInvite, &wire.Invite{Identity: id.String(), Life: uint32(life / time.Second)}, &answer); err != nil {
 				return err
 			}
-			// With --out the secret goes there and nowhere else.
+			// With --out the secret goes there and nowhere else. Without, it is all that goes to standard output, so that it can be piped
+			// to the machine that needs it; what people want to know beside it goes to standard error.
 			if out != "" {
 				if err := writeSecret(op, out, answer.Token+"\n"); err != nil {
 					return err
@@ -64,6 +63,7 @@ func (a *app) certJoinToken() *cobra.Command {
 			if a.output != asJSON {
 				return nil
 			}
+			// A program gets one document, with the token only if it was not put into a file.
 			view := map[string]any{"identity": id.String(), "from": answer.Addr, "expires": expires, "file": out}
 			if out == "" {
 				view["token"] = answer.Token
@@ -72,6 +72,7 @@ func (a *app) certJoinToken() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	// Servers are what comes and goes; the others are issued by hand as a rule.
 	f.StringVar(&role, "role", string(pki.Server), "`role`: server, control, client or operator")
 	f.StringVar(&id.Brick, "brick", "", "a server's `brick`")
 	f.StringVar(&id.Color, "color", "", "a server's `color`")
@@ -95,11 +96,13 @@ func (a *app) certJoin() *cobra.Command {
 			if err := checkAddresses(op, setting{"from", from}); err != nil {
 				return err
 			}
+			// What is no token is told from one that is not known, before anybody is asked.
 			token, err := a.readJoinToken(op, given[0])
 			if err != nil {
 				return err
 			}
-			// A token must not be used up for a directory that cannot be written.
+			// A token must not be used up for a directory that cannot be written: all that this machine can find wrong is found first.
+			// What is left to go wrong afterwards is the connection, and then the control plane's record says whether it was signed.
 			for _, name := range []string{"tls.crt", "tls.key"} {
 				if _, err := os.Lstat(filepath.Join(out, name)); !errors.Is(err, os.ErrNotExist) {
 					return &cell.Error{Op: op, Kind: cell.Exists, Detail: filepath.Join(out, name) + " exists, and is not overwritten", Hint: "choose another --out"}
@@ -110,7 +113,7 @@ func (a *app) certJoin() *cobra.Command {
 			}
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
-			id, err := redeem(ctx, token, from, out)
+			id, err := operator.Join(ctx, token, from, out)
 			if err != nil {
 				return cell.AsError(op, cell.Internal, err)
 			}
@@ -140,25 +143,4 @@ func (a *app) readJoinToken(op, name string) (token pki.JoinToken, err error) {
 		return token, usage(op, "check the file", "%v", err)
 	}
 	return pki.ParseJoinToken(string(text))
-}
-
-// redeem asks once. What comes back is written only if it is a good directory, with the key that was made here.
-func redeem(ctx context.Context, token pki.JoinToken, from, out string) (pki.Identity, error) {
-	key, request, err := pki.NewRequest()
-	if err != nil {
-		return pki.Identity{}, err
-	}
-	dial := pki.JoinDialer(token.Authority, time.Now)
-	conn, err := rpc.Dial(ctx, from, rpc.Config{Hello: wire.Hello{Purpose: wire.ForJoin}, FrameMax: wire.JoinFrameMax,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) { return dial(ctx, network, addr) }})
-	if err != nil {
-		return pki.Identity{}, err
-	}
-	// The other side has proven itself before it hears the secret.
-	defer conn.Close(nil)
-	var joined wire.Joined
-	if err := conn.Call(ctx, wire.MethodJoin, &wire.Join{Secret: token.Secret[:], Request: request}, &joined); err != nil {
-		return pki.Identity{}, err
-	}
-	return pki.WriteFiles(out, pki.Files{Authorities: joined.Authorities, Certificate: joined.Certificate, Key: key, Gossip: joined.Gossip, Tokens: joined.Tokens}, time.Now())
 }

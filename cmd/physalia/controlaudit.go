@@ -16,6 +16,9 @@ import (
 // auditPageBytes bounds what is read of a record on this machine, as the control plane bounds what it tells.
 const auditPageBytes = wire.AuditPageBytesMax
 
+// A record is kept where the control process runs, by whom it is about; who must not be able to change it should have a copy elsewhere,
+// line by line, as any shipper of logs makes one. This command is for looking, and for the day on which the process does not run.
+//
 // controlAudit shows what was asked of the control plane. Every control process has its own record; all that are named are asked, and
 // their entries put in order of time.
 func (a *app) controlAudit() *cobra.Command {
@@ -33,6 +36,7 @@ func (a *app) controlAudit() *cobra.Command {
 			if limit < 1 || limit > wire.AuditLinesMax {
 				return usage(op, "for example --limit 100", "--limit is %d, allowed are 1 to %d", limit, wire.AuditLinesMax)
 			}
+			// The files are there although nobody answers, for instance on the copy that somebody wants to look into.
 			if dir != "" {
 				lines, err := audit.Tail(dir, limit, auditPageBytes)
 				if err != nil {
@@ -40,6 +44,7 @@ func (a *app) controlAudit() *cobra.Command {
 				}
 				return a.emitAudit(lines, limit)
 			}
+			// One after the other: these are few, and what is slow is the one that does not answer.
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
 			var lines []string
@@ -59,8 +64,10 @@ func (a *app) controlAudit() *cobra.Command {
 				if page.Lost > 0 {
 					a.note("%s has lost %d entries since it started: its log says why", addr, page.Lost)
 				}
+				// Each page is as long as what is wanted: the newest of all may be one process's alone.
 				lines = append(lines, page.Lines...)
 			}
+			// One that answers is enough to show something, and what the others did not tell is said.
 			if len(failures) == len(a.controlPlane) {
 				return errors.Join(failures...)
 			}
@@ -101,6 +108,7 @@ func (a *app) emitAudit(lines []string, limit int) error {
 	// A table is for eyes: of a batch it shows the beginning, and of a record's fields those that people ask for.
 	var rows [][]string
 	for _, e := range entries {
+		// The kind is for programs and the first thing that eyes look for; the detail says which element of a batch it was.
 		result := e.Result
 		if e.Detail != "" {
 			result += ": " + e.Detail

@@ -19,6 +19,7 @@ import (
 
 // tokenCommand is the noun: what clients may do. Like those of cert, its commands work on files and ask nobody.
 func (a *app) tokenCommand() *cobra.Command {
+	// Both verbs take --ca: who issues has it, and who only wants to see what he was given may name his certificates instead.
 	noun := &cobra.Command{
 		Use:   "token",
 		Short: "Say what a client's certificate may do",
@@ -46,6 +47,9 @@ begins so. KEYPREFIX limits read, write and lease to keys that begin so. The ver
   view     see servers, instances, health, and what the control plane waits for (only on *)
   admin    the red button, drains, recoveries, backups, the audit (only on *)`
 
+// There is no list of tokens: what was issued is known to who holds it, and to the record of control processes as far as it was used.
+// That is why a token has a name and a number, and a short life.
+//
 // tokenIssue signs a token with the key beside the authority.
 func (a *app) tokenIssue() *cobra.Command {
 	var home, holder, out string
@@ -66,6 +70,7 @@ func (a *app) tokenIssue() *cobra.Command {
 				return err
 			}
 			t := &grant.Token{Colony: h.Signer.Colony(), Name: given[0], Holder: holder}
+			// A grant that names several cells becomes several; the bound is on what they become.
 			for _, text := range grants {
 				more, err := grant.Parse(text)
 				if err != nil {
@@ -82,6 +87,7 @@ func (a *app) tokenIssue() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			// Standard output has the token and nothing else, so that it can be piped into a secret's store.
 			if out == "" {
 				_, err := fmt.Fprintln(a.stdout, text)
 				return err
@@ -101,8 +107,11 @@ func (a *app) tokenIssue() *cobra.Command {
 	return cmd
 }
 
+// Two tokens of the same name and content still have different numbers, so that a record tells which of them was used.
+//
 // sign numbers and dates a token, and signs it.
 func sign(t *grant.Token, key ed25519.PrivateKey, now time.Time, life time.Duration) (string, error) {
+	// Whole seconds are enough, and what is signed has no fractions.
 	var number [8]byte
 	if _, err := rand.Read(number[:]); err != nil {
 		return "", err
@@ -125,6 +134,8 @@ func writeSecret(op, name, text string) error {
 	return file.Close()
 }
 
+// A token's text is as good as what it grants, so no output and no error of this program has it but that of token issue.
+//
 // tokenShow verifies a token and prints what it says, never its text.
 func (a *app) tokenShow() *cobra.Command {
 	var home string
@@ -203,10 +214,12 @@ func (a *app) emitToken(t *grant.Token, file string, why grant.Reason) error {
 	for _, g := range t.Grants {
 		v.Grants = append(v.Grants, g.String())
 	}
+	// Without a holder it is good for whoever finds it, as long as he has some client's certificate.
 	holder := v.Holder
 	if holder == "" {
 		holder = "any client"
 	}
+	// Times are in UTC like everywhere, since a token is used elsewhere than it is issued.
 	return a.emit(v, []string{"TOKEN", "COLONY", "HOLDER", "EXPIRES", "GRANTS"},
 		[][]string{{v.Token, v.Colony, holder, v.Expires.Format(time.RFC3339), strings.Join(v.Grants, "; ")}})
 }

@@ -54,6 +54,8 @@ var actions = map[string]func(params []byte) (Entry, error){
 	wire.MethodInvite: about(func(m *wire.Invite, e *Entry) { e.What = []string{m.Identity} }),
 }
 
+// What is taken of a message is named field by field, so that a field that is added to it is not recorded unseen.
+//
 // about makes a description from a function that reads a message.
 func about[T any, M interface {
 	*T

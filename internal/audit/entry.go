@@ -32,9 +32,11 @@ const (
 
 // Line is an entry as it is written, with its newline.
 func (e Entry) Line() []byte {
+	// All of it came from outside, or quotes what did.
 	for _, text := range []*string{&e.Time, &e.Control, &e.Who, &e.From, &e.Says, &e.Action, &e.Why, &e.Result, &e.Detail} {
 		*text = clip(*text)
 	}
+	// Eight bytes more than a name are its quotes, its comma, and some room for what has to be escaped.
 	left := whatBytesMax
 	for i := range e.What {
 		if left -= len(e.What[i]) + 8; left < 0 {

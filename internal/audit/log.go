@@ -70,6 +70,7 @@ func Open(c Config) (*Log, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
+	// A full file is not noticed here: the first entry goes on to the next.
 	l := &Log{cfg: c, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	err := os.MkdirAll(c.Dir, 0o700)
 	var numbers []int
@@ -91,6 +92,8 @@ func Open(c Config) (*Log, error) {
 	return l, nil
 }
 
+// Files are numbered and never renamed, so whoever copies them elsewhere can tell what he has by name and length.
+//
 // list finds the numbers of a directory's files, in order.
 func list(dir string) (numbers []int, err error) {
 	entries, err := os.ReadDir(dir)
@@ -115,6 +118,7 @@ func (l *Log) open() error {
 	if err != nil {
 		return err
 	}
+	// Appending mode keeps two processes that share a directory by mistake from writing over each other.
 	info, err := file.Stat()
 	if err == nil && info.Size() > 0 {
 		last := make([]byte, 1)

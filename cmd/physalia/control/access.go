@@ -20,6 +20,7 @@ import (
 
 // before decides whether the user of a connection may do what it asks, and has the answer recorded if it is an action, or denied.
 func (p *Control) before(c *rpc.Conn, method string, params []byte) (fleet.Ended, *cell.Error) {
+	// Both are cheap beside a request to the control plane; servers, which are many and ask often, do not come by here.
 	session := p.gate.Session(c)
 	refusal := p.gate.Control(session, method, params)
 	denied := refusal != nil && refusal.Kind == cell.Denied
@@ -63,7 +64,8 @@ type pace struct {
 	skipped uint64
 }
 
-// The pace of refusals in the record.
+// The pace of refusals in the record: a mistake in a program's token is seen with all its requests of the first moments, and a flood
+// of them takes years to push a month of orders out of eight files.
 const (
 	denialsBurst     = 100
 	denialsPerSecond = 1
@@ -106,6 +108,7 @@ func (p *Control) openAudit() (err error) {
 
 // note records what this process does of itself.
 func (p *Control) note(action string, what ...string) {
+	// A nil record takes entries, too, and keeps none.
 	who := "this process"
 	if m := p.guard.Material(); m != nil {
 		who = m.Identity.String()
@@ -115,6 +118,7 @@ func (p *Control) note(action string, what ...string) {
 
 // accessHandlers take what users show of themselves, and tell operators what others have asked.
 func (p *Control) accessHandlers() map[string]fleet.Handler {
+	// Showing a token is allowed to everybody, and allows by itself nothing; what the others need is said in internal/grant.
 	return map[string]fleet.Handler{
 		wire.MethodPresent: func(r fleet.Request) { r.Reply(nil, p.gate.Present(r.Conn(), r.Params)) },
 		wire.MethodAudit:   p.readAudit,
@@ -122,6 +126,8 @@ func (p *Control) accessHandlers() map[string]fleet.Handler {
 	}
 }
 
+// A record is told to whoever may give orders: it names cells, servers and people.
+//
 // readAudit answers control.audit. Files are read on a goroutine of their own, since a handler must not wait for a disk.
 func (p *Control) readAudit(r fleet.Request) {
 	var req wire.AuditRequest
@@ -149,6 +155,7 @@ func (p *Control) accessMetrics(r *prometheus.Registry) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "physalia", Name: name, Help: help, ConstLabels: labels},
 			func() float64 { return float64(value()) }))
 	}
+	// The same names as a storage server's, so that one panel shows where somebody is denied.
 	for why := grant.Allowed + 1; int(why) < grant.Reasons; why++ {
 		counter("requests_denied_total", "Requests of clients that had no right to them.", prometheus.Labels{"reason": why.String()},
 			func() uint64 { return p.gate.Denied(why) })

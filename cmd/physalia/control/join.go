@@ -69,6 +69,7 @@ func (p *Control) listenJoin() error {
 	if err != nil {
 		return &cell.Error{Op: "control.listen", Kind: cell.Refused, Detail: err.Error(), Hint: "choose another --listen-join"}
 	}
+	// Who is invited is told where to come, by the name under which this process is reached from elsewhere.
 	p.join.addr = ln.Addr().String()
 	if host, _, err := net.SplitHostPort(p.cfg.Advertise); err == nil {
 		_, port, _ := net.SplitHostPort(p.join.addr) // a listener's address has one
@@ -104,6 +105,7 @@ func (p *Control) home(op string) (*pki.Home, *cell.Error) {
 		return nil, &cell.Error{Op: op, Kind: cell.Refused, Detail: "this control process has no authority's key, so it cannot sign for anybody",
 			Hint: "start it with --join-ca and --listen-join, or issue certificates with `physalia cert issue` where the authority is"}
 	}
+	// A rotation that was begun or finished meanwhile counts from the next request on, without a restart.
 	h, err := pki.OpenHome(p.cfg.JoinCA)
 	return h, cell.AsError(op, cell.Internal, err)
 }
@@ -115,6 +117,7 @@ func (p *Control) invite(r fleet.Request) {
 		return
 	}
 	life := time.Duration(req.Life) * time.Second
+	// Everything that can be refused is refused before a secret exists.
 	id, err := pki.ParseIdentity(req.Identity)
 	switch {
 	case err != nil:
@@ -142,6 +145,7 @@ func (p *Control) invite(r fleet.Request) {
 		r.Reply(nil, standing)
 		return
 	}
+	// The text goes out only after the hash is durable: an invitation that is known to nobody would be a riddle.
 	answer := &wire.Invited{Token: token.Text(), Addr: p.join.addr, Expires: uint64(time.Now().Add(life).UnixMilli())}
 	manager.Invite(lifecycle.Invitation{Hash: pki.HashSecret(token.Secret[:]), Identity: id.String()}, life, func(err *cell.Error) {
 		if err != nil {
@@ -170,6 +174,7 @@ func (p *Control) redeem(c *rpc.Conn, q rpc.Request) {
 	var req wire.Join
 	err := wire.Unmarshal(q.Params, &req)
 	if q.Method != wire.MethodJoin {
+		// The same port for other questions would be a way around certificates.
 		err = &cell.Error{Kind: cell.Invalid, Detail: "the join port serves " + wire.MethodJoin + " alone"}
 	}
 	key, keyErr := pki.RequestedKey(req.Request)
@@ -180,6 +185,7 @@ func (p *Control) redeem(c *rpc.Conn, q rpc.Request) {
 		end(joinMalformed, "", nil, cell.AsError(wire.MethodJoin, cell.Invalid, err))
 		return
 	}
+	// From here on it is this side's fault if nothing comes of it.
 	home, failure := p.home(wire.MethodJoin)
 	if failure != nil {
 		end(joinFailed, "", nil, failure)
@@ -241,6 +247,7 @@ func joinResultOf(kind cell.Kind) joinResult {
 // the pace of denials.
 func (p *Control) joined(c *rpc.Conn, began time.Time, result joinResult, identity string, err *cell.Error) {
 	p.join.counts[result].Add(1)
+	// Who it was is not known: that is what an invitation is for. The address is, and whom the invitation was for if it was one.
 	entry := audit.Entry{Who: "who has a join token", From: c.RemoteAddr().String(), Action: wire.MethodJoin, Took: time.Since(began).Milliseconds()}
 	if identity != "" {
 		entry.What = []string{identity}
