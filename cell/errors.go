@@ -35,6 +35,7 @@ const (
 	Void          Kind = 19 // not applied: the request was resolved before it arrived and will never be applied (rule 14)
 	NoLease       Kind = 20 // not applied: the lease is not held (any more): revoked, expired or never granted
 	Moved         Kind = 21 // not applied: the cell's node moved away from this server; Pointer says where the cell lives now (rule 11)
+	Denied        Kind = 22 // not applied: who asks has no right to it; Detail says which one is missing
 )
 
 var kindNames = map[Kind]string{
@@ -42,7 +43,7 @@ var kindNames = map[Kind]string{
 	Expired: "expired", Overloaded: "overloaded", NotProposer: "not the proposer", UnknownHere: "unknown here",
 	Deleted: "deleted", Unavailable: "unavailable", UnknownResult: "unknown result", Quarantined: "quarantined",
 	Stale: "stale", Exists: "exists already", NotFound: "not found", Conflict: "conflict", NoRoom: "no room",
-	Refused: "refused", Void: "void", NoLease: "no such lease", Moved: "moved",
+	Refused: "refused", Void: "void", NoLease: "no such lease", Moved: "moved", Denied: "denied",
 }
 
 // Error makes a Kind usable as the target of errors.Is.

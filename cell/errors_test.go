@@ -37,7 +37,7 @@ var kinds = map[string]Kind{
 	"Internal": 1, "Invalid": 2, "WrongType": 3, "TooLarge": 4, "Expired": 5, "Overloaded": 6, "NotProposer": 7,
 	"UnknownHere": 8, "Deleted": 9, "Unavailable": 10, "UnknownResult": 11, "Quarantined": 12, "Stale": 13, "Exists": 14,
 	"NotFound": 15, "Conflict": 16, "NoRoom": 17, "Refused": 18, "Void": 19,
-	"NoLease": 20, "Moved": 21,
+	"NoLease": 20, "Moved": 21, "Denied": 22,
 }
 
 // TestKindsAreDocumented checks that the comment of every kind says first whether the request took effect, and that
@@ -62,7 +62,7 @@ func TestKindsAreDocumented(t *testing.T) {
 			t.Errorf("%s has no name: %q", name, k)
 		}
 	}
-	if Kind(0).Valid() || Kind(22).Valid() || Kind(22).String() != "error kind 22" {
+	if Kind(0).Valid() || Kind(23).Valid() || Kind(23).String() != "error kind 23" {
 		t.Error("an undeclared kind looks valid")
 	}
 }

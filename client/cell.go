@@ -210,7 +210,7 @@ func (h *Cell) introduce(ctx context.Context, x *exchange, inc cell.Incarnation,
 	if fresh {
 		option = Linearizable
 	}
-	return h.read(ctx, x, cell.Txn{If: []cell.Condition{Exists("revision")}}, option) // any key: the answer is the revision
+	return h.read(ctx, x, cell.Txn{If: []cell.Condition{Version("revision", cell.GreaterEqual, 0)}}, option) // it holds whatever the key; the answer is the revision
 }
 
 // read runs one read.

@@ -23,6 +23,7 @@ import (
 type Client struct {
 	cfg    Config
 	guard  *pki.Guard
+	token  atomic.Pointer[string] // as last read; nil: there is none
 	rules  route.Rules
 	dial   rpc.Config
 	id     cell.ClientID
@@ -75,6 +76,9 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	if err := c.draw(cfg.Rand); err != nil {
 		return nil, err
 	}
+	if err := c.readToken(); err != nil {
+		return nil, err
+	}
 	c.rules = route.Rules{
 		Servers: cfg.Servers, Preference: uint32(c.seed), Discovery: len(cfg.Control) > 0 || cfg.Snapshots != nil, AttemptTimeout: cfg.AttemptTimeout,
 		BackoffMin: cfg.BackoffMin, BackoffMax: cfg.BackoffMax, FindTimeout: 2 * cfg.AttemptTimeout,
@@ -95,6 +99,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 	c.start(c.runFinder)
 	c.start(c.runLearner)
 	c.start(func() { guard.Run(c.ctx) })
+	c.start(c.watchToken)
 	return c, nil
 }
 

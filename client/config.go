@@ -63,6 +63,10 @@ type Config struct {
 	CertsDir  string
 	PlainText bool
 
+	// TokenFile is a file with a token, as `physalia token issue` writes it: what this Client may do, when its certificate is a client's.
+	// It is read again every few seconds. It needs CertsDir. Empty: none.
+	TokenFile string
+
 	// DialContext opens raw connections, under TLS if there are certificates; the default is TCP.
 	DialContext func(ctx context.Context, network, addr string) (net.Conn, error)
 
@@ -148,6 +152,9 @@ func (cfg *Config) Validate() error {
 	}
 	if cfg.RetryBudget < 0 || cfg.MaxInFlight < 0 {
 		return bad(fmt.Sprintf("RetryBudget is %d, MaxInFlight %d", cfg.RetryBudget, cfg.MaxInFlight), "use positive numbers, or 0 for the default")
+	}
+	if cfg.TokenFile != "" && cfg.CertsDir == "" {
+		return bad("TokenFile is set and CertsDir is not: the token would cross in plain text", "set CertsDir, or drop TokenFile: nobody asks for it in plain text")
 	}
 	return nil
 }

@@ -25,7 +25,8 @@
 //
 //   - not applied: Invalid, TooLarge (bounds), WrongType, UnknownHere (nobody knows the cell), Deleted, Stale (the cell was
 //     deleted and created again since it was last used; the next call uses the new one), Overloaded, Unavailable (not
-//     reached in time, or the Client is closed), Refused; and whatever names a lease that is not held, NoLease;
+//     reached in time, or the Client is closed), Refused, Denied (Config.TokenFile does not allow it; Detail says what is
+//     missing); and whatever names a lease that is not held, NoLease;
 //   - unknown: UnknownResult. Reads have no effect and never end so.
 //
 // # Leases

@@ -103,7 +103,11 @@ func (l *link) dialled(conn *rpc.Conn, err error) {
 		return
 	}
 	l.answered = l.replies.Load()
+	shown := l.client.present(conn, l.addr)
 	l.conn.Store(conn)
+	if l.client.token.Load() != shown { // there is another one since, and whoever read it did not see this connection
+		l.client.present(conn, l.addr)
+	}
 	if l.closed {
 		conn.Close(closedError("client.dial"))
 	}

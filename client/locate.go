@@ -19,7 +19,7 @@ type Users struct {
 // plane's pace (NSDI 2020, section 3.2). It returns when that is noted, which no operation on the volume waits for or depends
 // on. What is told replaces what was told before. Each address of Config.Control is asked in turn.
 //
-// Invalid: Config.Control is empty. NotFound: no such cell, or an unknown server. Unavailable: no address answered; the word may
+// Invalid: Config.Control is empty. NotFound: no such cell, or an unknown server. Denied: see the package. Unavailable: no address answered; the word may
 // have been noted, and repeating it is harmless.
 func (v *Volume) Locate(ctx context.Context, u Users) error {
 	c := v.cell.client
@@ -39,6 +39,8 @@ func (v *Volume) Locate(ctx context.Context, u Users) error {
 				return e
 			}
 			return nil
+		case cell.KindOf(err) == cell.Denied:
+			return err // as it would be at every other address
 		case err == nil:
 			err = &cell.Error{Op: "volume.locate", Kind: cell.Internal, Detail: "an empty answer"}
 		}

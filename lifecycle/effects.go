@@ -55,6 +55,7 @@ type Reply struct {
 	Plan     *wire.RecoveryPlan
 	Rebuild  *wire.RebuildState
 	Status   *wire.ControlStatus
+	Identity string // of an invitation that was redeemed
 	Err      *cell.Error
 }
 

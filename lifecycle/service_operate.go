@@ -41,6 +41,19 @@ func (s *Service) Status(req wire.StatusRequest, reply func(*wire.ControlStatus,
 	s.request("control.status", func(r Reply) { reply(r.Status, r.Err) }, func(now time.Duration, id RequestID) { s.m.Status(now, id, req) })
 }
 
+// Invite remembers an invitation for life from now on; reply as of Pause.
+func (s *Service) Invite(v Invitation, life time.Duration, reply func(*cell.Error)) {
+	wall := s.wall()
+	v.Expires = wall + uint64(life.Milliseconds())
+	s.request(wire.MethodInvite, func(r Reply) { reply(r.Err) }, func(now time.Duration, id RequestID) { s.m.Invite(now, id, wall, v) })
+}
+
+// Redeem uses an invitation up and tells its identity; reply as of Pause.
+func (s *Service) Redeem(hash SecretHash, reply func(identity string, err *cell.Error)) {
+	wall := s.wall()
+	s.request(wire.MethodJoin, func(r Reply) { reply(r.Identity, r.Err) }, func(now time.Duration, id RequestID) { s.m.Redeem(now, id, wall, hash) })
+}
+
 // wall is the time of an order, for people.
 func (s *Service) wall() uint64 { return uint64(s.cfg.Wall().UnixMilli()) }
 

@@ -109,6 +109,8 @@ type Manager struct {
 	surveying  int                     // surveys under way
 	recovering map[cell.ID]*recovering // cells that a plan is being carried out for
 
+	invitations map[SecretHash]*Invitation
+
 	observer observer
 	mode     mode
 	highest  cell.Incarnation   // of all that were ever heard of
@@ -130,9 +132,10 @@ func NewManager(c Config) *Manager {
 		names: map[cell.ID]*incarnation{}, servers: map[cell.ServerID]*server{}, calls: map[CallID]*call{},
 		wishes: map[cell.ID]*wish{}, requests: map[RequestID]*request{},
 		users: map[cell.ID]*users{}, throngs: map[string]*throng{}, retired: map[cell.ServerID]bool{}, recovering: map[cell.ID]*recovering{},
-		open:   openList{of: map[*incarnation]*unsettled{}},
-		guard:  guard{limits: c.Limits, bricks: map[string]*buckets{}},
-		claims: map[cell.ID]*claim{}, strays: strays{nodes: map[stray]*server{}, names: map[cell.ID]int{}},
+		invitations: map[SecretHash]*Invitation{},
+		open:        openList{of: map[*incarnation]*unsettled{}},
+		guard:       guard{limits: c.Limits, bricks: map[string]*buckets{}},
+		claims:      map[cell.ID]*claim{}, strays: strays{nodes: map[stray]*server{}, names: map[cell.ID]int{}},
 	}
 }
 
@@ -155,6 +158,8 @@ func (m *Manager) Restore(key, value []byte) error {
 		switch key[0] {
 		case keyRetired, keyRecovery:
 			return m.restoreRecovery(key, value)
+		case keyInvitation:
+			return m.restoreInvitation(key, value)
 		case keyPause:
 			return m.restorePause(value)
 		case keyUsers:

@@ -24,6 +24,12 @@ func (f clientFace) Handle(c *rpc.Conn, q rpc.Request) {
 	switch q.Method {
 	case wire.MethodTxn, wire.MethodRead, wire.MethodExplain, wire.MethodGrant, wire.MethodKeepAlive, wire.MethodRevoke, wire.MethodLeases:
 		s.submit(c, q)
+	case wire.MethodPresent:
+		if err := s.gate.Present(c, q.Params); err != nil {
+			s.refuseRequest(c, q, err)
+			return
+		}
+		c.Reply(q.ID, nil, nil)
 	case wire.MethodServer:
 		s.askFor(c, q, func(core *core.Core) { c.Reply(q.ID, s.info(core), nil) })
 	default:
@@ -35,6 +41,9 @@ func (f clientFace) Handle(c *rpc.Conn, q rpc.Request) {
 // submit parses a request about one cell and queues it.
 func (s *Server) submit(c *rpc.Conn, q rpc.Request) {
 	r, err := core.ParseRequest(q.Method, q.Params)
+	if err == nil {
+		err = s.allow(c, q.Method, r)
+	}
 	if err == nil {
 		r.Origin = core.Origin{Conn: c, ID: q.ID}
 		err = s.inbox.request(r, q.Method, len(q.Params))

@@ -3,6 +3,7 @@ package node
 import (
 	"fmt"
 
+	"physalia/internal/access"
 	"physalia/internal/pki"
 	"physalia/internal/pki/export"
 	"physalia/internal/refusal"
@@ -19,6 +20,7 @@ func (s *Server) openGuard() (err error) {
 		}
 		return nil
 	}, c.Logger)
+	s.gate = access.New(s.guard)
 	return err
 }
 

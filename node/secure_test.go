@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -69,6 +70,7 @@ type secureColony struct {
 	*testColony
 	home    *authority
 	dirs    []string // of everybody
+	token   string   // the user's, a file
 	control *pki.Guard
 }
 
@@ -100,12 +102,20 @@ func newSecureColony(t *testing.T, servers int, change ...func(i int, cfg *Confi
 	return c
 }
 
-// user is a client of the colony with a certificate.
+// user is a client of the colony with a certificate, and a token that allows everything in all cells.
 func (c *secureColony) user() *client.Client {
 	c.t.Helper()
+	c.token = filepath.Join(c.home.dir, "user.token")
+	c.home.token(c.token, "user", "read,write,lease *")
 	dir := c.home.issue(pki.Identity{Role: pki.Client, Name: "user"}, 0)
 	c.dirs = append(c.dirs, dir)
-	cfg := client.Config{Colony: "test", CallTimeout: patience, CertsDir: dir}
+	return c.userWith(dir, c.token)
+}
+
+// userWith is a client of the colony with certificates and a token, each of which may be none.
+func (c *secureColony) userWith(dir, token string) *client.Client {
+	c.t.Helper()
+	cfg := client.Config{Colony: "test", CallTimeout: patience, CertsDir: dir, TokenFile: token}
 	for _, s := range c.servers {
 		cfg.Servers = append(cfg.Servers, s.ClientAddr())
 	}
@@ -125,16 +135,17 @@ func (c *secureColony) renew(users ...*client.Client) {
 			c.t.Fatal(err)
 		}
 	}
-	for _, u := range users {
-		if err := u.ReloadCertificates(); err != nil {
-			c.t.Fatal(err)
-		}
-	}
+	c.home.token(c.token, "user", "read,write,lease *")
 	if err := c.control.Reload(); err != nil {
 		c.t.Fatal(err)
 	}
 	for _, s := range c.servers {
 		if err := s.guard.Reload(); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for _, u := range users {
+		if err := errors.Join(u.ReloadCertificates(), u.ReloadToken()); err != nil {
 			c.t.Fatal(err)
 		}
 	}

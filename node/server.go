@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/access"
 	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
@@ -33,6 +34,7 @@ type Server struct {
 	boot     uint64
 
 	guard     *pki.Guard
+	gate      *access.Gate
 	dir       *datadir.Dir
 	storage   *storage.Pebble
 	inbox     *inbox
@@ -122,6 +124,7 @@ func (s *Server) openDir() error {
 	s.inbox.refused = s.metrics.refusal
 	s.gates = newGates(s.cfg.Identity, s.vitals.now, s.metrics.refusal)
 	s.metrics.bounds(&s.cfg, s.gates.identities)
+	s.exportAccess()
 	s.addresses, err = openAddressBook(dir, s.cfg.Logger, s.moved)
 	return err
 }

@@ -86,7 +86,7 @@ func (c *Call) refused(now time.Duration, addr string, err *cell.Error, p *Place
 	case cell.Stale, cell.Deleted:
 		c.ended(addr, err, p)
 	case cell.Expired, cell.Invalid, cell.WrongType, cell.TooLarge, cell.Exists, cell.NotFound, cell.Conflict,
-		cell.NoRoom, cell.Void, cell.NoLease:
+		cell.NoRoom, cell.Void, cell.NoLease, cell.Denied:
 		c.finish(err)
 	default: // Internal, UnknownResult, and kinds of a newer version
 		c.maybe = c.maybe || c.writes()

@@ -29,7 +29,7 @@ func (a *app) certCommand() *cobra.Command {
 	// All verbs but status need the authority, and share its flag.
 	var home string
 	noun.PersistentFlags().StringVar(&home, "ca", "ca", "`directory` of the colony's authority")
-	noun.AddCommand(a.certInit(&home), a.certIssue(&home), a.certRenew(&home), a.certRotate(&home), a.certStatus())
+	noun.AddCommand(a.certInit(&home), a.certIssue(&home), a.certRenew(&home), a.certRotate(&home), a.certStatus(), a.certJoinToken(), a.certJoin())
 	return noun
 }
 

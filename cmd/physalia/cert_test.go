@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -120,12 +121,13 @@ func TestSecureColony(t *testing.T) {
 	}
 	env := map[string]string{"PHYSALIA_CONTROL_PLANE": c.ControlAddr, "PHYSALIA_TIMEOUT": "20s", "PHYSALIA_CERTS": op.Certs.Dir}
 	for _, step := range []struct{ line, says string }{
-		{"cell create vol-1", "vol-1"}, {"kv put vol-1 k v", ""}, {"kv get vol-1 k", "v"}, {"server list", "s7"}, {"health", ""},
+		{"cell create vol-1 db-1", "vol-1"}, {"kv put vol-1 k v", ""}, {"kv get vol-1 k", "v"}, {"server list", "s7"}, {"health", ""},
 	} {
 		if r := runLine(t, env, "", strings.Fields(step.line)); r.code != 0 || !strings.Contains(r.stdout, step.says) {
 			t.Errorf("physalia %s: exit %d, want %q in:\n%s%s", step.line, r.code, step.says, r.stdout, r.stderr)
 		}
 	}
+	userOf(t, spec, env)
 	delete(env, "PHYSALIA_CERTS")
 	env["PHYSALIA_TIMEOUT"] = "1s"
 	for _, line := range []string{"cell list", "kv get vol-1 k"} {
@@ -150,5 +152,37 @@ func TestSecureColony(t *testing.T) {
 		if strings.Contains(string(text), "PRIVATE KEY") || strings.Contains(string(text), secret[len(secret)-1]) {
 			t.Errorf("%s holds a key", name)
 		}
+	}
+}
+
+// userOf is somebody with a client's certificate and a token for some keys of vol-1, at the command line before real processes.
+func userOf(t *testing.T, spec colony.Spec, env map[string]string) {
+	t.Helper()
+	dir := t.TempDir()
+	ca, token := filepath.Join(spec.Dir, "certs", "ca"), filepath.Join(dir, "token")
+	for _, line := range [][]string{
+		{"cert", "issue", "app", "--role", "client", "--ca", ca, "--out", dir},
+		{"token", "issue", "app", "--ca", ca, "--grant", "read,write vol-1 k", "--holder", "app", "--out", token},
+	} {
+		if r := runLine(t, nil, "", line); r.code != 0 {
+			t.Fatal(r.stderr)
+		}
+	}
+	mine := maps.Clone(env)
+	mine["PHYSALIA_CERTS"], mine["PHYSALIA_TOKEN"] = filepath.Join(dir, "app"), token
+	for _, step := range []struct {
+		line string
+		code exitCode
+		says string
+	}{
+		{"kv get vol-1 k", exitOK, "v"}, {"kv put vol-1 k2 w", exitOK, ""}, {"kv put vol-1 other w", exitDenied, `may not write key "other"`},
+		{"kv get db-1 k", exitDenied, "is about this cell"}, {"cell create vol-2", exitDenied, "manage"}, {"kv lease grant vol-1 --ttl 30s", exitDenied, "may not lease"},
+	} {
+		if r := runLine(t, mine, "", strings.Fields(step.line)); r.code != int(step.code) || !strings.Contains(r.stdout+r.stderr, step.says) {
+			t.Errorf("physalia %s: exit %d, want %d and %q in:\n%s%s", step.line, r.code, step.code, step.says, r.stdout, r.stderr)
+		}
+	}
+	if r := runLine(t, env, "", strings.Fields("control audit")); r.code != 0 || !strings.Contains(r.stdout, "client/app with token app/") || !strings.Contains(r.stdout, "lifecycle.create") {
+		t.Errorf("the record: exit %d\n%s%s", r.code, r.stdout, r.stderr)
 	}
 }

@@ -77,7 +77,7 @@ func TestColorsNeverTalk(t *testing.T) {
 	if err := op.CreateAll(t.Context(), "test", ids); err != nil {
 		t.Fatal(logsOf(err, spec.Dir))
 	}
-	user := userOf(t, spec, c)
+	user := clientOf(t, spec, c)
 	colorOf, colors := map[string]string{}, map[string]bool{}
 	s := &sockets{names: map[int]string{os.Getpid(): "user"}, pairs: map[[2]string]int{}}
 	pids := func() {
@@ -225,8 +225,8 @@ func startSecure(t *testing.T, spec colony.Spec) (*colony.Colony, operator.Opera
 	return c, op
 }
 
-// userOf is a client of a colony.
-func userOf(t *testing.T, spec colony.Spec, c *colony.Colony) *client.Client {
+// clientOf is a client of a colony.
+func clientOf(t *testing.T, spec colony.Spec, c *colony.Colony) *client.Client {
 	t.Helper()
 	cfg := client.Config{Colony: colony.Name, Control: c.ControlAddresses(), CallTimeout: time.Minute, CertsDir: spec.User().Dir}
 	user, err := client.New(t.Context(), cfg)

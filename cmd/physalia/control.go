@@ -71,11 +71,15 @@ func (a *app) controlCommand() *cobra.Command {
 	f.IntVar(&c.ScanPace, "scan-pace", 0, "`pages` per second asked for over the whole fleet; 0 for the default")
 	f.IntVar(&c.RebuildPace, "rebuild-pace", 0, "`pages` per second while the store is being rebuilt; 0 for the default")
 	connectionFlags(f, &c.Connections)
+	f.StringVar(&c.AuditDir, "audit-dir", "", "`directory` of the record of what is asked of this process; empty for data-dir/audit")
+	f.IntVar(&c.AuditFileBytes, "audit-file-bytes", 0, "size of each of the eight files of that record, in `bytes`; 0 for the default, 16 MiB")
+	f.StringVar(&c.ListenJoin, "listen-join", "", "`address` for processes that have nothing but a join token; empty for none")
+	f.StringVar(&c.JoinCA, "join-ca", "", "`directory` of the colony's authority, which signs for those who join; whoever has it can be anybody")
 	limitFlags(f, &c.Limits, &c.MovesPerServer)
 	repairFlags(f, &c.Repair)
 	log.register(f)
 	store.register(f, &c)
-	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlRestore(), a.controlInstances())
+	cmd.AddCommand(a.controlPause(), a.controlResume(), a.controlStatus(), a.controlHold(), a.controlRebuild(), a.controlBackup(), a.controlAudit(), a.controlRestore(), a.controlInstances())
 	return cmd
 }
 

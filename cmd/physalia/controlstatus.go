@@ -20,22 +20,22 @@ import (
 
 // controlPause is the red button.
 func (a *app) controlPause() *cobra.Command {
-	var reason, by string
+	var by string
 	cmd := &cobra.Command{
 		Use:   "pause [ACTION...]",
 		Short: "Red button: the control plane begins nothing more of an action, or of any",
 		Long: "Stop what the control plane does: create, delete, move, repair, or all of them when none is named. The pause is durable\n" +
 			"and holds until it is resumed. What could leave a cell worse if it stopped half way goes on; nothing is undone.",
 		Args: args("ACTION", 0, 4),
-		RunE: a.order(&reason, &by, func(ctx context.Context, op string, o wire.ActionOrder) error { return a.operator().Pause(ctx, op, o) }),
+		RunE: a.order(&by, func(ctx context.Context, op string, o wire.ActionOrder) error { return a.operator().Pause(ctx, op, o) }),
 	}
-	orderFlags(cmd, &reason, &by)
+	orderFlags(cmd, &by)
 	return cmd
 }
 
 // controlResume ends pauses.
 func (a *app) controlResume() *cobra.Command {
-	var reason, by string
+	var by string
 	var force bool
 	cmd := &cobra.Command{
 		Use:   "resume [ACTION...]",
@@ -43,7 +43,7 @@ func (a *app) controlResume() *cobra.Command {
 		Long: "End the pauses of the named actions, or of all; what they held back goes on where it was, within the limits. When none is\n" +
 			"named, a rebuild of the store ends, too.",
 		Args: args("ACTION", 0, 4),
-		RunE: a.order(&reason, &by, func(ctx context.Context, op string, o wire.ActionOrder) error {
+		RunE: a.order(&by, func(ctx context.Context, op string, o wire.ActionOrder) error {
 			if len(o.Actions) == 0 {
 				if err := a.endRebuild(ctx, op, force); err != nil {
 					return err
@@ -53,13 +53,12 @@ func (a *app) controlResume() *cobra.Command {
 		}),
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "end a rebuild although not every connected server was heard")
-	orderFlags(cmd, &reason, &by)
+	orderFlags(cmd, &by)
 	return cmd
 }
 
-// orderFlags are the flags of every order: who gives it and why.
-func orderFlags(cmd *cobra.Command, reason, by *string) {
-	cmd.Flags().StringVar(reason, "reason", "", "`text` that everybody is shown who meets the order")
+// orderFlags are the flags of every order beside --reason, which every command has: who gives it.
+func orderFlags(cmd *cobra.Command, by *string) {
 	cmd.Flags().StringVar(by, "by", "", "`name` of who orders it; the user and host when empty")
 }
 
@@ -78,17 +77,13 @@ func orderer(by string) string {
 }
 
 // order runs a pause or a resumption, and shows what is paused then.
-func (a *app) order(reason, by *string, do func(ctx context.Context, op string, o wire.ActionOrder) error) func(*cobra.Command, []string) error {
+func (a *app) order(by *string, do func(ctx context.Context, op string, o wire.ActionOrder) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, given []string) error {
 		op := cmd.CommandPath()
-		// A reason is stored and shown to whoever is refused, so it has to be short.
-		if len(*reason) > wire.StatusTextMax {
-			return usage(op, "shorten it", "--reason has %d bytes, allowed are %d", len(*reason), wire.StatusTextMax)
-		}
 		ctx, cancel := a.limited(cmd.Context())
 		defer cancel()
 		// The control plane knows which actions there are; a name that it does not know pauses nothing.
-		if err := do(ctx, op, wire.ActionOrder{Actions: given, By: orderer(*by), Reason: *reason}); err != nil {
+		if err := do(ctx, op, wire.ActionOrder{Actions: given, By: orderer(*by), Reason: a.reason}); err != nil {
 			return err
 		}
 		// What is shown is what holds now, not what was ordered: another operator may have been quicker.

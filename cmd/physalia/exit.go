@@ -25,6 +25,7 @@ const (
 	exitRefused     exitCode = 6
 	exitUnknown     exitCode = 7
 	exitStale       exitCode = 8
+	exitDenied      exitCode = 9
 	exitInterrupted exitCode = 130
 )
 
@@ -42,6 +43,7 @@ var exitTable = []struct {
 	{exitRefused, "refused: not allowed here, or there is no room"},
 	{exitUnknown, "unknown outcome: the write may or may not have been applied, read before you repeat it"},
 	{exitStale, "conflict: the name exists already, or the request carried a number of the past"},
+	{exitDenied, "denied: who asks has no right to it; the message says which one is missing"},
 	{exitInterrupted, "interrupted"},
 }
 
@@ -57,7 +59,7 @@ var exitOfKind = map[cell.Kind]exitCode{
 	cell.NotFound: exitNotFound, cell.Deleted: exitNotFound, cell.UnknownHere: exitNotFound,
 	cell.Unavailable: exitUnavailable, cell.Overloaded: exitUnavailable, cell.NotProposer: exitUnavailable,
 	cell.Quarantined: exitUnavailable, cell.Moved: exitUnavailable,
-	cell.Refused: exitRefused, cell.NoRoom: exitRefused,
+	cell.Denied: exitDenied, cell.Refused: exitRefused, cell.NoRoom: exitRefused,
 	cell.UnknownResult: exitUnknown, cell.Internal: exitUnknown, cell.Expired: exitUnknown,
 	cell.Stale: exitStale, cell.Exists: exitStale, cell.Void: exitStale, cell.NoLease: exitStale,
 }

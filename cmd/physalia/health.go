@@ -10,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"physalia/cell"
-	"physalia/cmd/physalia/operator"
 	"physalia/internal/wire"
 )
 
@@ -34,7 +33,8 @@ func (a *app) healthCommand() *cobra.Command {
 			var all []healthDocument
 			var failures []error
 			for _, addr := range a.controlPlane {
-				one := operator.Operator{Colony: a.colony, Addresses: []string{addr}, Certs: a.certs}
+				one := a.operator()
+				one.Addresses = []string{addr}
 				report, err := one.Health(ctx, cmd.CommandPath(), limit)
 				if err != nil {
 					failures = append(failures, err)
@@ -101,7 +101,9 @@ func (a *app) controlHold() *cobra.Command {
 func (a *app) endHold(ctx context.Context, op, domain string) error {
 	var failures []error
 	for _, addr := range a.controlPlane {
-		err := operator.Operator{Colony: a.colony, Addresses: []string{addr}, Certs: a.certs}.EndHold(ctx, op, domain)
+		one := a.operator()
+		one.Addresses = []string{addr}
+		err := one.EndHold(ctx, op, domain)
 		if err != nil {
 			failures = append(failures, err)
 		}

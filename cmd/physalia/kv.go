@@ -47,7 +47,7 @@ func (a *app) use(ctx context.Context, u *users, f func(context.Context, *client
 	ctx, cancel := a.limited(ctx)
 	defer cancel()
 	c, err := client.New(ctx, client.Config{Colony: a.colony, Control: a.controlPlane, Servers: u.servers, CallTimeout: a.timeout,
-		CertsDir: a.certs.Dir, PlainText: a.certs.PlainText})
+		CertsDir: a.certs.Dir, PlainText: a.certs.PlainText, TokenFile: a.token})
 	if err != nil {
 		return err
 	}

@@ -10,7 +10,9 @@
 //	sim.go                            simulated worlds: run, replay, shrink
 //	lab.go, labreport.go, labwhatif.go  the laboratory: experiments, and what if
 //	root.go, settings.go              the tree of commands; flags, environment and file
-//	cert.go, certissue.go, ...         authorities and certificates
+//	cert.go, certissue.go, ...         authorities and certificates; certjoin.go gets a first one from the control plane
+//	token.go                          what clients may do
+//	controlaudit.go                   who asked the control plane for what
 //	exit.go, fail.go, output.go       how every command ends, fails and prints
 //	literal.go, txntext.go, txnjson.go  how values and transactions are written
 //

@@ -8,7 +8,7 @@ import (
 
 // operator is whom the flags say to ask.
 func (a *app) operator() operator.Operator {
-	return operator.Operator{Colony: a.colony, Addresses: a.controlPlane, Certs: a.certs}
+	return operator.Operator{Colony: a.colony, Addresses: a.controlPlane, Certs: a.certs, Token: a.token, Reason: a.reason}
 }
 
 // limited gives a command's context its --timeout.

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"physalia/internal/pki"
+	"physalia/internal/wire"
 )
 
 // app is one run of the binary: its world, and the flags that every command has.
@@ -29,6 +30,8 @@ type app struct {
 	colony       string        // name of the installation; empty: whichever answers
 	controlPlane []string      // addresses, tried in order
 	certs        pki.Settings  // who this process is, and whom it believes
+	reason       string        // why this is done, for records and for those who meet an order
+	token        string        // file with what it may do, when its certificate is a client's; empty: none
 }
 
 // readOnly marks commands that change nothing, so that their outcome is never unknown.
@@ -78,6 +81,8 @@ func (a *app) command() *cobra.Command {
 	f.StringVar(&a.colony, "colony", "", "`name` of the installation; when given, others are refused")
 	f.StringSliceVar(&a.controlPlane, "control-plane", []string{"127.0.0.1:7300"}, "`addresses` of the control plane")
 	f.StringVar(&a.certs.Dir, "certs", "", "`directory` with ca.crt, tls.crt and tls.key, as `physalia cert issue` writes it; empty: plain text, on loopback only")
+	f.StringVar(&a.reason, "reason", "", "`text` that the control plane records with what it is asked; of an order, everybody is shown it who meets the order")
+	f.StringVar(&a.token, "token", "", "`file` with a token, as `physalia token issue` writes it: what a client's certificate may do")
 	f.BoolVar(&a.certs.PlainText, "plain-text-beyond-loopback", false, "without --certs, speak plain text with other machines, too: anybody on the network reads everything and is believed to be anybody")
 	root.AddCommand(append(a.nouns(), a.extra...)...)
 	return root
@@ -86,7 +91,7 @@ func (a *app) command() *cobra.Command {
 // nouns lists the commands that are wired. A command that is not in the list does not exist for users either: nothing here
 // pretends.
 func (a *app) nouns() []*cobra.Command {
-	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.drillCommand(), a.benchCommand(), a.simCommand(), a.labCommand(), a.cellCommand(), a.certCommand(), a.healthCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
+	return []*cobra.Command{a.serverCommand(), a.controlCommand(), a.demoCommand(), a.drillCommand(), a.benchCommand(), a.simCommand(), a.labCommand(), a.cellCommand(), a.certCommand(), a.tokenCommand(), a.healthCommand(), a.kvCommand(), a.volumeCommand(), a.versionCommand()}
 }
 
 // prepare runs before every command: it settles the flags and checks those that every command has. Commands check the rest,
@@ -100,6 +105,10 @@ func (a *app) prepare(cmd *cobra.Command, _ []string) error {
 	}
 	if a.timeout <= 0 {
 		return usage(cmd.CommandPath(), "for example --timeout 10s", "timeout is %v, it must be above zero", a.timeout)
+	}
+	// A reason is stored and shown to whoever is refused, so it has to be short.
+	if len(a.reason) > wire.ReasonBytesMax {
+		return usage(cmd.CommandPath(), "shorten it", "--reason has %d bytes, allowed are %d", len(a.reason), wire.ReasonBytesMax)
 	}
 	return nil
 }

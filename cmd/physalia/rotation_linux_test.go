@@ -107,7 +107,7 @@ func TestCertRotateUnderLoad(t *testing.T) {
 	if err := os.CopyFS(old, os.DirFS(spec.User().Dir)); err != nil {
 		t.Fatal(err)
 	}
-	user := userOf(t, spec, c)
+	user := clientOf(t, spec, c)
 	wrote, stop := r.writers(user, ids)
 	goesOn := func() {
 		t.Helper()

@@ -34,7 +34,7 @@ func (a *app) serverDuties() []*cobra.Command {
 //
 // serverDuty orders what a server is to be.
 func (a *app) serverDuty(use, duty, short, long string) *cobra.Command {
-	var reason, by string
+	var by string
 	cmd := &cobra.Command{
 		Use:   use,
 		Short: short,
@@ -42,9 +42,6 @@ func (a *app) serverDuty(use, duty, short, long string) *cobra.Command {
 		Args:  args("SERVER", 1, 1),
 		RunE: func(cmd *cobra.Command, given []string) error {
 			op := cmd.CommandPath()
-			if len(reason) > wire.StatusTextMax {
-				return usage(op, "shorten it", "--reason has %d bytes, allowed are %d", len(reason), wire.StatusTextMax)
-			}
 			ctx, cancel := a.limited(cmd.Context())
 			defer cancel()
 			id, err := a.resolveServer(ctx, op, given[0])
@@ -52,13 +49,13 @@ func (a *app) serverDuty(use, duty, short, long string) *cobra.Command {
 				return err
 			}
 			// Health and the lifecycle manager may know different servers; the latter decides whether the order makes sense.
-			if err := a.operator().SetDuty(ctx, op, wire.ServerDuty{Server: id, Duty: duty, By: orderer(by), Reason: reason}); err != nil {
+			if err := a.operator().SetDuty(ctx, op, wire.ServerDuty{Server: id, Duty: duty, By: orderer(by), Reason: a.reason}); err != nil {
 				return err
 			}
 			return a.emitServers(ctx, op, id)
 		},
 	}
-	orderFlags(cmd, &reason, &by)
+	orderFlags(cmd, &by)
 	return cmd
 }
 

@@ -27,12 +27,24 @@ type Request struct {
 	Params []byte        // valid until the handler returns
 	Server cell.ServerID // who asks, when it is a registered server; empty for clients
 
-	conn *rpc.Conn
-	id   uint32
+	conn  *rpc.Conn
+	id    uint32
+	ended Ended
 }
 
+// Ended is told the answer of a request before it is sent.
+type Ended func(result wire.Message, err *cell.Error)
+
 // Reply answers the request; a nil result with a nil error means "done".
-func (r *Request) Reply(result wire.Message, err *cell.Error) { r.conn.Reply(r.id, result, err) }
+func (r *Request) Reply(result wire.Message, err *cell.Error) {
+	if r.ended != nil {
+		r.ended(result, err)
+	}
+	r.conn.Reply(r.id, result, err)
+}
+
+// Conn is the connection that the request came over, on whose reader goroutine the handler runs.
+func (r *Request) Conn() *rpc.Conn { return r.conn }
 
 // Decode reads the parameters; when it reports false, the request is answered already.
 func (r *Request) Decode(params wire.Message) bool {
@@ -55,6 +67,10 @@ type Config struct {
 
 	Server map[string]Handler // methods that registered servers may call
 	Client map[string]Handler // methods that clients and operators may call
+
+	// Before is asked about every request of a client, on its connection's reader goroutine, before its handler is. It may refuse the
+	// request; who it returns, if anybody, is told the answer, a refusal included. Nil: everything is allowed.
+	Before func(c *rpc.Conn, method string, params []byte) (Ended, *cell.Error)
 
 	// Admit may refuse a server that registers; nil admits all. It must not block, nor call into the Fleet.
 	Admit func(wire.Registration) *cell.Error
@@ -252,7 +268,15 @@ func (f *Fleet) handle(c *rpc.Conn, req rpc.Request) {
 		return
 	}
 	f.asked[req.Method].Add(1)
-	h(Request{Method: req.Method, Params: req.Params, Server: server, conn: c, id: req.ID})
+	r := Request{Method: req.Method, Params: req.Params, Server: server, conn: c, id: req.ID}
+	if f.cfg.Before != nil && server == "" {
+		var refusal *cell.Error
+		if r.ended, refusal = f.cfg.Before(c, req.Method, req.Params); refusal != nil {
+			r.Reply(nil, refusal)
+			return
+		}
+	}
+	h(r)
 }
 
 // current reports whether a connection is its server's session.

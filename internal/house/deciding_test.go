@@ -13,8 +13,7 @@ import (
 // decidingPackages decide and never do: inputs and logical time in, effects out. All their files are held to the rules.
 var decidingPackages = []string{
 	"paxos", "cell", "cell/machine", "placement", "node/core", "client/route", "sim", "sim/blockstore", "sim/lab", "internal/topology", "internal/must",
-	"internal/duty", "internal/knock",
-	"paxos", "cell", "cell/machine", "placement", "node/admission", "node/core", "node/ledger", "node/slab", "internal/changes", "client/route", "sim", "sim/blockstore", "internal/topology", "internal/must",
+	"internal/knock", "internal/grant", "node/admission", "node/ledger", "node/slab", "internal/changes",
 	"internal/duty",
 }
 
@@ -25,7 +24,8 @@ var mixedPackages = map[string][]string{
 	"health":    {"inquire.go", "observer.go", "repairservice.go"},
 	"lifecycle": {"backup.go", "pebble.go", "service.go", "service_rebuild.go", "store.go"},
 
-	"internal/pki":        {"authority.go", "conn.go", "directory.go", "guard.go", "inspect.go", "rotate.go", "stats.go"},
+	"internal/audit":      {"log.go"},
+	"internal/pki":        {"authority.go", "conn.go", "directory.go", "guard.go", "inspect.go", "join.go", "rotate.go", "stats.go"},
 	"lifecycle/etcdstore": {"config.go", "member.go", "presence.go", "snapshot.go", "store.go", "url.go"},
 }
 

@@ -95,28 +95,37 @@ func (a *Authority) Colony() string {
 
 // Issue makes a key and signs a certificate for it, valid from about now for life. Both are PEM.
 func (a *Authority) Issue(id Identity, now time.Time, life time.Duration) (certificate, key []byte, err error) {
-	if err := id.Check(); err != nil {
-		return nil, nil, err
-	}
-	switch end := now.Add(life); {
-	case id.Colony != a.Colony():
-		return nil, nil, invalid(fmt.Sprintf("this is the authority of colony %q, not %q", a.Colony(), id.Colony))
-	case life < LeafLifeMin || life > LeafLifeMax:
-		return nil, nil, invalid(fmt.Sprintf("a life of %v; use %v to %v", life, LeafLifeMin, LeafLifeMax))
-	case end.After(a.Certificate.NotAfter):
-		return nil, nil, invalid(fmt.Sprintf("the authority itself ends %s; begin a rotation", a.Certificate.NotAfter.Format(time.RFC3339)))
-	}
-	uri, err := url.Parse(id.String())
-	if err != nil {
-		return nil, nil, err
-	}
-	serial, err := newSerial()
-	if err != nil {
-		return nil, nil, err
-	}
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return nil, nil, err
+	}
+	if certificate, err = a.sign(id, public, now, life); err != nil {
+		return nil, nil, err
+	}
+	key, err = encodeKey(private)
+	return certificate, key, err
+}
+
+// sign signs a certificate for a key, as Issue does.
+func (a *Authority) sign(id Identity, public crypto.PublicKey, now time.Time, life time.Duration) (certificate []byte, err error) {
+	if err := id.Check(); err != nil {
+		return nil, err
+	}
+	switch end := now.Add(life); {
+	case id.Colony != a.Colony():
+		return nil, invalid(fmt.Sprintf("this is the authority of colony %q, not %q", a.Colony(), id.Colony))
+	case life < LeafLifeMin || life > LeafLifeMax:
+		return nil, invalid(fmt.Sprintf("a life of %v; use %v to %v", life, LeafLifeMin, LeafLifeMax))
+	case end.After(a.Certificate.NotAfter):
+		return nil, invalid(fmt.Sprintf("the authority itself ends %s; begin a rotation", a.Certificate.NotAfter.Format(time.RFC3339)))
+	}
+	uri, err := url.Parse(id.String())
+	if err != nil {
+		return nil, err
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
 	}
 	template := &x509.Certificate{SerialNumber: serial, Subject: pkix.Name{Organization: []string{id.Colony}, CommonName: string(id.Role) + " " + id.Name},
 		NotBefore: now.Add(-backdate), NotAfter: now.Add(life), URIs: []*url.URL{uri}, BasicConstraintsValid: true,
@@ -126,10 +135,9 @@ func (a *Authority) Issue(id Identity, now time.Time, life time.Duration) (certi
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.Certificate, public, a.key)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	key, err = encodeKey(private)
-	return encodeCertificate(der), key, err
+	return encodeCertificate(der), nil
 }
 
 // newSerial draws 128 bits, the first of which are not zero.

@@ -84,6 +84,15 @@ func (c *conn) handshake(ctx context.Context) error {
 	return nil
 }
 
+// PeerOf tells who is at the other end of a connection that a Guard has secured, and whose handshake is over.
+func PeerOf(nc net.Conn) (Identity, bool) {
+	c, ok := nc.(*conn)
+	if !ok || !c.done.Load() || c.failed != nil {
+		return Identity{}, false
+	}
+	return c.other, true
+}
+
 // linger lets the other side read why it was refused: closing while its bytes are unread would reset the connection, and the
 // alert with it. It costs a goroutine that is there anyway a moment.
 func (c *conn) linger() {

@@ -19,13 +19,15 @@ const (
 	certificateFile = "tls.crt"
 	keyFile         = "tls.key"
 	gossipFile      = "gossip.keys"
+	tokensFile      = "tokens.pub" // keys that sign tokens, for those who check them
 )
 
 // The files of the authority's own directory, beside ca.crt.
 const (
-	signerFile = "ca.key"     // of the authority that signs
-	nextFile   = "ca.key.new" // of its successor, from begin to switch of a rotation
-	gossipDir  = "gossip"     // gossip/BRICK/COLOR.keys
+	signerFile = "ca.key"      // of the authority that signs
+	nextFile   = "ca.key.new"  // of its successor, from begin to switch of a rotation
+	gossipDir  = "gossip"      // gossip/BRICK/COLOR.keys
+	tokenRing  = "tokens.keys" // seeds of the keys that sign tokens: the first signs, all count
 )
 
 // fileBytesMax bounds every file that is read.
@@ -36,7 +38,7 @@ func ReadFiles(dir string) (f Files, err error) {
 	for _, part := range []struct {
 		name string
 		to   *[]byte
-	}{{authoritiesFile, &f.Authorities}, {certificateFile, &f.Certificate}, {keyFile, &f.Key}, {gossipFile, &f.Gossip}} {
+	}{{authoritiesFile, &f.Authorities}, {certificateFile, &f.Certificate}, {keyFile, &f.Key}, {gossipFile, &f.Gossip}, {tokensFile, &f.Tokens}} {
 		if *part.to, err = readFile(filepath.Join(dir, part.name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return f, &cell.Error{Op: "pki.read", Kind: cell.Invalid, Detail: "certificates", Err: err, Hint: "check the directory and who may read it"}
 		}
@@ -174,16 +176,30 @@ func (h *Home) Trust(dir string, id Identity) error {
 			return err
 		}
 	}
+	// Users are not to know who signs: they cannot be asked.
+	if id.Role == Server || id.Role == Control {
+		public, err := h.tokensPublic()
+		if err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, tokensFile), public, 0o644); err != nil {
+			return err
+		}
+	}
 	return writeFile(filepath.Join(dir, authoritiesFile), encodeBundle(h.bundle), 0o644)
 }
 
 // gossip is the keyring of a pool, made when it is first asked for.
 func (h *Home) gossip(brick, color string) ([]byte, error) {
-	name := filepath.Join(h.Dir, gossipDir, brick, color+".keys")
-	ring, err := readFile(name)
+	return ring(filepath.Join(h.Dir, gossipDir, brick, color+".keys"))
+}
+
+// ring reads a keyring of the authority's, and makes it when it is first asked for.
+func ring(name string) ([]byte, error) {
+	text, err := readFile(name)
 	if err == nil {
-		_, err = ParseKeyring(ring)
-		return ring, err
+		_, err = ParseKeyring(text)
+		return text, err
 	}
 	if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -195,8 +211,8 @@ func (h *Home) gossip(brick, color string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ring = FormatKeyring([][]byte{key})
-	return ring, writeFile(name, ring, 0o600)
+	text = FormatKeyring([][]byte{key})
+	return text, writeFile(name, text, 0o600)
 }
 
 // Authorities are all that processes are told to trust.

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -20,12 +21,13 @@ type Files struct {
 	Certificate []byte // tls.crt: this side's, and what lies between it and its authority
 	Key         []byte // tls.key
 	Gossip      []byte // gossip.keys: servers only
+	Tokens      []byte // tokens.pub: who signs tokens; servers and control processes only
 }
 
 // equal tells whether nothing has changed.
 func (f *Files) equal(g *Files) bool {
 	return bytes.Equal(f.Authorities, g.Authorities) && bytes.Equal(f.Certificate, g.Certificate) && bytes.Equal(f.Key, g.Key) &&
-		bytes.Equal(f.Gossip, g.Gossip)
+		bytes.Equal(f.Gossip, g.Gossip) && bytes.Equal(f.Tokens, g.Tokens)
 }
 
 // Material is what a process proves itself with, and whom it trusts: parsed, checked, never changed.
@@ -33,7 +35,8 @@ type Material struct {
 	Identity    Identity
 	Leaf        *x509.Certificate
 	Authorities []*x509.Certificate
-	GossipKeys  [][]byte // the first one encrypts, all decrypt; empty: none
+	GossipKeys  [][]byte            // the first one encrypts, all decrypt; empty: none
+	TokenKeys   []ed25519.PublicKey // of those whose tokens count; empty: none do
 
 	files Files
 	pair  tls.Certificate
@@ -85,7 +88,12 @@ func Parse(f Files, now time.Time) (*Material, error) {
 		return nil, invalid("tls.crt does not hold before ca.crt: " + why.String())
 	}
 	if len(f.Gossip) > 0 {
-		m.GossipKeys, err = ParseKeyring(f.Gossip)
+		if m.GossipKeys, err = ParseKeyring(f.Gossip); err != nil {
+			return nil, err
+		}
+	}
+	if len(f.Tokens) > 0 {
+		m.TokenKeys, err = ParseTokenKeys(f.Tokens)
 	}
 	return m, err
 }
@@ -135,19 +143,24 @@ const (
 
 // ParseKeyring reads keys for gossip: one per line, 16, 24 or 32 bytes as base64; empty lines and those that begin with # are
 // skipped. The error is a *cell.Error of kind Invalid, names the line, and carries no key.
-func ParseKeyring(text []byte) (keys [][]byte, err error) {
+func ParseKeyring(text []byte) ([][]byte, error) {
+	return parseKeys(text, gossipFile, 16, 24, gossipKeyBytes)
+}
+
+// parseKeys reads lines of base64, each of one of the sizes; the error names the file.
+func parseKeys(text []byte, file string, sizes ...int) (keys [][]byte, err error) {
 	for i, line := range strings.Split(string(text), "\n") {
 		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
 			continue
 		}
 		key, err := base64.StdEncoding.DecodeString(line)
-		if n := len(key); err != nil || n != 16 && n != 24 && n != 32 {
-			return nil, invalid(fmt.Sprintf("gossip.keys: line %d is no base64 of 16, 24 or 32 bytes", i+1))
+		if err != nil || !slices.Contains(sizes, len(key)) {
+			return nil, invalid(fmt.Sprintf("%s: line %d is no base64 of %v bytes", file, i+1, sizes))
 		}
 		keys = append(keys, key)
 	}
 	if len(keys) == 0 || len(keys) > gossipKeysMax {
-		return nil, invalid(fmt.Sprintf("gossip.keys: %d keys, allowed are 1 to %d", len(keys), gossipKeysMax))
+		return nil, invalid(fmt.Sprintf("%s: %d keys, allowed are 1 to %d", file, len(keys), gossipKeysMax))
 	}
 	return keys, nil
 }
@@ -155,7 +168,7 @@ func ParseKeyring(text []byte) (keys [][]byte, err error) {
 // FormatKeyring writes what ParseKeyring reads.
 func FormatKeyring(keys [][]byte) []byte {
 	var b strings.Builder
-	b.WriteString("# Gossip: the first key encrypts, all of them decrypt.\n")
+	b.WriteString("# The first key is used, all of them are understood.\n")
 	for _, k := range keys {
 		b.WriteString(base64.StdEncoding.EncodeToString(k) + "\n")
 	}

@@ -11,14 +11,14 @@ import (
 	"physalia/cell"
 )
 
-// A rotation of the authority, and of the keys of gossip, has three steps. After each one, every process's directory is
+// A rotation of the authority, and of the keys of gossip and of tokens, has three steps. After each one, every process's directory is
 // renewed, and only then the next one begins: at any time, whatever somebody shows, everybody knows already.
 //
-//	begin   everybody learns the new authority and the new gossip keys; nobody uses them yet
-//	switch  new certificates are signed by the new authority; gossip encrypts with the new keys
+//	begin   everybody learns the new authority and the new keys; nobody uses them yet
+//	switch  new certificates are signed by the new authority, new tokens with the new key; gossip encrypts with the new keys
 //	finish  everybody forgets the old ones
 
-// Begin makes the successor of the authority, and a further key for every pool's gossip.
+// Begin makes the successor of the authority, and a further key for every pool's gossip and for tokens.
 func (h *Home) Begin(now time.Time) error {
 	if len(h.bundle) != 1 || exists(h.Dir, nextFile) != nil {
 		return outOfOrder("a rotation is under way already", "go on with `physalia cert rotate switch` or `finish`")
@@ -64,7 +64,7 @@ func (h *Home) Switch() error {
 	})
 }
 
-// Finish drops all authorities but the one that signs, and all keys of gossip but the one in use.
+// Finish drops all authorities but the one that signs, and all keys but the ones in use.
 func (h *Home) Finish() error {
 	switch {
 	case len(h.bundle) == 1:
@@ -84,29 +84,40 @@ func (h *Home) setBundle(bundle []*x509.Certificate) error {
 	return writeFile(filepath.Join(h.Dir, authoritiesFile), encodeBundle(bundle), 0o644)
 }
 
-// rings changes the keyring of every pool.
+// rings changes the keyring of every pool, and the one of those who sign tokens.
 func (h *Home) rings(change func(keys [][]byte) ([][]byte, error)) error {
 	root := filepath.Join(h.Dir, gossipDir)
-	return filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) && name == root {
 			return nil // no server has a certificate yet
 		}
 		if err != nil || entry.IsDir() || filepath.Ext(name) != ".keys" {
 			return err
 		}
-		text, err := readFile(name)
-		if err != nil {
-			return err
-		}
-		keys, err := ParseKeyring(text)
-		if err == nil {
-			keys, err = change(keys)
-		}
-		if err != nil {
-			return err
-		}
-		return writeFile(name, FormatKeyring(keys), 0o600)
+		return changeRing(name, change)
 	})
+	if err != nil {
+		return err
+	}
+	if err := changeRing(filepath.Join(h.Dir, tokenRing), change); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil // no process that checks tokens has a certificate yet
+}
+
+func changeRing(name string, change func(keys [][]byte) ([][]byte, error)) error {
+	text, err := readFile(name)
+	if err != nil {
+		return err
+	}
+	keys, err := ParseKeyring(text)
+	if err == nil {
+		keys, err = change(keys)
+	}
+	if err != nil {
+		return err
+	}
+	return writeFile(name, FormatKeyring(keys), 0o600)
 }
 
 func outOfOrder(detail, hint string) error {

@@ -21,6 +21,7 @@ type Conn struct {
 	in    *bufio.Reader // used by the reader goroutine only
 	meter Meter         // nil: none
 	peer  wire.Hello
+	kept  any // see Keep; likewise
 
 	done chan struct{} // closed by Close
 	wake chan struct{} // tells an idle writer that there is work; capacity 1
@@ -63,6 +64,16 @@ func (c *Conn) Peer() wire.Hello { return c.peer }
 
 // RemoteAddr is the other side's address.
 func (c *Conn) RemoteAddr() net.Addr { return c.nc.RemoteAddr() }
+
+// Transport is the connection underneath, for those who know what it proves: see internal/pki.
+func (c *Conn) Transport() net.Conn { return c.nc }
+
+// Keep makes Kept return v from now on. Both are for the Handler, which knows what it keeps of a connection, and only while Handle runs:
+// they are not safe for other goroutines.
+func (c *Conn) Keep(v any) { c.kept = v }
+
+// Kept is what the Handler has kept of this connection; nil at first.
+func (c *Conn) Kept() any { return c.kept }
 
 // Done is closed when the connection is closed. Calls in flight may still be about to end; see Config.OnClose.
 func (c *Conn) Done() <-chan struct{} { return c.done }

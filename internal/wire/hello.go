@@ -18,6 +18,7 @@ const (
 	ForBulk      Purpose = 5 // server -> server, snapshots and log segments
 	ForForward   Purpose = 6 // server -> server, clients' requests that a member passes on, and their answers
 	ForDialBack  Purpose = 7 // control plane -> server, the answer to a knock; from then on as ForControl
+	ForJoin      Purpose = 8 // a process without a certificate -> control plane's join port, to get one
 )
 
 // ProtocolMin is the oldest protocol version that this build speaks; ProtocolMax, the newest, is in versions_this.go.

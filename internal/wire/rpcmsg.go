@@ -162,7 +162,7 @@ var methods = func() map[string]string {
 		MethodDigest, MethodPull, MethodChanges, MethodContacts,
 		MethodLookup, MethodCreateCells, MethodDeleteCells, MethodListCells, MethodListServers,
 		MethodExport, MethodRecoverNodes, MethodPlanRecovery, MethodRecoverCells, MethodDutiesMoved, MethodDialBack,
-		MethodListInstances, MethodPropose, MethodWithdraw, MethodKnown,
+		MethodListInstances, MethodPropose, MethodWithdraw, MethodKnown, MethodPresent, MethodInvite, MethodJoin, MethodAudit,
 	} {
 		m[name] = name
 	}

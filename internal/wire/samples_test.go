@@ -168,7 +168,7 @@ func samples() []sample {
 		recoverySamples(),
 		dutySamples(),
 		operateSamples(),
-		healthSamples(), instanceSamples(),
+		healthSamples(), instanceSamples(), accessSamples(),
 		rebuildSamples(),
 		discoverySamples(),
 	)

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,8 @@ import (
 	"physalia/cell"
 	"physalia/discovery"
 	"physalia/health"
+	"physalia/internal/access"
+	"physalia/internal/audit"
 	"physalia/internal/duty"
 	"physalia/internal/fleet"
 	"physalia/internal/knock"
@@ -68,6 +71,23 @@ type Config struct {
 
 	// Certs is how this process proves who it is, and who may talk to it. The zero value is plain text, on loopback only.
 	Certs pki.Settings
+
+	// AuditDir is where the record of what is asked is kept; empty: the directory audit below DataDir, and without one there is none.
+	// AuditFileBytes bounds one of its eight files; 0: the default.
+	AuditDir       string
+	AuditFileBytes int
+
+	// ListenJoin is host:port for processes that have nothing but an invitation, and JoinCA the directory of the authority that signs for
+	// them. Both or neither.
+	ListenJoin, JoinCA string
+}
+
+// auditDir is where the record is, or empty.
+func (c *Config) auditDir() string {
+	if c.AuditDir == "" && c.DataDir != "" {
+		return filepath.Join(c.DataDir, "audit")
+	}
+	return c.AuditDir
 }
 
 // Check reports the first thing that is wrong with a Config, as a *cell.Error of kind Invalid.
@@ -83,6 +103,12 @@ func (c *Config) Check() error {
 	}
 	if c.DataDir == "" && (c.Shared == nil || c.Objects == "") {
 		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "data directory is missing", Hint: "set --data-dir, or both --store and --objects"}
+	}
+	switch {
+	case (c.ListenJoin == "") != (c.JoinCA == ""):
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "one of --listen-join and --join-ca is set, and not the other", Hint: "set both, or neither"}
+	case c.ListenJoin != "" && c.Certs.Dir == "":
+		return &cell.Error{Op: "control.config", Kind: cell.Invalid, Detail: "nobody can join a control process without certificates", Hint: "set --certs"}
 	}
 	return nil
 }
@@ -100,6 +126,10 @@ func (c *Config) owns(id pki.Identity) error {
 type Control struct {
 	cfg       Config
 	guard     *pki.Guard
+	gate      *access.Gate
+	audit     *audit.Log // nil: none is kept
+	denials   pace       // of the record
+	join      join
 	fleet     *fleet.Fleet
 	seat      *seat
 	discovery *discovery.Service
@@ -127,7 +157,7 @@ func Start(c Config) (*Control, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Control{cfg: c, guard: guard, ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
+	p := &Control{cfg: c, guard: guard, gate: access.New(guard), ctx: ctx, cancel: cancel, moved: make(chan struct{}, 1)}
 	// The listener comes first, so that a port in use is found before anything is opened; nobody is served before the
 	// fleet is made.
 	ln, err := net.Listen("tcp", c.Listen)
@@ -162,7 +192,10 @@ func Start(c Config) (*Control, error) {
 func (p *Control) assemble(ln net.Listener) error {
 	served := make(chan struct{})
 	reach := &reach{control: p, served: served}
-	var err error
+	err := p.openAudit()
+	if err != nil {
+		return err
+	}
 	if p.seat, err = newSeat(&p.cfg, ln.Addr().String()); err != nil {
 		return err
 	}
@@ -185,18 +218,22 @@ func (p *Control) assemble(ln net.Listener) error {
 	maps.Copy(client, p.healthHandlers())
 	maps.Copy(client, p.proposalHandlers())
 	maps.Copy(client, p.discovery.ClientHandlers())
+	maps.Copy(client, p.accessHandlers())
 	knocks, err := p.listenKnocks(ln.Addr())
 	if err != nil {
 		return err
 	}
 	p.fleet = fleet.Serve(ln, fleet.Config{Colony: p.cfg.Colony, Control: p.cfg.Name, Log: p.cfg.Logger, Client: client,
-		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties,
+		Server: p.discovery.ServerHandlers(), Admit: p.seat.admit, Duty: p.duties, Before: p.before,
 		Roster: p.roster, RegistersPerSecond: p.cfg.RegistersPerSecond, Limits: p.cfg.Connections, Knocks: knocks,
 		Dial: p.guard.Dialer(pki.ClientPort, nil), Refused: p.refused(pki.ControlPort)})
 	close(served)
 	// Servers that registered with an earlier process may knock at this one, and may not come back from another place.
 	p.seat.recall(p.fleet.Remember)
 	p.wait.Go(p.watchRoster)
+	if err := p.listenJoin(); err != nil {
+		return err
+	}
 	return p.listenOps()
 }
 
@@ -329,13 +366,14 @@ func (p *Control) Err() error { return p.seat.err() }
 // Close stops serving, waits for all goroutines and closes the store. It works on a Control of which only a part was made.
 func (p *Control) Close() error {
 	p.cancel()
+	errs := []error{p.join.close()}
 	p.wait.Wait()
-	var errs []error
 	if p.fleet != nil {
 		errs = append(errs, p.fleet.Close())
 	}
 	if p.seat != nil {
 		errs = append(errs, p.seat.close())
 	}
+	p.audit.Close() // last: what waited was answered by then
 	return errors.Join(append(errs, p.ops.close())...)
 }

@@ -98,6 +98,7 @@ func (p *Control) registry() *prometheus.Registry {
 		p.knockMetrics(r)
 	}
 	p.repairMetrics(r)
+	p.accessMetrics(r)
 	for state := range (lifecycle.Stats{}).Cells {
 		gauge("cells", "Incarnations of cells by state.", prometheus.Labels{"state": lifecycle.State(state).String()},
 			func() float64 { return float64(p.seat.stats().Cells[state]) })

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/internal/access"
 	"physalia/internal/pki"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
@@ -22,6 +23,9 @@ type Operator struct {
 
 	// Certs is how to prove who asks; the zero value is plain text, on loopback only. They are read anew for every connection.
 	Certs pki.Settings
+
+	Token  string // file of a token that allows what is asked; empty: none. It is read anew for every connection
+	Reason string // why it is asked, for the control plane's record
 }
 
 // Dial opens a connection to one address of the colony, of the control plane or of a server.
@@ -30,8 +34,24 @@ func (o Operator) Dial(ctx context.Context, addr string) (*rpc.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: o.Colony}, FrameMax: wire.ControlFrameMax,
+	var show wire.Present
+	if show.Reason = o.Reason; o.Token != "" {
+		if !guard.Secure() {
+			return nil, &cell.Error{Op: "token", Kind: cell.Invalid, Detail: "a token would cross in plain text", Hint: "set --certs, or drop --token: nobody asks for it in plain text"}
+		}
+		if show.Token, err = access.ReadToken(o.Token); err != nil {
+			return nil, err
+		}
+	}
+	conn, err := rpc.Dial(ctx, addr, rpc.Config{Hello: wire.Hello{Purpose: wire.ForClient, Colony: o.Colony}, FrameMax: wire.ControlFrameMax,
 		DialContext: guard.Dialer(pki.AnyPort, nil)})
+	if err == nil && show != (wire.Present{}) {
+		if err = conn.Call(ctx, wire.MethodPresent, &show, nil); err != nil {
+			conn.Close(nil)
+			return nil, err
+		}
+	}
+	return conn, err
 }
 
 // Ask sends one request to the control plane. Nothing is repeated: creating and deleting are idempotent, so the caller,

@@ -45,6 +45,10 @@ func (p *Plane) next(ctx context.Context) error {
 			p.move(conn)
 			return nil
 		}
+		// A token that does not count here, or cannot be read, is no better at the next address.
+		if kind := cell.KindOf(err); kind == cell.Denied || kind == cell.Invalid {
+			return cell.AsError(p.op, kind, err)
+		}
 		all = append(all, fmt.Errorf("%s: %w", addr, err))
 	}
 	return &cell.Error{Op: p.op, Kind: cell.Unavailable, Detail: "no address of the control plane answers",
