@@ -118,10 +118,10 @@ func (c *Core) mayPromiseCold(h *hosted, candidate *server) bool {
 
 // freeCold hears that the owner of a ballot gave it up.
 func (c *Core) freeCold(h *hosted, m *paxos.Message) bool {
-	if m.From != m.Ballot.Node || paxos.NodeNumber(m.Number) == h.node {
+	if m.From != m.Ballot.Node || paxos.NodeNumber(m.Number) == h.node || h.virgin {
 		return false
 	}
-	if h.plain && m.Ballot.Node == h.promised.Node && !m.Ballot.Less(h.promised) {
+	if m.Ballot.Node == h.promised.Node && !m.Ballot.Less(h.promised) {
 		h.freed = true
 		c.follows(h, paxos.NodeNumber(m.Number))
 	}

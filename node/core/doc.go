@@ -18,7 +18,8 @@
 // What keeps a proposer in its place is a fact about two servers (support.go), carried by heartbeats that the core makes at
 // Tick and reads by OnHeartbeat. On it rest read leases and what a member may promise (readlease.go), who campaigns and who
 // resigns (elections.go), what happens when a disk forgot (memory.go), passing requests on (forward.go), and telling servers
-// that come back what they missed (rejoin.go).
+// that come back what they missed (rejoin.go). A server's death is swept by the successors (sweep.go), cold nodes vote from their rows
+// (coldvote.go), and who comes back is given cells again (balance.go).
 //
 // The time of client leases is counted here, for the cells that are led from here and have some: one heap of deadlines, and
 // an expiry that is proposed like any command (leases.go).

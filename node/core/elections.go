@@ -7,7 +7,7 @@ import (
 	"physalia/paxos"
 )
 
-// Elections are lazy: no node campaigns but on behalf of a request, so an idle cell with a dead proposer costs nothing. Who
+// Elections have no timers: a node campaigns on behalf of a request, or once when its proposer's server died (sweep.go). Who
 // campaigns is a matter of taste, never of safety; who may, and who may be promised, is rule 12's business.
 
 // service is of how much use a node is to its cell as candidate or proposer (rule 13).

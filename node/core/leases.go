@@ -21,7 +21,7 @@ import (
 // holder sent it, or finds it in the log, where it raises the count of renewals: the expiry names the count that was seen
 // here, and does nothing if it has moved (hazard H18).
 //
-// Elections are lazy: a cell whose proposer died and that nobody asks has no proposer, and its leases stay. The request of
+// A cell whose proposer died has no proposer until the sweep comes by, or, without one, until somebody asks, and its leases stay. The request of
 // whoever wants what a lease guards makes a member campaign, and the successor counts the full time from then. So a lease
 // may expire late, never early.
 type leaseTimer struct {

@@ -106,15 +106,7 @@ func (a *attempts) begin() { a.began = time.Now() }
 // whose connections break at once must not make each other spin. A connection that held for a while starts the count anew. It reports
 // false when ctx ended.
 func (a *attempts) pause(ctx context.Context, retry <-chan struct{}, err error) bool {
-	most := dialBackoffMax
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		most = dialBackoffGone
-	}
-	if time.Since(a.began) > dialTimeout+dialBackoffMax {
-		a.failures = 0
-	}
-	limit := min(dialBackoffMin<<min(a.failures, 8), most)
-	a.failures++
+	limit := a.limit(time.Since(a.began), err)
 	if !sleep(ctx, dialBackoffMin/2) {
 		return false
 	}
@@ -127,6 +119,20 @@ func (a *attempts) pause(ctx context.Context, retry <-chan struct{}, err error) 
 	case <-timer.C:
 	}
 	return true
+}
+
+// limit is how long the next pause is at most, and half of it at least, after an attempt that took so long and ended with err.
+func (a *attempts) limit(took time.Duration, err error) time.Duration {
+	most := dialBackoffMax
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		most = dialBackoffGone
+	}
+	if took > dialTimeout+dialBackoffMax {
+		a.failures = 0
+	}
+	limit := min(dialBackoffMin<<min(a.failures, 8), most)
+	a.failures++
+	return limit
 }
 
 // sleep waits for d; it reports false when ctx ended.

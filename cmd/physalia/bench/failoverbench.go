@@ -116,6 +116,7 @@ func (f *failovers) found(ctx context.Context) error {
 	if err := f.op.AwaitServers(up, f.report.Servers, f.colony.Failed); err != nil {
 		return err
 	}
+	// A few batches at a time: what is measured is not how fast cells are created.
 	const atOnce = 4 * wire.BatchMax
 	for from := 0; from < f.cfg.Cells; from += atOnce {
 		batch, cancel := context.WithTimeout(ctx, 5*time.Minute)
@@ -128,6 +129,7 @@ func (f *failovers) found(ctx context.Context) error {
 	if err := (&creation{stage: f.stage}).settle(ctx); err != nil {
 		return err
 	}
+	// A library has one connection per server, as a program's has.
 	for range failoverLibraries {
 		lib, err := client.New(ctx, client.Config{Colony: colony.Name, Control: f.op.Addresses, CallTimeout: time.Minute})
 		if err != nil {
@@ -146,6 +148,7 @@ func (f *failovers) round(ctx context.Context, began time.Time) (r Round) {
 	number := f.number
 	times := make([]time.Duration, f.cfg.Cells)
 	errs := atomic.Int64{}
+	// One goroutine per cell: nobody waits for another cell than its own.
 	var wait sync.WaitGroup
 	for i, id := range names("idle", 0, f.cfg.Cells) {
 		wait.Go(func() {
@@ -213,6 +216,7 @@ func (f *failovers) death(ctx context.Context) (err error) {
 	if err := pause(ctx, f.cfg.Calm); err != nil {
 		return err
 	}
+	// The clock starts before the kill, so what the kill itself takes counts as well.
 	victim := f.colony.Servers[len(f.others())]
 	used := f.spent(func() {
 		began := time.Now()
@@ -241,6 +245,7 @@ func (f *failovers) comeback(ctx context.Context) error {
 	if err := victim.Start(); err != nil {
 		return err
 	}
+	// What a round wrote before the server came back says nothing of its nodes: only cells that are written since are given to it.
 	share := r.Led / len(f.colony.Servers)
 	looked := began
 	for i := 0; time.Since(began) < f.cfg.Return && r.ReturnLed < share*9/10; i++ {
@@ -270,6 +275,7 @@ func (f *failovers) silentDeath(ctx context.Context) (err error) {
 	if err := pause(ctx, f.cfg.Calm); err != nil {
 		return err
 	}
+	// By then every cell must have a proposer again.
 	const patience = 3 * time.Second
 	used := f.spent(func() {
 		if err = victim.Kill(); err == nil {
