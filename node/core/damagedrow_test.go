@@ -146,3 +146,58 @@ func TestNewerBuildLooksAgain(t *testing.T) {
 		}
 	}
 }
+
+// A read that meets a damaged part of the disk takes that node out of service; the server goes on.
+func TestDamagedReadStopsOneNode(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	c.create("vol-2")
+	c.mustCount(0, "vol-1", 1, 1)
+	c.mustCount(0, "vol-2", 1, 1)
+	c.crash(2, true)
+	c.start(2)
+	c.settle()
+	b := c.servers[2]
+	b.core.find("vol-1")
+	b.core.load(b.core.warm["vol-1"])
+	for id, h := range b.core.loads {
+		if err := b.core.OnLoaded(id, nil, fmt.Errorf("read: %w", storage.ErrCorrupt)); err != nil || h.id != "vol-1" {
+			t.Fatalf("%s: %v", h.id, err)
+		}
+	}
+	c.settle()
+	if n := b.core.Quarantined(); n[Damaged] != 1 || len(n) != 1 {
+		t.Fatalf("quarantined %v", n)
+	}
+	c.mustFail(c.read(2, "vol-1", true), cell.Quarantined)
+	c.mustCount(0, "vol-1", 2, 2)
+	c.mustCount(0, "vol-2", 2, 2)
+	c.wait(noticed)
+	c.mustBe(c.read(2, "vol-2", true), 2)
+	c.restart(2)
+	c.mustFail(c.read(2, "vol-1", true), cell.Quarantined) // it is remembered
+}
+
+// A node that is out of service makes room for a learner of its cell with a higher number, and for nobody else; what it held is gone then.
+func TestQuarantinedNodeMakesRoomForItsSuccessor(t *testing.T) {
+	c := newColony(t, 7)
+	c.create("vol-1")
+	b := c.servers[2].core
+	h := b.find("vol-1")
+	learner := &wire.CreateLearner{Cell: "vol-1", Incarnation: h.incarnation, Node: 8, Number: 3, Alpha: 4}
+	for i := range 7 {
+		if i != 2 {
+			learner.Members = append(learner.Members, wire.Founder{Node: uint64(i + 1), Server: serverID(i)})
+		}
+	}
+	if err := b.createLearner(learner); err == nil || err.Kind != cell.Unavailable {
+		t.Fatalf("beside a node that is well: %v", err)
+	}
+	b.quarantine(h, Violated, "a test")
+	if err := b.createLearner(learner); err != nil {
+		t.Fatal(err)
+	}
+	if now := b.find("vol-1"); now == h || now.node != 8 || now.quarantined != "" || len(b.Quarantined()) != 0 {
+		t.Errorf("%+v, quarantined %v", now, b.Quarantined())
+	}
+}

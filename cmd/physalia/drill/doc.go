@@ -51,4 +51,31 @@
 // as much and base load follow each other without a pause, by a generator that does not wait for answers (surge). Errors of the
 // burst are judged by their kinds, what comes after it by latencies beside those of before, all with wide margins. Counters of
 // cells are compared with the answers.
+//
+// upgrade. Every server is stopped politely and started as another binary, one after the other, four times round: to the other
+// version, which is held to the commands that ours understands (--command-set); back; there again; and without the hold. The next
+// server waits until every client of every cell has had a write acknowledged that it called after the one before was up. Then one
+// server of our version comes back although newer commands are in use by now: it must run, at least one of its nodes must stop
+// over what it does not understand, and the other version must find all of them well. Clients work all the time, and not one
+// request may fail. Without another binary this is a rolling restart, and the last part is left out.
+//
+// # Drills of special builds
+//
+// A server of a build with the tag "poison" falls over where it is told to. Nothing of that is in other builds, nor are these drills
+// (special_on.go).
+//
+// poison. One cell of many gets a command over which every state machine panics that applies it. What is counted are the errors of
+// clients of all other cells, before and after; a process that ends is an error of the drill. At least four members fall: the
+// others cannot choose anything any more, and so survive. Their number must be the same by the servers' metrics, by what each says of
+// itself, and by the control plane, which must call the cell lost. Then all servers are killed at once and started, cells that
+// nobody has used yet must take writes, and the poisoned nodes must still be out of service.
+//
+// fatal. The command ends the process, as a fatal error of the runtime would, and a nurse starts servers again as a supervisor would.
+// Requests to the poisoned cell are repeated, so that member after member campaigns and falls, until a majority is out of
+// service. No server may have died more than three times, nobody may die once it is quiet, and no other cell may have lost
+// anything; errors are not counted, since servers that die are servers that die.
+//
+// color. Three colors of seven servers each. While a file lies beside the data, the servers of the first color die at random, and the
+// nurse starts them again. The clients of the other colors must not see one error, and no server of theirs may die; those of the
+// first may see errors, and nothing that was acknowledged to them may be lost.
 package drill

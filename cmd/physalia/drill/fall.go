@@ -78,6 +78,7 @@ func (n *nurse) look(v *colony.Server) {
 	if v.Failed() == nil {
 		return
 	}
+	// At once: a supervisor that waits longer each time would make a loop of restarts slower, and not shorter.
 	err := v.Start()
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -85,6 +86,8 @@ func (n *nurse) look(v *colony.Server) {
 	n.err = errors.Join(n.err, err)
 }
 
+// Counts are of all lives that a nurse has seen, not of those before: a drill that wants to know what happened meanwhile asks twice.
+//
 // count tells how often any server died, and how often the one did that died most.
 func (n *nurse) count() (all, most int) {
 	n.mu.Lock()
@@ -95,6 +98,8 @@ func (n *nurse) count() (all, most int) {
 	return all, most
 }
 
+// What could not be started again is an error of the drill and no verdict, like any child that does not start.
+//
 // dismiss ends the watch.
 func (n *nurse) dismiss() error {
 	n.end()
@@ -130,6 +135,7 @@ func runFatal(ctx context.Context, s *site) error {
 	victim, others := ids[0], ids[1:]
 	n := s.newNurse(ctx)
 	defer n.dismiss()
+	// The crowd comes only after the worst is over: what it sees while servers die one after the other says nothing about anything.
 	if err := s.insist(ctx, victim, n); err != nil {
 		return err
 	}
@@ -177,6 +183,8 @@ func (s *site) insist(ctx context.Context, id cell.ID, n *nurse) error {
 	}
 	defer lib.Close()
 	return s.patiently(ctx, "a majority of the poisoned cell is out of service", func(ctx context.Context) (bool, error) {
+		// Whoever leads falls over it, or refuses as out of service; the next request makes the next member campaign, which adopts the
+		// command from those that accepted it, chooses it again, applies it, and falls.
 		one, cancel := context.WithTimeout(ctx, 2*time.Second)
 		_, err := lib.Cell(id).Then(client.Put(machine.PoisonKey+"exit", cell.Int(1))).Commit(one)
 		cancel()
@@ -202,6 +210,7 @@ func runColor(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
+	// A cell is of one color, and placement has dealt them over the colors; which is which only the control plane knows.
 	var sick, well []cell.ID
 	for _, v := range infos {
 		if v.Color == s.Servers[0].Color {
@@ -213,6 +222,7 @@ func runColor(ctx context.Context, s *site) error {
 	if len(sick) == 0 || len(well) == 0 {
 		return fmt.Errorf("%d cells in the color that falls, %d in others", len(sick), len(well))
 	}
+	// The two crowds share nothing, not even clients: a client that waits for a server that fell must not be one of another color.
 	n := s.newNurse(ctx)
 	defer n.dismiss()
 	howSick, howWell := s.crowd(sick, poisonRate, s.clients()), s.crowd(well, poisonRate, s.clients())
@@ -231,6 +241,7 @@ func runColor(ctx context.Context, s *site) error {
 	if err := errors.Join(err, errWell, errSick, n.dismiss()); err != nil {
 		return err
 	}
+	// A request of fifteen seconds that fails on a machine with far more processes than processors would be counted here, too.
 	hurt, kinds := errorsWithin(wellLogs, 0, time.Hour)
 	s.wrong(hurt > 0, "%d requests to other colors failed: %v", hurt, kinds)
 	own, _ := errorsWithin(sickLogs, 0, time.Hour)
@@ -248,6 +259,8 @@ func runColor(ctx context.Context, s *site) error {
 	return nil
 }
 
+// The servers look for the file twenty times a second; removing it is how all of them stop falling without being restarted.
+//
 // fall lets servers fall for a span, and then waits until all of them are up.
 func (s *site) fall(ctx context.Context, n *nurse) error {
 	file := filepath.Join(s.spec.Dir, fallName)
@@ -258,6 +271,7 @@ func (s *site) fall(ctx context.Context, n *nurse) error {
 	case <-ctx.Done():
 	case <-time.After(s.cfg.Span):
 	}
+	// Chance may spare everybody for a span; a drill in which nobody died proves nothing.
 	if err := s.patiently(ctx, "somebody dies", func(context.Context) (bool, error) {
 		all, _ := n.count()
 		return all > 0, nil
@@ -286,6 +300,7 @@ func falling(spec colony.Spec) func(name string) colony.Host {
 		h := colony.Host{Addr: "127.0.0.1"}
 		i, err := strconv.Atoi(strings.TrimPrefix(name, "s"))
 		if err == nil && spec.Place(i-1).Color == spec.Place(0).Color {
+			// The program `env` puts two variables into the environment of these servers alone, and becomes the server.
 			h.Enter = []string{"env", "PHYSALIA_FALL_WHILE=" + filepath.Join(spec.Dir, fallName), "PHYSALIA_FALL_EVERY=" + fallEvery.String()}
 		}
 		return h

@@ -34,6 +34,7 @@ func runPoison(ctx context.Context, s *site) error {
 	if err := s.create(ctx, ids); err != nil {
 		return err
 	}
+	// Cells that a second crowd shall use must be new to it: the judge compares what is counted in a cell with what one crowd has counted.
 	spared := 1 + min(50, len(ids)/4) // nobody uses these cells before the restart
 	victim, fresh, others := ids[0], ids[1:spared], ids[spared:]
 	how := s.crowd(others, poisonRate, s.clients())
@@ -41,6 +42,7 @@ func runPoison(ctx context.Context, s *site) error {
 	if err != nil {
 		return err
 	}
+	// Nobody but the poisoner ever speaks to the victim, so every error that the crowd meets is one of another cell.
 	from := s.now()
 	err = s.wait(ctx, s.cfg.Span)
 	if err == nil {
@@ -50,6 +52,7 @@ func runPoison(ctx context.Context, s *site) error {
 	if err == nil {
 		err = s.wait(ctx, s.cfg.Span)
 	}
+	// Whatever was under way at the end counts as after the poison, however long it takes to end.
 	until := s.now()
 	logs, judgeErr := s.judge(ctx, "other cells", load, how)
 	if err != nil || judgeErr != nil {
@@ -76,6 +79,7 @@ func (s *site) poison(ctx context.Context, id cell.ID, how string) error {
 		return err
 	}
 	defer lib.Close()
+	// The answer may be of any kind but one: whoever was to give it has fallen, and nobody else can know.
 	_, err = lib.Cell(id).Then(client.Put(machine.PoisonKey+how, cell.Int(1))).Commit(ctx)
 	s.cfg.Say("%s was poisoned, and answers: %v", id, err)
 	s.wrong(err == nil, "a command that nobody survives was acknowledged")
@@ -100,6 +104,7 @@ func (s *site) quarantined(ctx context.Context, id cell.ID) error {
 	if err != nil {
 		return err
 	}
+	// A member that did not fall says that it is well, or does not know better: only those that did must say so.
 	explained := 0
 	for _, m := range members {
 		x, err := s.explain(ctx, m.ClientAddr, id)
@@ -127,6 +132,8 @@ func (s *site) quarantined(ctx context.Context, id cell.ID) error {
 	})
 }
 
+// A server answers for its own node and nobody else's, so each member is asked at its own address, with no other to go on to.
+//
 // explain asks one server about a cell.
 func (s *site) explain(ctx context.Context, addr string, id cell.ID) (x wire.Explanation, err error) {
 	one := operator.Operator{Colony: s.op.Colony, Addresses: []string{addr}}
@@ -138,6 +145,7 @@ func (s *site) explain(ctx context.Context, addr string, id cell.ID) (x wire.Exp
 
 // rises kills every server and starts it again: what was out of service stays so, and nobody falls over it a second time.
 func (s *site) rises(ctx context.Context, fresh []cell.ID) error {
+	// All at once, so that nobody is taught by a member that has not met the poison; what each finds is on its own disk.
 	for _, v := range s.Servers {
 		if err := v.Kill(); err != nil {
 			return err

@@ -41,6 +41,8 @@ type build struct {
 	CommandSet  uint32 `json:"command_set"`
 }
 
+// The binaries are asked, and not the colony: which of them runs where is what changes.
+//
 // buildOf asks a binary.
 func buildOf(ctx context.Context, binary string) (b build, err error) {
 	out, err := exec.CommandContext(ctx, binary, "version", "-o", "json").Output()
@@ -74,6 +76,7 @@ func runUpgrade(ctx context.Context, s *site) error {
 	if u.load, err = crowd.Start(ctx, how); err != nil {
 		return err
 	}
+	// The judge looks at the data of the whole story at once, and at the requests: none may have failed, from the first restart to the last.
 	began := s.now()
 	err = u.story(ctx)
 	logs, judgeErr := s.judge(ctx, "clients", u.load, how)
@@ -88,6 +91,7 @@ func runUpgrade(ctx context.Context, s *site) error {
 
 // story is what happens under load.
 func (u *upgrade) story(ctx context.Context) error {
+	// The hold is the newest set that both understand: what an operator gives while the old version may have to come back.
 	hold := strconv.Itoa(int(min(u.ours.CommandSet, u.theirs.CommandSet)))
 	for _, step := range []struct {
 		what string
@@ -125,6 +129,7 @@ func (u *upgrade) tooOld(ctx context.Context) error {
 	if err := u.become(ctx, v, u.ours); err != nil {
 		return err
 	}
+	// Its nodes load what they stored, and are sent what is new; the first newer command that is to be applied stops each.
 	stopped := 0.0
 	if err := u.until(ctx, startMax, "its nodes meet what they do not understand", func(ctx context.Context) (bool, error) {
 		var err error
@@ -156,6 +161,7 @@ func (u *upgrade) become(ctx context.Context, v *colony.Server, to build, args .
 	if err := u.awaitServers(ctx); err != nil {
 		return err
 	}
+	// From this moment on: a write that was called before may have been answered by the servers that were up all the time.
 	from := u.now()
 	return u.until(ctx, convergeMax, "every cell takes writes", func(context.Context) (bool, error) {
 		return len(u.load.Waiting(from)) == 0, fmt.Errorf("not yet: %v", u.load.Waiting(from))
