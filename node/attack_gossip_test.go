@@ -47,7 +47,31 @@ func TestHostileGossip(t *testing.T) {
 	before := heap()
 	label := fmt.Sprintf("physalia/%s/%s/%s", s.cfg.Colony, s.cfg.Brick, s.cfg.Color)
 	labelled := func(rest ...byte) []byte { return append(append([]byte{244, byte(len(label))}, label...), rest...) }
+	hostilePackets(t, s, labelled)
+	hostileStreams(t, s, labelled)
+	for why, m := range map[refusal.Reason]*memberlist.Memberlist{
+		refusal.OtherLabel: gossiper(t, "physalia/test/b1/blue", key),
+		refusal.OtherKey:   gossiper(t, label, bytes.Repeat([]byte{8}, 32)),
+	} {
+		n := s.guard.Refused(pki.GossipPort, pki.Accepting, why)
+		if joined, err := m.Join([]string{s.GossipAddr()}); err == nil {
+			t.Errorf("%q has joined %d", why, joined)
+		}
+		counted(t, s, pki.GossipPort, why, n, 1)
+	}
+	var crowd crowd
+	crowd.come(t, 1000, s.GossipAddr(), "127.0.0.66", labelled(10, 0, 0, 1, 0))
+	counted(t, s, pki.GossipPort, refusal.TooManyFrom, 0, 100)
+	eventually(t, "the slow streams are sent away", func() bool { return crowd.size() == 0 })
+	crowd.leave()
+	bounded(t, before, heapSlack)
+	if n := s.gossip.members(); n != 3 {
+		t.Errorf("the pool has %d members", n)
+	}
+}
 
+// hostilePackets sends packets that nobody may take for gossip.
+func hostilePackets(t *testing.T, s *Server, labelled func(...byte) []byte) {
 	for name, a := range map[string]struct {
 		packet []byte
 		why    refusal.Reason
@@ -74,6 +98,10 @@ func TestHostileGossip(t *testing.T) {
 		})
 		nc.Close()
 	}
+}
+
+// hostileStreams does the same with streams.
+func hostileStreams(t *testing.T, s *Server, labelled func(...byte) []byte) {
 	for name, a := range map[string]struct {
 		bytes []byte
 		why   refusal.Reason
@@ -96,29 +124,9 @@ func TestHostileGossip(t *testing.T) {
 		counted(t, s, pki.GossipPort, a.why, n, 1)
 		i.ended(t)
 	}
-	for name, m := range map[refusal.Reason]*memberlist.Memberlist{
-		refusal.OtherLabel: gossiper(t, "physalia/test/b1/blue", key),
-		refusal.OtherKey:   gossiper(t, label, bytes.Repeat([]byte{8}, 32)),
-	} {
-		n := s.guard.Refused(pki.GossipPort, pki.Accepting, name)
-		if joined, err := m.Join([]string{s.GossipAddr()}); err == nil {
-			t.Errorf("%q has joined %d", name, joined)
-		}
-		counted(t, s, pki.GossipPort, name, n, 1)
-	}
 	silent := s.guard.Refused(pki.GossipPort, pki.Accepting, refusal.SlowStart)
 	intrude(t, s.GossipAddr(), "") // says nothing
 	counted(t, s, pki.GossipPort, refusal.SlowStart, silent, 1)
-
-	var crowd crowd
-	crowd.come(t, 1000, s.GossipAddr(), "127.0.0.66", labelled(10, 0, 0, 1, 0))
-	counted(t, s, pki.GossipPort, refusal.TooManyFrom, 0, 500)
-	eventually(t, "the slow streams are sent away", func() bool { return crowd.size() == 0 })
-	crowd.leave()
-	bounded(t, before, heapSlack)
-	if n := s.gossip.members(); n != 3 {
-		t.Errorf("the pool has %d members", n)
-	}
 }
 
 // TestProbesOfTheGossipPortAreNoRefusals: servers look whether a port is open before they let memberlist wait for it.

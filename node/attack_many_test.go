@@ -254,7 +254,7 @@ func TestFloods(t *testing.T) {
 		wait.Go(func() { io.Copy(io.Discard, i) })
 		wait.Go(func() {
 			defer i.Close()
-			for id := range uint32(5000) {
+			for id := range uint32(2000) {
 				method, params := []string{wire.MethodTxn, "no such method", wire.MethodRead, strings.Repeat("m", wire.MethodBytesMax)}[n], []byte{0x93, 1, 2, 3}
 				if _, err := i.Write(wire.EndFrame(wire.AppendRequest(wire.BeginFrame(nil), id, method, params), 0)); err != nil {
 					return // the server has had enough

@@ -66,6 +66,32 @@ func (s *sockets) look(t *testing.T) {
 	}
 }
 
+// judge looks at all that was seen: nobody of one color with anybody of another.
+func (s *sockets) judge(t *testing.T, colorOf map[string]string) {
+	t.Helper()
+	// Everybody is seen with whom he must talk to: else the list would say nothing.
+	met := map[string]int{}
+	for pair := range s.pairs {
+		a, b := colorOf[pair[0]], colorOf[pair[1]]
+		switch {
+		case a != "" && b != "" && a != b:
+			t.Errorf("%s (%s) and %s (%s) hold a connection", pair[0], a, pair[1], b)
+		case a != "" && b != "":
+			met[a]++
+		case pair[0] == "control":
+			met["control-"+b]++
+		case pair[1] == "user":
+			met["user-"+a]++
+		}
+	}
+	t.Log(met)
+	for what, least := range map[string]int{"red": 15, "blue": 15, "control-red": 7, "control-blue": 7, "user-red": 1, "user-blue": 1} {
+		if met[what] < least {
+			t.Errorf("%s: %d pairs seen, at least %d exist", what, met[what], least)
+		}
+	}
+}
+
 // TestColorsNeverTalk: real servers of two colors, with certificates, cells, clients and a death; the kernel's list of connections
 // and the servers' own counts say that not one byte went from color to color, by the mesh or by gossip. Only the control plane and
 // the client talk to all.
@@ -121,27 +147,7 @@ func TestColorsNeverTalk(t *testing.T) {
 	if len(colors) != 2 {
 		t.Fatalf("all cells are of color %v", colors)
 	}
-	// Everybody is seen with whom he must talk to: else the list would say nothing.
-	met := map[string]int{}
-	for pair := range s.pairs {
-		a, b := colorOf[pair[0]], colorOf[pair[1]]
-		switch {
-		case a != "" && b != "" && a != b:
-			t.Errorf("%s (%s) and %s (%s) hold a connection", pair[0], a, pair[1], b)
-		case a != "" && b != "":
-			met[a]++
-		case pair[0] == "control":
-			met["control-"+b]++
-		case pair[1] == "user":
-			met["user-"+a]++
-		}
-	}
-	t.Log(met)
-	for what, least := range map[string]int{"red": 15, "blue": 15, "control-red": 7, "control-blue": 7, "user-red": 1, "user-blue": 1} {
-		if met[what] < least {
-			t.Errorf("%s: %d pairs seen, at least %d exist", what, met[what], least)
-		}
-	}
+	s.judge(t, colorOf)
 	// The list is a sample. The servers' counts are not: whatever comes from another color is refused, and counted.
 	for _, v := range c.Servers {
 		m := metricsOf(t, v.Ops)

@@ -52,8 +52,12 @@ func sumOf(values map[string]float64, name string, labels ...string) (sum float6
 // soon waits until a condition holds. It is how long a test waits for what must happen, and never how long something takes.
 func soon(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(2 * time.Minute); !holds(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
+	look, deadline := time.NewTicker(50*time.Millisecond), time.After(2*time.Minute)
+	defer look.Stop()
+	for !holds() {
+		select {
+		case <-look.C:
+		case <-deadline:
 			t.Fatalf("waited two minutes in vain: %s", what)
 		}
 	}

@@ -46,8 +46,12 @@ func strike(t *testing.T, addr string, parts ...[]byte) {
 // counted waits for a count at the control port.
 func counted(t *testing.T, p *Control, why refusal.Reason, least uint64) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); p.guard.Refused(pki.ControlPort, pki.Accepting, why) < least; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
+	look, deadline := time.NewTicker(time.Millisecond), time.After(patience)
+	defer look.Stop()
+	for p.guard.Refused(pki.ControlPort, pki.Accepting, why) < least {
+		select {
+		case <-look.C:
+		case <-deadline:
 			t.Fatalf("%d %q, expected are %d", p.guard.Refused(pki.ControlPort, pki.Accepting, why), why, least)
 		}
 	}
