@@ -24,6 +24,7 @@ func TestGoldenStore(t *testing.T) {
 	x := &mode{rebuilding: true, why: "lost", floor: 70000}
 	saved := &recovery{applied: 4711, hash: 1 << 60, state: []byte("S\x01state"), kept: []wire.Accepted{{Slot: 4712, Round: 3, Node: 2, Entry: []byte{1}}}}
 	u := &users{cell: "vol-1", incarnation: 2, client: "s1", primary: "s2", replica: "s3", near: true}
+	invitation := &Invitation{Hash: SecretHash{1, 2, 31: 3}, Identity: "physalia://c/b1/red/server/s1", Expires: 1_795_000_000_000, Used: 1}
 	order := &Order{By: "ops@h", Reason: "why not", At: 1_795_000_000_000}
 	var b strings.Builder
 	for _, c := range []struct {
@@ -37,6 +38,7 @@ func TestGoldenStore(t *testing.T) {
 		{"retired", appendRetired(nil, "s1")}, {"retired key", retiredKey("s1")},
 		{"users", appendUsers(nil, u)}, {"users key", usersKey("vol-1")},
 		{"pause", appendOrder(nil, 2, order)}, {"pause key", pauseKey(2)},
+		{"invitation", appendInvitation(nil, invitation)}, {"invitation key", invitation.key()},
 		{"drain key", drainKey(cell.ServerID("s1"))},
 		{"chunk of a backup", appendSum(append(newChunk(), 1, 'k', 1, 'v'), 0)},
 		{"manifest of a backup", appendManifest(&wire.BackupDone{Name: "n", Pairs: 1}, []chunkSum{{10, 1 << 31}})},

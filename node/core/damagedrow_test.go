@@ -147,7 +147,8 @@ func TestNewerBuildLooksAgain(t *testing.T) {
 	}
 }
 
-// A read that meets a damaged part of the disk takes that node out of service; the server goes on.
+// A read that meets a damaged part of the disk takes the node out of service that it lies in, also when several were read in one pass; the
+// server goes on.
 func TestDamagedReadStopsOneNode(t *testing.T) {
 	c := newColony(t, 7)
 	c.create("vol-1")
@@ -158,13 +159,26 @@ func TestDamagedReadStopsOneNode(t *testing.T) {
 	c.start(2)
 	c.settle()
 	b := c.servers[2]
-	b.core.find("vol-1")
-	b.core.load(b.core.warm["vol-1"])
-	for id, h := range b.core.loads {
-		if err := b.core.OnLoaded(id, nil, fmt.Errorf("read: %w", storage.ErrCorrupt)); err != nil || h.id != "vol-1" {
-			t.Fatalf("%s: %v", h.id, err)
+	b.core.load(b.core.find("vol-1"))
+	b.core.load(b.core.find("vol-2"))
+	corrupt := func(together int) {
+		t.Helper()
+		for id, nodes := range b.core.loads {
+			if nodes[0].id != "vol-1" {
+				continue
+			}
+			if len(nodes) != together {
+				t.Fatalf("%d nodes are read together, want %d", len(nodes), together)
+			}
+			if err := b.core.OnLoaded(id, nil, fmt.Errorf("read: %w", storage.ErrCorrupt)); err != nil {
+				t.Fatal(err)
+			}
+			return
 		}
+		t.Fatal("vol-1 is not being read")
 	}
+	corrupt(2)
+	corrupt(1)
 	c.settle()
 	if n := b.core.Quarantined(); n[Damaged] != 1 || len(n) != 1 {
 		t.Fatalf("quarantined %v", n)
