@@ -10,6 +10,7 @@ import (
 	"physalia/lifecycle"
 	"physalia/node/core"
 	"physalia/paxos"
+	"physalia/placement"
 	"physalia/sim/blockstore"
 )
 
@@ -42,6 +43,9 @@ func TestPlanted(t *testing.T) {
 		{"drop-unknown", "control", lifecycle.Plant},
 		{"forget-foundings", "control", lifecycle.Plant},
 		{"impatience", "control", health.Plant},
+		{"crowded-power", "correlated", placement.Plant},
+		{"ignore-overlap", "correlated", placement.Plant},
+		{"blind-to-colors", "correlated", lifecycle.Plant},
 	} {
 		t.Run(bug.name, func(t *testing.T) {
 			undo := bug.plant(bug.name)
