@@ -26,6 +26,7 @@ func (a *app) benchFailoverCommand() *cobra.Command {
 			"never in memory. Exit 1 if an acknowledged write is missing in the end.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Every cell has a node on each of the seven; some room is left, so that creation is never refused.
 			spec.Capacity = cfg.Cells + 1000
 			var report bench.FailoverReport
 			return trial(cmd, keep, &spec, func() (err error) {

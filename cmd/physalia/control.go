@@ -36,11 +36,13 @@ func (a *app) controlCommand() *cobra.Command {
 			if c.Shared, err = store.shared(op, &c); err != nil {
 				return err
 			}
+			// With the store in etcd and the snapshots elsewhere, nothing of this process is worth a directory.
 			if c.Shared == nil || c.Objects == "" || c.DataDir != "" {
 				if err := checkDirectory(op, c.DataDir); err != nil {
 					return err
 				}
 			}
+			// Malformed addresses are refused here, with the flag's name, rather than by the listener with a system error.
 			addresses := []setting{{"listen", c.Listen}}
 			if c.ListenOps != "" {
 				addresses = append(addresses, setting{"listen-ops", c.ListenOps})

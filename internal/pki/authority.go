@@ -24,7 +24,7 @@ type Authority struct {
 // The lives of certificates.
 const (
 	LeafLife      = 30 * 24 * time.Hour      // renewed from half-life: two weeks without a control plane expire nothing
-	AuthorityLife = 5 * 365 * 24 * time.Hour //
+	AuthorityLife = 5 * 365 * 24 * time.Hour // replaced by hand, with `physalia cert rotate`
 	backdate      = 10 * time.Minute         // for clocks that are behind
 	LeafLifeMin   = time.Hour                // less could not be renewed in time
 	LeafLifeMax   = 2 * 365 * 24 * time.Hour // more is no rotation at all
@@ -32,6 +32,7 @@ const (
 
 // NewAuthority makes an authority for a colony; the second result is its certificate, the third its key, both PEM.
 func NewAuthority(colony string, now time.Time) (a *Authority, certificate, key []byte, err error) {
+	// The colony's name goes into every identity, so it must be one that an identity can hold.
 	if err := (Identity{Colony: colony, Role: Control, Name: "ca"}).Check(); err != nil {
 		return nil, nil, nil, err
 	}
@@ -76,6 +77,7 @@ func ParseAuthority(bundle, key []byte) (*Authority, error) {
 	if err != nil || !ok {
 		return nil, invalid("the authority's key is no PKCS #8 key that signs")
 	}
+	// A bundle holds two authorities while one replaces the other; only one of them belongs to the key.
 	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
 	for _, c := range all {
 		if ok && public.Equal(c.PublicKey) {

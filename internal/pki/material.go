@@ -165,7 +165,8 @@ func parseKeys(text []byte, file string, sizes ...int) (keys [][]byte, err error
 	return keys, nil
 }
 
-// FormatKeyring writes what ParseKeyring reads.
+// FormatKeyring writes what ParseKeyring reads. A new key is first added behind the others everywhere, then put first everywhere, and the
+// old one is taken out last: at every moment each member understands whatever another one sends.
 func FormatKeyring(keys [][]byte) []byte {
 	var b strings.Builder
 	b.WriteString("# The first key is used, all of them are understood.\n")
