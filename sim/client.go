@@ -222,6 +222,10 @@ func (c *client) write(o *op, deadline time.Duration) {
 			case err.Kind == cell.Expired:
 				o.gone = append(o.gone, o.identity())
 				c.afresh(o, deadline)
+			case err.Kind == cell.NoRoom && o.healed && len(o.gone) < anewMax:
+				// There is room again, and in a heartbeat everybody knows: a person waits as he is told to.
+				o.gone = append(o.gone, o.identity())
+				s.after(err.RetryAfter, func() { c.write(o, deadline) })
 			case err.Kind == cell.UnknownResult:
 				c.doubt(o, err)
 			default:

@@ -64,7 +64,9 @@ func (c *Coverage) add(other *Coverage) {
 }
 
 // victims reports whether a fault strikes servers.
-func (k FaultKind) victims() bool { return k < Lossy || k == ClientCut || k == Duel || k == HandOver }
+func (k FaultKind) victims() bool {
+	return k < Lossy || k == ClientCut || k == Duel || k == HandOver || k == FullDisk
+}
 
 // cover counts a fault that strikes now, for every cell of which it strikes a member. A server that is down is no victim.
 func (w *World) cover(f *Fault, who Servers) {

@@ -35,6 +35,10 @@ func (w *World) strikeDisk(f *Fault, who Servers) {
 				}
 			})
 		})
+	case FullDisk:
+		level := core.Low + core.Space(f.Share%2)
+		w.each(who, func(s *server) { s.lack(level, 1) })
+		w.until(f, func() { w.each(who, func(s *server) { s.lack(level, -1) }) })
 	case BrokenDisk:
 		w.each(who, func(s *server) { s.breakDisk(f) })
 	case Rollback:

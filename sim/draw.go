@@ -234,6 +234,8 @@ func loneFault(s Source, p *Schedule, k FaultKind) Fault {
 		if k == LaneCut {
 			f.Lanes = 1 << s.Draw("lane", lanesCount)
 		}
+	case FullDisk:
+		f.Share = s.Draw("level", 2)
 	case SlowDisk:
 		f.Delay = 5*time.Millisecond + ms(s, "delay", 200)
 	case Rollback, Swap, Wipe, Flip, Poison:

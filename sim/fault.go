@@ -41,6 +41,7 @@ const (
 	HandOver                     // Cell: its proposer is asked to hand over to each of Who
 	Seal                         // Cell: somebody has it sealed
 	Move                         // Cell, Others, Share, Delay: one of Who is replaced by one of Others; Share: the manager dies after so many steps, and another follows after Delay
+	FullDisk                     // Share: their disks run low on space, or, if it is odd, are all but full
 	JuryLoss                     // Cell, Keep, Share: as Crash, but all servers of the cell's members; with Share 1 or 2 the rack or power domain with most of them
 	Burn                         // the servers are gone for good, with their disks
 	Probe                        // for as long as For every cell is asked to write; see probe.go
@@ -52,7 +53,7 @@ func (k FaultKind) general() bool { return k < JuryLoss }
 
 var faultNames = [faultKinds]string{"crash", "ambush", "power cut", "rack loss", "domain loss", "broken disk", "cut", "deafen", "isolate",
 	"rack cut", "lane cut", "pause", "slow disk", "stalled disk", "rollback", "swap", "wipe", "flip", "poison", "lossy", "stormy",
-	"lost replies", "client cut", "client pause", "no control", "duel", "hand over", "seal", "move", "jury loss", "burn", "probe"}
+	"lost replies", "client cut", "client pause", "no control", "duel", "hand over", "seal", "move", "full disk", "jury loss", "burn", "probe"}
 
 // notYet are faults that the servers cannot survive yet, and why: none now. They are never drawn; whoever builds what is
 // missing takes them off the list.
@@ -170,7 +171,7 @@ func (w *World) strike(f *Fault) {
 		w.each(who, func(s *server) { s.crash(f.Keep); w.after(f.For, func() { w.revive(s) }) })
 	case Ambush:
 		w.each(who, func(s *server) { s.ambush = &ambush{f.Share + 1, f} })
-	case BrokenDisk, Rollback, Swap, Wipe, Flip, Poison, SlowDisk, StalledDisk:
+	case BrokenDisk, Rollback, Swap, Wipe, Flip, Poison, SlowDisk, StalledDisk, FullDisk:
 		w.strikeDisk(f, who)
 	case Cut, Deafen, Isolate, RackCut, LaneCut:
 		w.strikeLinks(f, who)

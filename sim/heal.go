@@ -1,6 +1,10 @@
 package sim
 
-import "time"
+import (
+	"time"
+
+	"physalia/node/core"
+)
 
 // revive starts a server again that crashed, unless it stays dead or has stopped for good.
 func (w *World) revive(s *server) {
@@ -22,6 +26,8 @@ func (w *World) heal() {
 	for _, s := range w.servers {
 		s.paused, s.slow, s.ambush = 0, 0, nil
 		s.release()
+		s.lacking = [core.Full + 1]int{}
+		s.lack(core.Ample, 0)
 		if w.dead.Has(s.at) {
 			s.crash(0)
 		}

@@ -26,7 +26,7 @@ func Scenarios() []Scenario {
 			"domain loss", "broken disk", "forgetting", "thin quorum", "slow disk"}, false, false},
 		{"partitions", "links are cut: one way, partly, by lane, around racks, towards clients", []string{"cut", "deafen", "isolate", "rack cut",
 			"lane cut", "pause", "client cut", "rivals", "late answers"}, false, false},
-		{"disks", "disks are slow, stall, break, and lose or change what they hold", []string{"slow disk", "stalled disk", "broken disk", "rollback",
+		{"disks", "disks are slow, stall, fill up, break, and lose or change what they hold", []string{"slow disk", "stalled disk", "full disk", "broken disk", "rollback",
 			"swap", "wipe", "flip", "poison", "crash", "forgetting"}, false, false},
 		{"elections", "rivals for the same cells, late messages, thin quorums", []string{"duel", "hand over", "rivals", "late answers", "thin quorum", "pause", "ambush", "stormy", "struck campaign"}, false, false},
 		{"moves", "members are replaced while servers die, disks break and managers disagree", []string{"move", "struck move", "procession", "crash",

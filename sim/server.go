@@ -31,16 +31,17 @@ type server struct {
 	spare   inbox // empty; what the inbox gets in exchange for what it holds, as in package node
 	turning bool  // a turn is planned
 	syncing bool
-	slow    time.Duration // every sync takes that much longer
-	stalled int           // faults that hold its syncs up now
-	heldUp  func()        // the end of a sync that is held up
-	paused  int           // pauses that hold now
-	ambush  *ambush       // crashes it at a bad moment
-	owner   cell.ServerID // whose directory it has, as the superblock in it says
-	damaged string        // how its disk, or a node of it, was damaged; empty: never
-	stopped bool          // it stopped by itself, for good
-	since   time.Duration // when it last started, or crashed
-	hosting []hosting     // since its start; some may not be durable
+	slow    time.Duration      // every sync takes that much longer
+	stalled int                // faults that hold its syncs up now
+	lacking [core.Full + 1]int // faults that leave its disk with so little room
+	heldUp  func()             // the end of a sync that is held up
+	paused  int                // pauses that hold now
+	ambush  *ambush            // crashes it at a bad moment
+	owner   cell.ServerID      // whose directory it has, as the superblock in it says
+	damaged string             // how its disk, or a node of it, was damaged; empty: never
+	stopped bool               // it stopped by itself, for good
+	since   time.Duration      // when it last started, or crashed
+	hosting []hosting          // since its start; some may not be durable
 }
 
 // inbox is what waits for a turn. It is unbounded here; what a full one does is the business of package node.
@@ -121,6 +122,7 @@ func (s *server) start() {
 	s.time.restart(s.world.now, s.dice)
 	s.model = storage.OpenModel(s.image, s)
 	s.core = core.New(s.config(), s.clock(), storage.GetBatch)
+	s.core.SetSpace(s.space())
 	for _, other := range s.world.servers {
 		s.core.Address(other.id, string(other.id))
 	}
@@ -128,6 +130,25 @@ func (s *server) start() {
 	s.world.trace.note(s.world.now, "%s starts with batch %d", s.id, s.model.Recovered())
 	s.whileAlive(between(s.dice, tickEvery), s.tick)
 	s.wake()
+}
+
+// space is how much room its disk has.
+func (s *server) space() core.Space {
+	for level := core.Full; level > core.Ample; level-- {
+		if s.lacking[level] > 0 {
+			return level
+		}
+	}
+	return core.Ample
+}
+
+// lack begins a fault that leaves its disk with so little room, or ends one.
+func (s *server) lack(level core.Space, by int) {
+	s.lacking[level] += by
+	if s.core != nil {
+		s.core.SetSpace(s.space())
+		s.wake()
+	}
 }
 
 // clock is the server's own monotonic clock.

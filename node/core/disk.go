@@ -183,12 +183,13 @@ func (c *Core) bequeath(h *hosted, heir *server) {
 // yields reports whether this server leaves a cell to others because it is ill and they are not.
 func (c *Core) yields(h *hosted) bool { return c.disk.said != 0 && c.relief(h) != nil }
 
-// hasRoom reports whether a server has room for writes, as far as it is known.
+// hasRoom reports whether a server has room for writes, as far as it is known. What a server said that is not heard of any more
+// says nothing: it may be dead, and its cells must not stay read-only over its last word.
 func (c *Core) hasRoom(s *server) bool {
 	if s.id == c.cfg.Server {
 		return c.disk.space == Ample
 	}
-	return s.ailment&peer.NoRoom == 0
+	return s.ailment&peer.NoRoom == 0 || !c.alive(s.id)
 }
 
 // mayWrite says why a cell that is led from here takes no write now, or nothing. Keep-alives and revocations are small, and whoever
