@@ -15,7 +15,6 @@ type Live struct {
 	servers  []server
 	down     map[cell.ServerID]bool
 	juries   []liveJury
-	site     *Site
 	unjudged int
 }
 
