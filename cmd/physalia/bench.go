@@ -36,6 +36,7 @@ func (a *app) benchCommand() *cobra.Command {
 				report, err = bench.Run(cmd.Context(), cfg)
 				return err
 			}, func() error {
+				// The figures are shown also when the verdict is bad: they are part of the evidence.
 				err := a.emit(report, nil, benchRows(report))
 				if !report.Verified {
 					err = errors.Join(err, fmt.Errorf("%d of %d acknowledged keys are missing", report.LostKeys, report.LostKeys+report.VerifiedKeys))

@@ -44,6 +44,8 @@ func (a *app) benchFailoverCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntVar(&cfg.Cells, "cells", 10_000, "`number` of cells, and of nodes on each server")
+	// A window is compared with another one: longer ones even out what the machine does besides, and the calm before lets servers forget
+	// what they were busy with.
 	f.DurationVar(&cfg.Window, "window", time.Minute, "how `long` to look at idle servers, each time")
 	f.DurationVar(&cfg.Calm, "calm", 35*time.Second, "how `long` to wait before each measurement")
 	f.DurationVar(&cfg.Return, "return", 2*time.Minute, "how `long` the server that came back has until it leads its share")

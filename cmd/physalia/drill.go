@@ -40,10 +40,12 @@ func (a *app) drillCommand() *cobra.Command {
 			if cfg.Binary, err = os.Executable(); err != nil {
 				return fmt.Errorf("find this binary: %w", err)
 			}
+			// A drill that failed keeps its directory only when it was asked to: logs of a bad day are worth --keep.
 			dir, forget, err := trialDir(cmd.CommandPath(), keep)
 			if err != nil {
 				return err
 			}
+			// The seed is told, so that the same accidents can be had again.
 			if cfg.Seed == 0 {
 				cfg.Seed = uint64(time.Now().UnixNano())
 			}
