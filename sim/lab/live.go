@@ -10,7 +10,7 @@ import (
 )
 
 // Live is a colony that runs, on its way into a site: whoever asks the control plane adds servers, then cells, and asks WhatIf about what
-// Pools gives. It has one owner. A cell costs 2 bytes per node, and its name.
+// Question gives. It has one owner. A cell costs 2 bytes per node, and its name.
 type Live struct {
 	servers  []server
 	down     map[cell.ServerID]bool
