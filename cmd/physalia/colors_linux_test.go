@@ -25,7 +25,6 @@ import (
 type sockets struct {
 	names map[int]string    // of processes
 	pairs map[[2]string]int // how often a connection was seen
-	ports map[string]string // of listeners: who listens there
 }
 
 // look reads the list once.
