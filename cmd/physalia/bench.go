@@ -54,7 +54,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f.StringVar(&cfg.Profiles, "profile", "", "write processor profiles of all processes to this `directory`, for go tool pprof")
 	f.BoolVar(&spec.Secure, "tls", false, "give every process a certificate: what TLS costs")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
-	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchDensityCommand(), a.benchFailoverCommand(), a.benchServersCommand())
+	cmd.AddCommand(a.benchStormCommand(), a.benchCreateCommand(), a.benchStoresCommand(), a.benchDensityCommand(), a.benchFailoverCommand(), a.benchHotCommand(), a.benchServersCommand())
 	return cmd
 }
 

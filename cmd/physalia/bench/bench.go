@@ -311,6 +311,11 @@ func keyName(client, slot int) string { return fmt.Sprintf("c%d/k%d", client, sl
 func (w *worker) write(ctx context.Context, client int) {
 	c := &w.cells[w.turn%len(w.cells)]
 	w.turn++
+	w.writeTo(ctx, client, c)
+}
+
+// writeTo is write to one cell.
+func (w *worker) writeTo(ctx context.Context, client int, c *owned) {
 	c.next++
 	slot := int(c.next % uint64(w.keys))
 	// Little-endian, whatever the machine.
