@@ -40,7 +40,7 @@ var exitTable = []struct {
 	{exitCondition, "a condition of the transaction did not hold, or a value had another type; nothing was applied by Then"},
 	{exitNotFound, "no such cell, key or server, or the cell is deleted"},
 	{exitUnavailable, "unavailable, overloaded or out of time; nothing was applied, try again"},
-	{exitRefused, "refused: not allowed here, or there is no room"},
+	{exitRefused, "refused: not allowed here, or there is no room: for placement, or on the disks of a cell"},
 	{exitUnknown, "unknown outcome: the write may or may not have been applied, read before you repeat it"},
 	{exitStale, "conflict: the name exists already, or the request carried a number of the past"},
 	{exitDenied, "denied: who asks has no right to it; the message says which one is missing"},
