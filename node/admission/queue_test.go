@@ -223,6 +223,23 @@ func TestRates(t *testing.T) {
 	})
 }
 
+// What a bucket lacks by a rounding error it does not lack, and nobody is told to come back at once without having got anything.
+func TestRatesRound(t *testing.T) {
+	r := Rate{PerSecond: 5, Burst: 22}
+	var b bucket
+	var now time.Duration
+	passed := 0
+	for _, pause := range []time.Duration{1, 1, 1, 3, 3, 3, 5, 6, 6, 7, 8, 11, 11, 11, 12, 12, 15, 15, 16, 16, 18, 19, 0, 0} { // 200 in all
+		if b.take(r, now) == 0 {
+			passed++
+		}
+		now += pause * time.Millisecond
+	}
+	if passed != 23 {
+		t.Errorf("%d passed in %v at %+v, want 23", passed, now, r)
+	}
+}
+
 // TestBucketsAreForgotten: names that nobody uses any more cost nothing for ever, and one that owes is remembered.
 func TestBucketsAreForgotten(t *testing.T) {
 	r := Rate{PerSecond: 0.001, Burst: 1}

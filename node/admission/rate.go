@@ -32,12 +32,15 @@ type bucket struct {
 // take takes a token at now, or says how long to wait for one.
 func (b *bucket) take(r Rate, now time.Duration) (wait time.Duration) {
 	b.refill(r, now)
-	if b.spent+1 > float64(r.Burst) {
-		return time.Duration((b.spent + 1 - float64(r.Burst)) / r.PerSecond * float64(time.Second))
+	if missing := b.spent + 1 - float64(r.Burst); missing > roundingMax {
+		return max(1, time.Duration(missing/r.PerSecond*float64(time.Second))) // never zero: that would say that a token was taken
 	}
 	b.spent++
 	return 0
 }
+
+// roundingMax is what a token may lack: sums of times are not exact.
+const roundingMax = 1e-9
 
 // refill credits the time since the bucket was last looked at.
 func (b *bucket) refill(r Rate, now time.Duration) {
