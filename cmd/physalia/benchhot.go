@@ -24,6 +24,7 @@ func (a *app) benchHotCommand() *cobra.Command {
 			"them write to one cell; compare the latencies of the other half. Run it on the disk that you mean (--keep), never in memory.",
 		Args: daemonArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Every server hosts a node of every cell, and has room for some more.
 			spec.Capacity = 2*cfg.Cells + 1000
 			var report bench.HotReport
 			return trial(cmd, keep, &spec, func() (err error) {
@@ -39,12 +40,14 @@ func (a *app) benchHotCommand() *cobra.Command {
 	f.IntVar(&cfg.Libraries, "libraries", 4, "`number` of client libraries, with connections of their own, that the clients share")
 	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
 	f.DurationVar(&cfg.Duration, "duration", 5*time.Second, "how `long` each phase takes")
+	// Both kinds of phases alternate, so what else the machine does meets both; the median of an odd number is one of them.
 	f.IntVar(&rounds, "rounds", 3, "`number` of phases of each kind")
 	f.StringVar(&keep, "keep", "", "keep data and logs in this `directory`, which must be empty")
 	return cmd
 }
 
-// hotRows shows a report for people.
+// hotRows shows a report for people. The ratio is what it is about: with fair queues the others pay for the processor time that the hot cell
+// takes, and for nothing else.
 func hotRows(r bench.HotReport) [][]string {
 	return [][]string{
 		{"load spread over all cells", fmt.Sprintf("p50 %.1f ms, p99 %.1f ms; %.0f writes/s in all", r.EvenP50MS, r.EvenP99MS, r.EvenPerS)},

@@ -40,7 +40,7 @@ type hotBench struct {
 	heated []hotRound
 }
 
-// hotRound is one phase.
+// hotRound is one phase: percentiles of the second half of the clients in milliseconds, writes per second of all and of the first half.
 type hotRound struct{ p50, p99, all, hot float64 }
 
 // Hot measures what the users of all other cells notice of one that is used as much as all of them together.
@@ -48,6 +48,7 @@ func Hot(ctx context.Context, cfg Config, rounds int) (r HotReport, err error) {
 	if cfg.Say == nil {
 		cfg.Say = func(string, ...any) {}
 	}
+	// All clients may be in the hot cell one day, so they have to fit it.
 	crowd := cfg
 	crowd.Cells = 1
 	if cfg.Cells < 2 || cfg.Clients < 2 || rounds < 1 || cfg.keys() == 0 || crowd.keys() == 0 || cfg.Duration < 100*time.Millisecond {
@@ -73,6 +74,7 @@ func Hot(ctx context.Context, cfg Config, rounds int) (r HotReport, err error) {
 	return r, err
 }
 
+// The figures of a round, by name, for medianOf.
 func (r hotRound) median() float64 { return r.p50 }
 func (r hotRound) tail() float64   { return r.p99 }
 func (r hotRound) rate() float64   { return r.all }
@@ -132,6 +134,7 @@ func (h *hotBench) round(ctx context.Context, what string, f func(context.Contex
 	if err != nil {
 		return r, err
 	}
+	// A slow client has written less, and so counts for less: the percentiles are of writes, as a user's dashboard would have them.
 	var others []time.Duration
 	all, hot := 0, 0
 	for i, w := range h.workers {
@@ -142,6 +145,7 @@ func (h *hotBench) round(ctx context.Context, what string, f func(context.Contex
 		}
 		others = append(others, w.times...)
 	}
+	// Errors of either half are errors: a cell that is hot must refuse in time, and its clients come back.
 	h.collect()
 	p := judge.Percentiles(others, 50, 99)
 	return hotRound{millis(p[0]), millis(p[1]), rounded(float64(all) / took.Seconds()), rounded(float64(hot) / took.Seconds())}, nil
