@@ -161,7 +161,11 @@ func (s *Server) openLoop() error {
 	cfg.Recovered = s.storage.Recovered()
 	cfg.ProposeSet = cmp.Or(s.cfg.CommandSet, wire.CommandSet)
 	s.metrics.commandSet.Set(float64(cfg.ProposeSet))
-	cfg.Working, cfg.Suspect = s.suspicion.open(s.cfg.DataDir, s.cfg.Logger)
+	if path, err := memoryFor(string(s.identity.Server)); err != nil {
+		s.cfg.Logger.Info("a node over which this process dies will not be found out", "err", err)
+	} else {
+		cfg.Working, cfg.Suspect = s.suspicion.open(path, s.cfg.Logger)
+	}
 	cfg.SupportPeriod, cfg.LivenessPeriod, cfg.HeartbeatEvery = s.cfg.SupportPeriod, s.cfg.SupportPeriod, s.cfg.SupportPeriod*3/20
 	switch {
 	case s.cfg.BalancePerSecond < 0:

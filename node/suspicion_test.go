@@ -19,7 +19,7 @@ func TestSuspicion(t *testing.T) {
 		dir := t.TempDir()
 		for i, start := range starts {
 			var s suspicion
-			working, suspect := s.open(dir, slog.New(slog.DiscardHandler))
+			working, suspect := s.open(filepath.Join(dir, "page"), slog.New(slog.DiscardHandler))
 			if working == nil || *working != 0 || suspect != start.suspect {
 				t.Fatalf("%s, start %d: suspect %d, want %d", name, i, suspect, start.suspect)
 			}
@@ -34,18 +34,18 @@ func TestSuspicion(t *testing.T) {
 // A file that was cut off begins anew; a place where there can be none costs the suspicion and nothing else.
 func TestSuspicionWithoutAFile(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, suspicionFile), []byte("torn"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "page"), []byte("torn"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	var s suspicion
-	if working, suspect := s.open(dir, slog.New(slog.DiscardHandler)); working == nil || *working != 0 || suspect != 0 {
+	if working, suspect := s.open(filepath.Join(dir, "page"), slog.New(slog.DiscardHandler)); working == nil || *working != 0 || suspect != 0 {
 		t.Errorf("a torn file: suspect %d", suspect)
 	}
 	if err := s.close(); err != nil {
 		t.Error(err)
 	}
 	var none suspicion
-	if working, suspect := none.open(filepath.Join(dir, "missing"), slog.New(slog.DiscardHandler)); working != nil || suspect != 0 {
+	if working, suspect := none.open(filepath.Join(dir, "missing", "page"), slog.New(slog.DiscardHandler)); working != nil || suspect != 0 {
 		t.Errorf("no directory: suspect %d", suspect)
 	}
 	if err := none.close(); err != nil {
