@@ -109,11 +109,27 @@ func (p *Control) openAudit() (err error) {
 // note records what this process does of itself.
 func (p *Control) note(action string, what ...string) {
 	// A nil record takes entries, too, and keeps none.
-	who := "this process"
+	p.audit.Record(audit.Entry{Who: p.self(), Action: action, What: what, Result: "ok"})
+}
+
+// self names this process in its record.
+func (p *Control) self() string {
 	if m := p.guard.Material(); m != nil {
-		who = m.Identity.String()
+		return m.Identity.String()
 	}
-	p.audit.Record(audit.Entry{Who: who, Action: action, What: what, Result: "ok"})
+	return "this process"
+}
+
+// recorded is reply, with an entry for what nobody asked for: repair proposes by itself, and says why.
+func (p *Control) recorded(action string, what []string, why string, reply func(*cell.Error)) func(*cell.Error) {
+	began := time.Now()
+	return func(err *cell.Error) {
+		entry := audit.Entry{Who: p.self(), Action: action, What: what, Why: why}
+		entry.Answer(nil, err)
+		entry.Took = time.Since(began).Milliseconds()
+		p.audit.Record(entry)
+		reply(err)
+	}
 }
 
 // accessHandlers take what users show of themselves, and tell operators what others have asked.

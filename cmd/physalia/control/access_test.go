@@ -10,6 +10,7 @@ import (
 
 	"physalia/cell"
 	"physalia/cmd/physalia/operator"
+	"physalia/health"
 	"physalia/internal/audit"
 	"physalia/internal/grant"
 	"physalia/internal/pki"
@@ -71,7 +72,8 @@ func TestEveryMethodIsDenied(t *testing.T) {
 	}
 }
 
-// TestRecord: actions are recorded with who, what, why and the result; what only looks is not; denials are, until they are too many.
+// TestRecord: actions are recorded with who, what, why and the result, and so is what repair proposes by itself; what only looks is not;
+// denials are, until they are too many.
 func TestRecord(t *testing.T) {
 	c := config(t)
 	p, issue := secured(t, func(o *Config) { o.DataDir = c.DataDir })
@@ -93,6 +95,12 @@ func TestRecord(t *testing.T) {
 		if err := nobody.Resume(ctx, "test", wire.ActionOrder{}); !errors.Is(err, cell.Denied) {
 			t.Fatal(err)
 		}
+	}
+	proposed := make(chan *cell.Error, 1)
+	manager{p}.Propose(health.Repair{Cell: "vol-9", Incarnation: 1, Remove: "s1-k3v9q2xa", Why: "dead for 31m"}, func(err *cell.Error) { proposed <- err })
+	refusal := <-proposed
+	if refusal == nil {
+		t.Fatal("a cell that does not exist is repaired")
 	}
 	p.audit.Close() // which writes what is queued
 	most := denialsBurst + int(time.Since(began).Seconds()*denialsPerSecond) + 1
@@ -120,7 +128,8 @@ func TestRecord(t *testing.T) {
 		got = append(got, strings.Join([]string{e.Action, e.Who, e.Says, strings.Join(e.What, " "), e.Why, e.Result}, "|"))
 	}
 	const alice = "physalia://test/operator/alice"
-	if len(got) != 3 || !strings.HasPrefix(got[0], "control.start|physalia://test/control/control||limits ") ||
+	repair := strings.Join([]string{wire.MethodPropose, "physalia://test/control/control", "", "vol-9 s1-k3v9q2xa", "dead for 31m", refusal.Kind.String()}, "|")
+	if len(got) != 4 || got[3] != repair || !strings.HasPrefix(got[0], "control.start|physalia://test/control/control||limits ") ||
 		got[1] != "control.pause|"+alice+"|ann@desk|move|power|ok" || got[2] != "health.hold.end|"+alice+"||rack:b1/r2|ticket 4711|not found" {
 		t.Errorf("the record has:\n%s", strings.Join(got, "\n"))
 	}

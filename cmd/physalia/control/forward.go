@@ -24,6 +24,7 @@ const forwardTimeout = 5 * time.Second
 
 // Propose implements health.Manager.
 func (m manager) Propose(p health.Repair, reply func(*cell.Error)) {
+	reply = m.control.recorded(wire.MethodPropose, []string{string(p.Cell), string(p.Remove)}, p.Why, reply)
 	here, standing := m.control.seat.current(wire.MethodPropose)
 	// The active instance disposes of its own bricks without a detour.
 	if standing == nil {
