@@ -34,7 +34,6 @@ func TestPlanted(t *testing.T) {
 		{"promise-while-supporting", "reads", core.Plant},
 		{"support-without-round-trip", "deaf", core.Plant},
 		{"unread-ring", "swarm", core.Plant},
-		{"cold-vote-blind", "swarm", core.Plant},
 		{"skip-unknown-command", "swarm", core.Plant},
 		{"forgetful-disk", "swarm", core.Plant},
 		{"replica-answers-reads", "volumes", blockstore.Plant},

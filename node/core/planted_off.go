@@ -6,7 +6,6 @@ package core
 const (
 	plantedAckEarly      = false
 	plantedUnreadRing    = false
-	plantedAlwaysPlain   = false
 	plantedForgetful     = false
 	plantedSkipUnknown   = false
 	plantedAnyEpoch      = false

@@ -6,7 +6,6 @@ package core
 var (
 	plantedAckEarly      bool // breaks rule 1: votes leave before they are durable
 	plantedUnreadRing    bool // breaks rule 7: a node that is loaded answers from its row and state, its ring unread (hazard H11)
-	plantedAlwaysPlain   bool // breaks rule 7: a cold node promises as if it had accepted nothing beyond what it applied
 	plantedForgetful     bool // breaks rule 8: nobody compares what the disk holds with what peers remember (hazard H10)
 	plantedSkipUnknown   bool // breaks rule 9: a command that is not understood is skipped
 	plantedAnyEpoch      bool // breaks rule 12: support that healed counts like support that never ended (hazards H1, H2)
@@ -20,7 +19,6 @@ func Plant(name string) (undo func()) {
 	bugs := map[string]*bool{
 		"ack-before-durable":           &plantedAckEarly,
 		"unread-ring":                  &plantedUnreadRing,
-		"cold-vote-blind":              &plantedAlwaysPlain,
 		"forgetful-disk":               &plantedForgetful,
 		"skip-unknown-command":         &plantedSkipUnknown,
 		"lease-of-any-epoch":           &plantedAnyEpoch,
