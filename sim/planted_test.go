@@ -34,6 +34,7 @@ func TestPlanted(t *testing.T) {
 		{"promise-while-supporting", "reads", core.Plant},
 		{"support-without-round-trip", "deaf", core.Plant},
 		{"unread-ring", "swarm", core.Plant},
+		{"cold-vote-blind", "cold", core.Plant},
 		{"skip-unknown-command", "swarm", core.Plant},
 		{"forgetful-disk", "swarm", core.Plant},
 		{"replica-answers-reads", "volumes", blockstore.Plant},

@@ -206,22 +206,26 @@ func TestAlarm(t *testing.T) {
 		}
 		write(t, dir, keyFile, []byte("half"))
 		time.Sleep(reloadEvery + settleTime/2)
+		synctest.Wait()
 		if g.Stats().Failing {
 			t.Error("it is alarmed at once")
 		}
 		write(t, dir, keyFile, good.Key)
 		time.Sleep(reloadEvery)
+		synctest.Wait()
 		if g.Stats().Failing || strings.Contains(log.String(), "ERROR") {
 			t.Error("it is alarmed about what was mended")
 		}
 		write(t, dir, keyFile, []byte("bad"))
 		time.Sleep(10 * reloadEvery)
+		synctest.Wait()
 		if !g.Stats().Failing || strings.Count(log.String(), "ERROR") != 1 {
 			t.Errorf("failing is %v:\n%s", g.Stats().Failing, log.String())
 		}
 		write(t, dir, keyFile, good.Key)
 		c.renew(dir, true)
 		time.Sleep(2 * reloadEvery)
+		synctest.Wait()
 		if s := g.Stats(); s.Failing || s.Reloads != 1 {
 			t.Errorf("mended, and failing is %v after %d reloads", s.Failing, s.Reloads)
 		}

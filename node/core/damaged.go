@@ -87,3 +87,18 @@ func (c *Core) restoreName(pairs []storage.Pair, handle Handle, why error) error
 	}
 	return nil
 }
+
+// resignLost is resignBelow for a node that does not know its jury any more: whoever stands by it and asks is told that its ballots are
+// free, since it will never use one of them again (hazard H9).
+func (c *Core) resignLost(h *hosted, m *PeerMessage) {
+	own := paxos.Ballot{Round: m.Message.Ballot.Round, Node: h.node}
+	if m.Message.Kind != peer.KindStands || own.Round == 0 {
+		return
+	}
+	if m.Message.Ballot.Node != h.node {
+		own.Round--
+	}
+	envelope := peer.Envelope{Cell: h.id, Incarnation: h.incarnation, Configuration: m.Envelope.Configuration}
+	c.body = peer.AppendMessage(c.body[:0], &envelope, &paxos.Message{Kind: paxos.MsgResign, From: h.node, To: m.Message.From, Ballot: own})
+	c.enqueue(c.sender(m.From), LanePaxos, c.body)
+}

@@ -6,6 +6,7 @@ package core
 const (
 	plantedAckEarly      = false
 	plantedUnreadRing    = false
+	plantedBlindColdVote = false
 	plantedForgetful     = false
 	plantedSkipUnknown   = false
 	plantedAnyEpoch      = false

@@ -5,6 +5,7 @@ package core
 // Planted bugs: deliberate mistakes that the simulation must find, to prove that its checkers are alive.
 var (
 	plantedAckEarly      bool // breaks rule 1: votes leave before they are durable
+	plantedBlindColdVote bool // breaks rule 7: a cold node promises as if it had accepted nothing beyond what it applied
 	plantedUnreadRing    bool // breaks rule 7: a node that is loaded answers from its row and state, its ring unread (hazard H11)
 	plantedForgetful     bool // breaks rule 8: nobody compares what the disk holds with what peers remember (hazard H10)
 	plantedSkipUnknown   bool // breaks rule 9: a command that is not understood is skipped
@@ -18,6 +19,7 @@ var (
 func Plant(name string) (undo func()) {
 	bugs := map[string]*bool{
 		"ack-before-durable":           &plantedAckEarly,
+		"cold-vote-blind":              &plantedBlindColdVote,
 		"unread-ring":                  &plantedUnreadRing,
 		"forgetful-disk":               &plantedForgetful,
 		"skip-unknown-command":         &plantedSkipUnknown,

@@ -165,6 +165,10 @@ func (c *Core) refuseInput(h *hosted, in input) {
 	}
 	if in.request == nil {
 		c.drop("node is quarantined")
+		if h.rowLost {
+			c.resignLost(h, in.peer)
+			return
+		}
 		c.resignBelow(h, in.peer.Message.Ballot)
 		return
 	}
