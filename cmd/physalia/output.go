@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"text/tabwriter"
 )
 
@@ -46,6 +47,19 @@ func table(w io.Writer, header []string, rows [][]string) error {
 		}
 	}
 	return t.Flush()
+}
+
+// oneByOne lets goroutines write one after the other: progress comes from several at once.
+type oneByOne struct {
+	mu sync.Mutex
+	to io.Writer
+}
+
+// Write implements io.Writer.
+func (s *oneByOne) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Write(b)
 }
 
 // A note never carries anything that the JSON document lacks.
