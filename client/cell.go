@@ -1,6 +1,7 @@
 package client
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"fmt"
@@ -24,7 +25,7 @@ type Cell struct {
 	dice    route.Dice
 	changed chan struct{} // closed at the end of a lookup; nil when nobody waits
 	turns   route.Turns
-	queue   []chan struct{} // writes that wait for their turn; each is closed when it comes
+	queue   list.List // of chan struct{}: writes that wait for their turn; each is closed when it comes
 }
 
 func newCell(c *Client, id cell.ID) *Cell {

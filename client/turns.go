@@ -3,7 +3,6 @@ package client
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"physalia/cell"
 )
@@ -11,27 +10,23 @@ import (
 // begun waits until it is a write's turn among those of its cell, first come, first served; ended must follow when it returns nil.
 func (h *Cell) begun(ctx context.Context, x *exchange) *cell.Error {
 	h.mu.Lock()
-	if len(h.queue) == 0 && h.turns.Take() {
+	if h.queue.Len() == 0 && h.turns.Take() {
 		h.mu.Unlock()
 		return nil
 	}
 	turn := make(chan struct{})
-	h.queue = append(h.queue, turn)
-	waiting := len(h.queue)
+	place := h.queue.PushBack(turn)
+	waiting := h.queue.Len()
 	h.mu.Unlock()
 	err := h.client.wait(ctx, x.timer, x.deadline, turn)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	select {
 	case <-turn:
 		return nil // also when the caller is gone: the call finds that out by itself
 	default:
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	i := slices.Index(h.queue, turn)
-	if i < 0 {
-		return nil // it came just now
-	}
-	h.queue = slices.Delete(h.queue, i, i+1)
+	h.queue.Remove(place)
 	if err != nil {
 		return &cell.Error{Op: x.op, Kind: cell.Unavailable, Cell: h.id, Detail: "not sent", Err: err}
 	}
@@ -44,8 +39,7 @@ func (h *Cell) ended(err *cell.Error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.turns.Done(err != nil && err.Kind == cell.Expired)
-	for len(h.queue) > 0 && h.turns.Take() {
-		close(h.queue[0])
-		h.queue = slices.Delete(h.queue, 0, 1)
+	for h.queue.Len() > 0 && h.turns.Take() {
+		close(h.queue.Remove(h.queue.Front()).(chan struct{}))
 	}
 }

@@ -44,9 +44,21 @@ func TestTurns(t *testing.T) {
 	if _, err := h.Put(short, "n", cell.Int(2)); !errors.Is(err, cell.Overloaded) || !errors.Is(err, context.DeadlineExceeded) || cell.MaybeApplied(err) {
 		t.Errorf("a write whose turn did not come in time: %v", err)
 	}
+	waits := func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.queue.Len() == 1
+	}
 	leaving, leave := context.WithCancel(t.Context())
-	time.AfterFunc(10*time.Millisecond, leave)
-	if _, err := h.Put(leaving, "n", cell.Int(2)); !errors.Is(err, context.Canceled) || cell.MaybeApplied(err) {
+	defer leave()
+	left := make(chan error, 1)
+	go func() {
+		_, err := h.Put(leaving, "n", cell.Int(2))
+		left <- err
+	}()
+	waitFor(t, waits)
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) || cell.MaybeApplied(err) {
 		t.Errorf("a write that left the queue: %v", err)
 	}
 	if n := look(); n != route.TurnsMax {
@@ -58,11 +70,7 @@ func TestTurns(t *testing.T) {
 		_, err := h.Put(t.Context(), "n", cell.Int(3))
 		last <- err
 	}()
-	waitFor(t, func() bool {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		return len(h.queue) == 1
-	})
+	waitFor(t, waits)
 	for _, s := range f.servers {
 		s.mu.Lock()
 		s.random = nil
