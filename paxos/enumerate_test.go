@@ -391,11 +391,12 @@ func (s *space) send(message Message, m *member, o *outcome) {
 	if message.To == 0 {
 		receivers = audience(m.replica.Configuration())
 	}
-	for _, to := range receivers {
-		if to == message.From {
+	for i, to := range receivers {
+		if to == message.From || message.Spares(i) {
 			continue
 		}
-		message.To = to
+		message := message
+		message.To, message.spared = to, 0
 		n := intern(s, "message", message.Describe()+snapshotOf(message.Snapshot), &s.messages, message)
 		o.sent = s.sets.union(o.sent, s.sets.of(n))
 	}

@@ -188,23 +188,29 @@ func (r *Replica) teach(pupil NodeNumber, from Slot) {
 	if pupil == r.cfg.Self || from > r.applied || r.applied == 0 || r.untaught {
 		return
 	}
-	reply := Message{Kind: MsgTeach, To: pupil, Through: r.applied}
-	if from == 0 {
-		reply.Kind, from = MsgTeachAll, r.applied+1
+	reply := Message{Kind: MsgTeachAll, Through: r.applied}
+	if from != 0 {
+		reply = r.lesson(from)
 	}
+	reply.To = pupil
+	r.send(reply)
+}
+
+// lesson makes a message of the chosen records from a slot on, or one that calls for the whole state when the ring lacks one of them.
+func (r *Replica) lesson(from Slot) Message {
+	lesson := Message{Kind: MsgTeach, Through: r.applied}
 	size := 0
-	for s := from; s <= r.applied && len(reply.Records) < TeachRecordsMax; s++ {
+	for s := from; s <= r.applied && len(lesson.Records) < TeachRecordsMax; s++ {
 		record, ok := r.record(s)
 		if !ok {
-			reply.Kind, reply.Records = MsgTeachAll, nil
+			return Message{Kind: MsgTeachAll, Through: r.applied}
+		}
+		if size += record.Entry.Size(); size > teachBytesMax && len(lesson.Records) > 0 {
 			break
 		}
-		if size += record.Entry.Size(); size > teachBytesMax && len(reply.Records) > 0 {
-			break
-		}
-		reply.Records = append(reply.Records, *record)
+		lesson.Records = append(lesson.Records, *record)
 	}
-	r.send(reply)
+	return lesson
 }
 
 // Snapshot wraps the host's state as of Applied into the envelope that is stored and taught (rule 2).

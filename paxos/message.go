@@ -84,6 +84,8 @@ type Message struct {
 	Entry    Entry
 	Records  []Record
 	Snapshot *Snapshot
+
+	spared voters // with To zero: who need not get it, see Spares; it stays here
 }
 
 // Snapshot is a cell's whole state after one slot, with everything that Paxos needs to go on from there. Paxos owns the

@@ -162,7 +162,7 @@ func (r *Replica) maybeLead() {
 		r.canvassOnce(r.conf) // it was taught that another jury decides now
 		return
 	}
-	r.role, r.next, r.tail, r.informed = Proposer, r.applied+1, r.applied, 0
+	r.role, r.next, r.tail, r.informed, r.lectured = Proposer, r.applied+1, r.applied, 0, r.applied
 	r.sealing, r.open = sealNone, r.open[:0]
 	r.prod = true
 	r.findTail()
@@ -246,8 +246,12 @@ func (r *Replica) propose(entry Entry) {
 	}
 	r.open = append(r.open, flight{slot: s, jury: jury})
 	r.accept(Record{Slot: s, Ballot: r.ballot, Entry: entry})
-	r.informed = max(r.informed, r.applied)
-	r.send(Message{Kind: MsgAccept, Ballot: r.ballot, Slot: s, Entry: entry, Through: r.applied})
+	spared := r.sparingAt(s)
+	if spared == 0 {
+		r.lecture(r.sparing())
+		r.informed, r.lectured = max(r.informed, r.applied), max(r.lectured, r.applied)
+	}
+	r.send(Message{Kind: MsgAccept, Ballot: r.ballot, Slot: s, Entry: entry, Through: r.applied, spared: spared})
 	r.sendDurable(Message{Kind: MsgAccepted, To: r.cfg.Self, Ballot: r.ballot, Slot: s, Through: r.holds()})
 }
 
@@ -311,6 +315,7 @@ func (r *Replica) Resign() {
 // proposer and the heir another member. A Nudge ends the waiting for what is in flight.
 func (r *Replica) HandOver(to NodeNumber) {
 	if r.role == Proposer && !r.sealed && to != r.cfg.Self && r.conf.Index(to) >= 0 {
+		r.lecture(r.sparing())
 		r.handing = to
 	}
 }

@@ -65,7 +65,7 @@ func (r *Replica) startReads() {
 	s.number++
 	s.rounds = append(s.rounds, readRound{number: s.number, tokens: s.waiting})
 	s.waiting = nil
-	r.send(Message{Kind: MsgConfirm, Ballot: r.ballot, Number: s.number})
+	r.send(Message{Kind: MsgConfirm, Ballot: r.ballot, Number: s.number, spared: r.sparing()})
 	r.sendDurable(Message{Kind: MsgConfirmed, To: r.cfg.Self, Ballot: r.ballot, Number: s.number})
 }
 

@@ -85,6 +85,10 @@ type Replica struct {
 	next      Slot           // next slot to propose; above applied, also when others teach what this one would re-propose
 	open      []flight       // slots applied+1 .. next-1, in order
 	informed  Slot           // chosen-through last told to the others
+	spared    voters         // need not be asked, in sparedIn and sparedBy: see Spare
+	sparedIn  *Configuration // what spared are indices of
+	sparedBy  Ballot         // the own ballot that spared was chosen for
+	lectured  Slot           // chosen-through last taught to the spared
 	queue     batch          // the next batch
 	sealing   sealState
 	reads     readState
@@ -283,6 +287,7 @@ func (r *Replica) Step(m *Message) {
 // steps may share one call: commands that arrived meanwhile share a slot, reads share a round, writes share a batch.
 func (r *Replica) Effects() Effects {
 	r.fill()
+	r.lectureDue()
 	r.startReads()
 	e := r.out
 	r.out, r.lent = Effects{}, false
@@ -310,6 +315,9 @@ func (r *Replica) Nudge() {
 			r.resign(r.handing)
 			return
 		}
+		if len(r.open) > 0 {
+			r.spared = 0 // whoever was asked does not answer
+		}
 		r.resend()
 		if jury := r.juryOf(r.next); !r.backed(jury) {
 			r.canvass(jury)
@@ -319,7 +327,9 @@ func (r *Replica) Nudge() {
 		}
 		if r.applied > r.informed {
 			r.informed = r.applied
-			r.send(Message{Kind: MsgChosen, Ballot: r.ballot, Through: r.applied})
+			spared := r.sparing()
+			r.lecture(spared)
+			r.send(Message{Kind: MsgChosen, Ballot: r.ballot, Through: r.applied, spared: spared})
 		}
 	}
 	if r.known > r.applied || r.isOutside() {

@@ -383,9 +383,10 @@ func (w *world) send(m *member, message Message) {
 		w.network = append(w.network, message)
 		return
 	}
-	for _, to := range audience(m.replica.Configuration()) {
-		if to != message.From {
-			message.To = to
+	for i, to := range audience(m.replica.Configuration()) {
+		if to != message.From && !message.Spares(i) {
+			message := message
+			message.To, message.spared = to, 0
 			w.network = append(w.network, message)
 		}
 	}

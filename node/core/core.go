@@ -21,8 +21,9 @@ type Config struct {
 	// about once per Window slots of a cell: cost per slot = state bytes / Window. It may differ between servers. In one
 	// data directory it may grow but not shrink: a smaller ring lacks slots that were applied, and no node would load.
 	Window        int
-	BatchCommands int // commands per slot at most
-	BatchBytes    int // bytes per slot at most
+	Thrifty       bool // proposers ask a majority, and teach the others later (thrift.go)
+	BatchCommands int  // commands per slot at most
+	BatchBytes    int  // bytes per slot at most
 	// Capacity is how many nodes the server is willing to host.
 	Capacity int
 	// LivenessPeriod: a peer that did not prove to be useful for so long is taken for dead when a request needs its cell.
@@ -79,7 +80,7 @@ type Config struct {
 // Default returns the configuration of a production server.
 func Default() Config {
 	return Config{
-		Window: paxos.WindowDefault, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
+		Window: paxos.WindowDefault, Thrifty: true, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
 		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, CommandSet: wire.CommandSet, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16, CellWaitersMax: 1 << 13,
@@ -203,6 +204,7 @@ type Core struct {
 	loads       map[storage.ReadID][]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
+	fitness     int       // grows whenever a server begins or ceases to be fit
 	roster      []*server // all of servers, in order of appearance
 	support     supporting
 	disk        disk
@@ -367,6 +369,7 @@ func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
 func (c *Core) Tick(now time.Duration) {
 	c.now = now
 	c.beat()
+	c.judgeFitness()
 	c.examine()
 	c.remember()
 	c.nudge()

@@ -100,9 +100,11 @@ func (c *Core) attest(h *hosted, m *paxos.Message, e *peer.Envelope) {
 	}
 	p := &h.hot.proof
 	switch m.Kind {
-	case paxos.MsgAccept, paxos.MsgChosen:
+	case paxos.MsgAccept, paxos.MsgChosen, paxos.MsgTeach:
 		if p.agreed.slot != 0 && p.retold < tellTimes && m.To == 0 {
-			p.retold++
+			if !m.SparesAny() || m.Kind == paxos.MsgTeach {
+				p.retold++ // who is spared has heard it, too
+			}
 			e.HashSlot, e.Hash = p.agreed.slot, p.agreed.hash
 		}
 	case paxos.MsgAccepted:
@@ -125,7 +127,7 @@ func (c *Core) attested(h *hosted, in *PeerMessage) bool {
 		if h.hot.replica.Role() != paxos.Follower {
 			c.tally(h, in.Message.From, heard)
 		}
-	case paxos.MsgAccept, paxos.MsgChosen:
+	case paxos.MsgAccept, paxos.MsgChosen, paxos.MsgTeach:
 		if own, ok := h.hot.proof.at(heard.slot); ok && own != heard.hash {
 			c.diverged(h, heard)
 		}

@@ -66,6 +66,7 @@ type hot struct {
 	question  question          // to the owner of that ballot
 	service   service           // of how much use it is as candidate or proposer
 
+	thrift thrifty       // whom its proposer need not ask
 	known  acquaintances // who the configuration does not know
 	proof  proof         // that the members' states are one (rule 19)
 	lesson *lesson       // taught, and not yet confirmed by a second member

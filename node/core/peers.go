@@ -19,6 +19,7 @@ type server struct {
 	balance  balancing
 	ailment  peer.Ailment // what it said of itself
 	gone     bool         // its address refuses connections
+	fit      bool         // as last judged: see thrift.go
 	place    int          // in Core.roster
 	commands uint32       // newest command set that its boot understands; 0: the oldest
 	shared   int          // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
@@ -29,6 +30,9 @@ type server struct {
 
 // peerBodyBytes is where a turn's messages for one peer are split into another frame.
 const peerBodyBytes = 1 << 20
+
+// lessonBytes is what a lesson to those who were not asked may have and still go with the votes, instead of in a frame of its own.
+const lessonBytes = 16 << 10
 
 // server returns what is known of a server; it is never forgotten, so pointers to it stay good.
 func (c *Core) server(id cell.ServerID) *server {
@@ -171,7 +175,7 @@ func (c *Core) successor(h *hosted, leader paxos.NodeNumber) cell.ServerID {
 // now, and that is chosen, so it may leave before anything of it is durable here.
 func (c *Core) emit(h *hosted, m *paxos.Message, support peer.Epoch) {
 	lane := LanePaxos
-	if m.Kind == paxos.MsgTeach || m.Kind == paxos.MsgTeachAll {
+	if m.Kind == paxos.MsgTeach && m.To != 0 || m.Kind == paxos.MsgTeachAll {
 		lane = LaneBulk
 	}
 	if m.Kind == paxos.MsgTeachAll && m.Snapshot == nil {
@@ -189,8 +193,11 @@ func (c *Core) emit(h *hosted, m *paxos.Message, support peer.Epoch) {
 		}
 		return
 	}
+	if len(c.body) > lessonBytes && m.Kind == paxos.MsgTeach {
+		lane = LaneBulk
+	}
 	for i := range h.members {
-		if h.configuration.Members[i].Node != h.node {
+		if h.configuration.Members[i].Node != h.node && !m.Spares(i) {
 			c.enqueue(h.members[i], lane, c.body)
 		}
 	}

@@ -264,6 +264,7 @@ func (c *Core) transact(h *hosted, r *Request) {
 	w := h.hot.waiters.add(r, c.now)
 	c.serving = nil
 	c.waiters++
+	c.spare(h)
 	var refusal paxos.Refusal
 	ok := c.guard(h, func() { refusal = h.hot.replica.Propose(c.worded(h, r.Command), paxos.Proposal(w.token)) })
 	if !ok {
@@ -297,6 +298,7 @@ func (c *Core) read(h *hosted, r *Request) {
 	w := h.hot.waiters.addRead(r, c.now)
 	c.serving = nil
 	c.waiters++
+	c.spare(h)
 	if refusal := h.hot.replica.Read(paxos.ReadToken(w.token)); refusal != paxos.Accepted {
 		h.hot.waiters.takeRead(paxos.ReadToken(w.token))
 		c.waiters--

@@ -42,6 +42,9 @@ func (c *Core) nudge() {
 		if s.replica.Undecided() && c.now-s.quiet >= wait || s.replica.Reading() && c.now-s.answered >= s.backoff {
 			s.quiet, s.answered = c.now, c.now
 			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
+			if s.replica.InFlight() > 0 {
+				c.widen(h)
+			}
 			c.guard(h, s.replica.Nudge)
 			c.touch(h)
 			c.doubt(h)
