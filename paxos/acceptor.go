@@ -132,14 +132,22 @@ func (r *Replica) makeRoom(s Slot) bool {
 	return true
 }
 
-// accept writes a record into the ring, or does nothing when it stands there already. The assertions are the last line
-// before storage: what they stop costs one member, what they let through may cost the cell its agreement.
+// accept writes a record into the ring and hands it to storage, or does nothing when it stands there already. What stands there only in
+// memory, since it was learnt, goes to storage now: from here on somebody counts on it.
 func (r *Replica) accept(record Record) {
+	if r.keep(record) || r.unstored != 0 && r.unstored <= record.Slot && record.Slot <= r.applied {
+		r.persist(record)
+	}
+}
+
+// keep writes a record into the ring in memory, and reports false when it stands there already. The assertions are the last line
+// before storage: what they stop costs one member, what they let through may cost the cell its agreement.
+func (r *Replica) keep(record Record) bool {
 	p := r.at(record.Slot)
 	if p.Slot == record.Slot {
 		if p.Ballot == record.Ballot {
 			must.That(p.Entry.Equal(record.Entry), "P2: two entries at slot %d in ballot %v", record.Slot, record.Ballot)
-			return // a duplicate: its acknowledgement still waits for storage (rule 1, hazard H8)
+			return false // a duplicate: its acknowledgement still waits for storage (rule 1, hazard H8)
 		}
 		must.That(p.Ballot.Less(record.Ballot), "P1: slot %d accepted at %v, then at %v", record.Slot, p.Ballot, record.Ballot)
 		must.That(record.Slot > r.applied || p.Entry.Equal(record.Entry), "P2: slot %d is chosen, ballot %v offers another entry", record.Slot, record.Ballot)
@@ -148,7 +156,7 @@ func (r *Replica) accept(record Record) {
 		must.That(false, "P5: slot %d would overwrite slot %d above the floor %d", record.Slot, p.Slot, r.floor)
 	}
 	*p = record
-	r.persist(record)
+	return true
 }
 
 // persist adds a record to the batch; a later record of the same slot replaces an earlier one.

@@ -68,10 +68,10 @@
 //     proposes in a ballot it may have used, ballot 1 included. Kept by Campaign, resign and Restore; told in reuse.txt and
 //     resign.txt.
 //
-//   - P4 (the ring is the truth up to applied). Before applied passes a slot, its ring record is the chosen entry, so
-//     that a record's applied-through replays exactly what was applied. A chosen-through index certifies a record only
-//     if it was accepted in the ballot of the message that carried the index; otherwise the slot is relearned. Kept by
-//     certify and learn; asserted in Restore; told in certify.txt and deposed.txt.
+//   - P4 (the ring is the truth up to applied). Before applied passes a slot, its ring record is the chosen entry, and it is durable
+//     with any record that says so, so that a record's applied-through replays exactly what was applied. A chosen-through index
+//     certifies a record only if it was accepted in the ballot of the message that carried the index; otherwise the slot is
+//     relearned. Kept by certify, learn and remember; asserted in Restore; told in certify.txt, deposed.txt and thrift.txt.
 //
 //   - P5 (floor). At or below its floor a member neither promises nor accepts, it says how far it got; a candidate that
 //     hears so does not count that promise before it was taught as far. A ring position that is still needed is never overwritten.
@@ -100,6 +100,10 @@
 //     in admit and reform; told in numbers.txt and learner.txt.
 //
 // # Departures from the textbook
+//
+// Thrift: a proposer may ask a majority and teach the others several slots at once (thrift.go). Lessons: what a member is taught it keeps
+// in memory until it stores something that says how much it applied; nobody counts on it before it votes, so after a crash it is taught
+// again.
 //
 // Self-messages: the own promise, vote and confirmation are messages to oneself in SendDurable, so that "my own disk
 // counts only when it is durable" is one rule and not three. Broadcasts: a message with To zero goes to every other

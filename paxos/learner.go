@@ -110,9 +110,9 @@ func (r *Replica) deliver(record *Record) {
 	r.turnOver()
 }
 
-// learn takes a chosen record from a teacher or a promise. Its ring record is rewritten first if it differs (P4): the write
-// is in the batch of any record that will say "applied through" this slot, or in an earlier one. It reports false when the
-// record is not the next one, or when the ring cannot take it.
+// learn takes a chosen record from a teacher or a promise. Its ring record is rewritten first if it differs (P4), in memory: nobody
+// counts on this member to hold it, so storage may wait for the batch that will say "applied through" this slot (see remember). It
+// reports false when the record is not the next one, or when the ring cannot take it.
 func (r *Replica) learn(record Record) bool {
 	if record.Slot != r.applied+1 {
 		return false
@@ -130,9 +130,37 @@ func (r *Replica) learn(record Record) bool {
 		if r.promised.Less(record.Ballot) {
 			r.promise(record.Ballot)
 		}
-		r.accept(record)
+		r.keep(record)
+		if r.unstored == 0 {
+			r.unstored = record.Slot
+		}
 	}
 	r.deliver(p)
+	return true
+}
+
+// unstoredFew is up to how many lessons are stored one by one; a snapshot of the state stands for more.
+const unstoredFew = 4
+
+// remember stores what was learnt and only kept in memory until now.
+func (r *Replica) remember() {
+	if r.applied-r.unstored >= unstoredFew {
+		r.out.Persist.State = true
+		return
+	}
+	for s := r.unstored; s <= r.applied; s++ {
+		r.persist(*r.at(s))
+	}
+	r.unstored = 0
+}
+
+// Store makes the next Effects store what was learnt and only kept in memory, and reports whether there is anything: before a host
+// drops the replica, since a restart would find it where it was before.
+func (r *Replica) Store() bool {
+	if r.unstored == 0 {
+		return false
+	}
+	r.remember()
 	return true
 }
 

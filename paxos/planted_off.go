@@ -9,4 +9,5 @@ const (
 	plantedCarryBallot            = false
 	plantedPromiseBelowFloor      = false
 	plantedReleaseBeforeHeld      = false
+	plantedAppliedInMemory        = false
 )

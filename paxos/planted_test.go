@@ -18,6 +18,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		{"carry-ballot", 1000, 1000},
 		{"promise-below-floor", 100, 100},
 		{"release-before-held", 1000, 0},
+		{"applied-in-memory", 1000, 0},
 	} {
 		for _, outside := range []bool{false, true} {
 			name, schedules := bug.name+"/any", bug.any

@@ -58,6 +58,7 @@ type Replica struct {
 	applied  Slot       // every slot up to here was delivered
 	stored   Slot       // a restart finds that at least these were applied; handed to storage, at least
 	floor    Slot       // every slot up to here is covered by a durable (or just handed over) snapshot
+	unstored Slot       // from here to applied, records may stand in memory only; zero: none does
 	ring     []Record   // slot s lives at s mod Window; Slot zero is empty
 	sealed   bool       // the seal was delivered: applied is the last slot of this incarnation
 	known    Slot       // highest slot that somebody said is chosen
@@ -289,11 +290,14 @@ func (r *Replica) Effects() Effects {
 	r.fill()
 	r.lectureDue()
 	r.startReads()
+	if !plantedAppliedInMemory && r.unstored != 0 && len(r.out.Persist.Records) > 0 && !r.out.Persist.State {
+		r.remember()
+	}
 	e := r.out
 	r.out, r.lent = Effects{}, false
 	e.Persist.Applied = r.applied
 	if e.Persist.State {
-		r.floor = r.applied // the snapshot is taken after Deliver, so it covers everything applied
+		r.floor, r.unstored = r.applied, 0 // the snapshot is taken after Deliver, so it covers everything applied
 	}
 	if e.Persist.tellsApplied() {
 		r.stored = r.applied

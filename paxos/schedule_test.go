@@ -57,11 +57,12 @@ const (
 	handOver                       // to whom
 	resignOne                      // nothing
 	refuseOne                      // which Prepare: its receiver stands by another ballot
+	spareSome                      // which members a proposer need not ask
 	eventKinds
 )
 
 var eventNames = [...]string{"deliverAny", "deliverOldest", "deliverTurn", "repeatAny", "loseAny", "loseAll", "syncSome", "syncAll", "proposeSome",
-	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll", "reformCell", "createOne", "handOver", "resignOne", "refuseOne"}
+	"readSome", "sealCell", "campaignNow", "nudgeOne", "crashOne", "restartOne", "cutOff", "settleAll", "reformCell", "createOne", "handOver", "resignOne", "refuseOne", "spareSome"}
 
 // String shows an event as in Go source.
 func (e event) String() string {
@@ -93,7 +94,7 @@ func drawSchedule(d dice, events int) *schedule {
 	s := &schedule{jury: []int{3, 3, 5, 5, 7}[d(5)], alpha: uint32(1 + d(4)), batch: 1 + d(3), heals: uint(d(1 << 16))}
 	s.window = max(WindowMin, 2*int(s.alpha)) + d(4)
 	base := [eventKinds]int{deliverAny: 12, deliverOldest: 20, deliverTurn: 12, repeatAny: 4, loseAny: 6, loseAll: 3, syncSome: 8, syncAll: 16, proposeSome: 20,
-		readSome: 5, campaignNow: 4, nudgeOne: 10, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5, reformCell: 12, createOne: 8, handOver: 1, resignOne: 1, refuseOne: 2}
+		readSome: 5, campaignNow: 4, nudgeOne: 10, crashOne: 2, restartOne: 8, cutOff: 2, settleAll: 5, reformCell: 12, createOne: 8, handOver: 1, resignOne: 1, refuseOne: 2, spareSome: 4}
 	if d(2) == 0 { // members come and go
 		base[reformCell], base[createOne], base[settleAll] = 20, 10, 8
 		s.ready = d(4)
@@ -185,7 +186,7 @@ func detected(panicked any) error {
 func (p *player) play(e event) {
 	m := p.w.members[int(e.who)%len(p.w.members)]
 	switch e.kind {
-	case proposeSome, readSome, sealCell, reformCell, handOver, resignOne:
+	case proposeSome, readSome, sealCell, reformCell, handOver, resignOne, spareSome:
 		p.ask(m, e)
 	case createOne:
 		p.create(e)
@@ -250,6 +251,14 @@ func (p *player) ask(m *member, e event) {
 		m.replica.HandOver(p.w.members[int(e.pick/8)%len(p.w.members)].cfg.Self)
 	case resignOne:
 		m.replica.Resign()
+	case spareSome:
+		var spared []NodeNumber
+		for i, other := range m.replica.Configuration().Members {
+			if e.pick>>(i%8)&1 == 1 {
+				spared = append(spared, other.Node)
+			}
+		}
+		m.replica.Spare(spared)
 	}
 	p.obey(m, e.more)
 }

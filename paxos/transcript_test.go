@@ -81,6 +81,7 @@ var storyCommands = map[string]func(*story, *testing.T, *datadriven.TestData){
 	"replace":   (*story).reform,
 	"drop":      (*story).reform,
 	"hand-over": (*story).handOver,
+	"spare":     (*story).spare,
 	"refuse":    (*story).refuse,
 	"create":    each(func(s *story, m *member) { s.w.create(m); m.replica.Nudge() }),
 	"resign":    each(func(s *story, m *member) { m.replica.Resign() }),
@@ -191,6 +192,12 @@ func (s *story) handOver(t *testing.T, d *datadriven.TestData) {
 	m := s.w.member(n[0])
 	m.replica.HandOver(n[1])
 	s.w.obey(m)
+}
+
+// spare names the members that the first need not ask.
+func (s *story) spare(t *testing.T, d *datadriven.TestData) {
+	n := numbers(d)
+	s.w.member(n[0]).replica.Spare(n[1:])
 }
 
 // refuse lets the receivers of the chosen Prepares refuse them.

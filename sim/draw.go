@@ -16,6 +16,7 @@ func drawFrom(s Source, all []pattern) Schedule {
 	p := Schedule{Seed: uint64(s.Draw("seed", 1<<31)), Servers: jurySize + s.Draw("spare servers", 3), Cells: [...]int{1, 1, 1, 2, 2, 3}[s.Draw("cells", 6)],
 		Alpha: 1 + s.Draw("alpha-1", 8), Batch: 1 + s.Draw("batch-1", 3), Clients: 2 + s.Draw("more clients", 3), Ops: 8 + s.Draw("more ops", 18),
 		Span: time.Second, Idle: 10 * time.Second, Sync: time.Millisecond, Turn: 100 * time.Microsecond}
+	p.Thrifty = p.Seed%2 == 1
 	if s.Draw("weather", 2) == 1 {
 		p.Loss = s.Draw("loss", 10)
 		p.Twice = s.Draw("twice", 20)

@@ -26,6 +26,7 @@ type Schedule struct {
 	Turn    time.Duration // a server lets inputs gather for up to that long
 	Idle    time.Duration // nodes go cold after
 	Cramped bool          `json:",omitempty"` // there is no room for nodes that have nothing to do, proposers included
+	Thrifty bool          `json:",omitempty"` // proposers ask a majority only, while nothing is amiss
 	Faults  []Fault       // in any order
 	Dead    Servers       // stay down when the rest is healed, as far as every cell keeps four members
 

@@ -85,6 +85,7 @@ func (s *server) config() core.Config {
 	cfg, p := core.Default(), &s.world.plan
 	cfg.Server, cfg.Boot, cfg.Recovered = s.id, s.boot, s.model.Recovered()
 	cfg.Window, cfg.BatchCommands, cfg.IdleAfter = p.Window, p.Batch, p.Idle
+	cfg.Thrifty = p.Thrifty
 	if p.Cramped {
 		cfg.HotMax = 0
 	}

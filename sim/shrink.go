@@ -106,6 +106,7 @@ var simplifications = []func(p *Schedule){
 	func(p *Schedule) { p.Sync, p.Turn = time.Millisecond, 100*time.Microsecond },
 	func(p *Schedule) { p.Idle = 10 * time.Second },
 	func(p *Schedule) { p.Cramped = false },
+	func(p *Schedule) { p.Thrifty = false },
 	func(p *Schedule) { p.Window = 0 },
 	func(p *Schedule) { p.Skew = 0 },
 	func(p *Schedule) { p.Heartbeat, p.Liveness = 0, 0 },

@@ -47,6 +47,9 @@ func (p Schedule) Swarm() string {
 	if p.Cramped {
 		b.WriteString("; cramped")
 	}
+	if p.Thrifty {
+		b.WriteString("; thrifty")
+	}
 	if p.Loss+p.Twice > 0 || p.Spread > 0 {
 		fmt.Fprintf(&b, "; loss %d%%, twice %d%%, spread %v, split %v", p.Loss, p.Twice, p.Spread, p.Split)
 	}

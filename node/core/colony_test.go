@@ -87,6 +87,7 @@ func (c *colony) start(i int) {
 		}
 	}
 	cfg.Events.Campaign = func(cell.ID, paxos.Ballot) { b.began++ }
+	cfg.Thrifty = false                           // its own tests ask for it
 	cfg.SweepPerTick, cfg.BalancePerSecond = 0, 0 // who leads is what a test's requests bring about
 	if c.tune != nil {
 		c.tune(&cfg)

@@ -97,6 +97,11 @@ func (c *Core) coolDown() {
 			c.hotAt++
 			continue
 		}
+		if h.hot != nil && h.hot.replica.Store() {
+			c.touch(h) // it goes when that is durable
+			c.hotAt++
+			continue
+		}
 		if h.hot != nil {
 			c.setLed(h, false)
 			c.freeze(h)
