@@ -204,8 +204,9 @@ type Core struct {
 	loads       map[storage.ReadID][]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
-	fitness     int       // grows whenever a server begins or ceases to be fit
-	roster      []*server // all of servers, in order of appearance
+	usual       time.Duration // from proposal to decision, of the slots of late
+	fitness     int           // grows whenever a server begins or ceases to be fit
+	roster      []*server     // all of servers, in order of appearance
 	support     supporting
 	disk        disk
 	lives       []peer.Life // of this directory, this one last: see putLife

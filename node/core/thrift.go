@@ -21,6 +21,7 @@ type thrifty struct {
 	conf    *paxos.Configuration // the configuration then
 	ballot  paxos.Ballot         // the ballot then
 	wide    time.Duration        // until when everybody is asked
+	bereft  bool                 // somebody who may have been asked is dead: what is in flight is repeated at once
 }
 
 // fitBeats is how many heartbeats' time a server may not prove itself useful and still be chosen.
@@ -29,10 +30,16 @@ const fitBeats = 3
 // judgeFitness looks at who may be chosen. It costs a look at each server that shares cells, per tick.
 func (c *Core) judgeFitness() {
 	for _, s := range c.roster {
-		fit := s.shared > 0 && !s.gone && s.ailment == 0 && c.now-s.proven <= fitBeats*c.cfg.HeartbeatEvery
-		if s.fit != fit {
-			s.fit = fit
-			c.fitness++
+		fit := s.shared > 0 && !s.gone && s.ailment == 0 && c.now-s.proven <= max(fitBeats*c.cfg.HeartbeatEvery, c.patience())
+		if s.fit == fit {
+			continue
+		}
+		s.fit = fit
+		c.fitness++
+		for i := 0; s.gone && i < len(c.active); i++ {
+			if h := c.active[i]; h.hot != nil && h.hot.led && h.hot.thrift.fitness != 0 {
+				h.hot.thrift.bereft = true
+			}
 		}
 	}
 }

@@ -1,6 +1,10 @@
 package core
 
-import "physalia/paxos"
+import (
+	"time"
+
+	"physalia/paxos"
+)
 
 // Waits reports whether anything waits for the time to pass, but for heartbeats and for nodes to go cold. While nothing does, ticks may
 // come as rarely as half the time between two heartbeats.
@@ -35,11 +39,14 @@ func (c *Core) nudge() {
 			h.isActive = false
 			continue
 		}
-		wait := s.backoff
+		wait := max(s.backoff, c.patience())
+		if h.hot.thrift.bereft {
+			h.hot.thrift.bereft, wait = false, 0
+		}
 		if s.replica.OwesNotice() {
 			wait = max(wait, c.cfg.NoticeAfter)
 		}
-		if s.replica.Undecided() && c.now-s.quiet >= wait || s.replica.Reading() && c.now-s.answered >= s.backoff {
+		if s.replica.Undecided() && c.now-s.quiet >= wait || s.replica.Reading() && c.now-s.answered >= wait {
 			s.quiet, s.answered = c.now, c.now
 			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
 			if s.replica.InFlight() > 0 {
@@ -55,12 +62,27 @@ func (c *Core) nudge() {
 	c.active = kept
 }
 
+// patience is how long a slot may take before anything of it is taken for lost: longer where slots take long, since whoever repeats
+// what is merely slow makes it slower.
+func (c *Core) patience() time.Duration {
+	return min(max(c.cfg.NudgeAfter, patienceShare*c.usual), c.cfg.NudgeMax)
+}
+
+// patienceShare is how many times the usual time a slot may take. The usual time follows what was seen last by a part in usualMemory.
+const (
+	patienceShare = 4
+	usualMemory   = 32
+)
+
 // pace notes what a turn has decided, and whether a round of reads was confirmed, for those who repeat what may have been lost and
 // for those who give up. Each kind has its own clock: a cell that is read all the time would otherwise never repeat an Accept that
 // was lost, nor resign because it gets no slot chosen (rule 13), and one that is written all the time never a question for reads.
 func (c *Core) pace(h *hosted, decided, confirmed bool) {
 	s := h.hot
 	undecided, owes := s.replica.Undecided(), s.replica.OwesNotice()
+	if decided && !s.owes && s.led {
+		c.usual += (c.now - s.quiet - c.usual) / usualMemory
+	}
 	if decided || !undecided || s.owes && !owes { // what was proposed after a pause has not waited for as long as the notice has
 		s.quiet = c.now
 	}
