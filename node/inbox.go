@@ -72,6 +72,7 @@ type inbox struct {
 	mu     sync.Mutex
 	in     *intake
 	queued queued // what the loop took and left for later turns
+	deaf   bool   // the loop waits for a report of storage, and is woken by nothing else
 	closed bool   // the loop takes no more requests
 }
 
@@ -85,13 +86,31 @@ func newInbox(max int) *inbox {
 	return &inbox{max: max, wake: make(chan struct{}, 1), in: newIntake()}
 }
 
-// put adds something under the lock and wakes the loop; f reports whether it added it.
+// put adds something under the lock and wakes the loop, unless that waits for storage; f reports whether it added it.
 func (b *inbox) put(f func(in *intake) bool) bool {
-	ok := b.leave(f)
-	if ok {
+	b.mu.Lock()
+	ok := f(b.in)
+	wakes := ok && !b.deaf
+	b.mu.Unlock()
+	if wakes {
 		poke(b.wake)
 	}
 	return ok
+}
+
+// report adds what storage has to say, which wakes the loop in any case.
+func (b *inbox) report(f func(in *intake)) {
+	b.mu.Lock()
+	f(b.in)
+	b.mu.Unlock()
+	poke(b.wake)
+}
+
+// rest is how the loop says what it waits for from now on: for a report of storage, or for anything.
+func (b *inbox) rest(forStorage bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.deaf = forStorage
 }
 
 // leave is put for what can wait until the loop turns anyway, at the next tick at the latest.
@@ -223,12 +242,12 @@ type storageSink struct {
 
 // Durable implements storage.Sink.
 func (s *storageSink) Durable(n storage.BatchNumber) {
-	s.inbox.put(func(in *intake) bool { in.durable = max(in.durable, n); return true })
+	s.inbox.report(func(in *intake) { in.durable = max(in.durable, n) })
 }
 
 // ReadDone implements storage.Sink.
 func (s *storageSink) ReadDone(id storage.ReadID, pairs []storage.Pair, err error) {
-	s.inbox.put(func(in *intake) bool { in.loaded = append(in.loaded, loaded{id, pairs, err}); return true })
+	s.inbox.report(func(in *intake) { in.loaded = append(in.loaded, loaded{id, pairs, err}) })
 }
 
 // Failed implements storage.Sink.

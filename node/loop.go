@@ -48,7 +48,7 @@ func (l *loop) run() error {
 			tick = true
 		case <-l.inbox.wake:
 			if l.backlog.waits() && !l.inbox.reports() {
-				continue // storage's report, or a tick, ends the wait (docs/decisions/0008)
+				continue // put before the wait began; storage's report, or a tick, ends it (docs/decisions/0008)
 			}
 		}
 		if err := l.turn(tick); err != nil {
@@ -85,6 +85,7 @@ func (l *loop) turn(tick bool) error {
 	}
 	in.reset()
 	l.spare = in
+	l.inbox.rest(l.backlog.waits())
 	if l.turns.more() {
 		poke(l.inbox.wake)
 	}

@@ -121,6 +121,7 @@ func (l *link) write(nc net.Conn) error {
 	defer end()
 	stats := &l.mesh.Stats
 	var spare []byte
+	var set time.Time // when the deadline was set
 	for {
 		out, frames := l.take(spare)
 		if frames == 0 {
@@ -132,11 +133,11 @@ func (l *link) write(nc net.Conn) error {
 			}
 			continue
 		}
-		err := nc.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err == nil {
-			_, err = nc.Write(out)
+		if now := time.Now(); now.Sub(set) > writeGrain {
+			set = now
+			nc.SetWriteDeadline(now.Add(writeTimeout + writeGrain)) // where it fails, so does writing
 		}
-		if err != nil {
+		if _, err := nc.Write(out); err != nil {
 			stats.FramesDropped.Add(uint64(frames)) // some may have arrived; nobody can say which
 			return err
 		}

@@ -47,6 +47,7 @@ const (
 	dialTimeout     = 2 * time.Second  // connecting and Hello, this side dialling: a lost SYN is repeated after 1 s
 	acceptTimeout   = 5 * time.Second  // Hello, the other side dialling
 	writeTimeout    = 10 * time.Second // one write of a lane; only a peer that does not read comes near it
+	writeGrain      = time.Second      // how exactly that is kept; setting a deadline costs as much as a small frame
 	silenceMax      = 3 * time.Second  // bytes that the peer's kernel has not acknowledged; see limitSilence
 	frameTimeout    = 30 * time.Second // the default of Config.FrameTimeout
 
