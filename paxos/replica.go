@@ -309,6 +309,10 @@ func (r *Replica) Effects() Effects {
 	return e
 }
 
+// HasEffects reports whether a step since the last call of Effects has decided something. It says nothing of what waits for that call:
+// commands and reads that share a slot or a round.
+func (r *Replica) HasEffects() bool { return !r.out.IsEmpty() }
+
 // Nudge repeats what may have been lost: the host calls it, paced, while Unfinished. It never repeats what was answered.
 func (r *Replica) Nudge() {
 	switch r.role {

@@ -169,10 +169,13 @@ func (c *Core) handle(h *hosted, in input) {
 	c.serving = nil
 }
 
-// step gives a message to a node's replica.
+// step gives a message to a node's replica. A vote that decides nothing changes nothing that anybody here looks at: most votes are such.
 func (c *Core) step(h *hosted, m *paxos.Message) {
+	vote := m.Kind == paxos.MsgAccepted && m.Through == 0
 	c.guard(h, func() { h.hot.replica.Step(m) })
-	c.touch(h)
+	if !vote || h.hot == nil || h.hot.replica.HasEffects() {
+		c.touch(h)
+	}
 }
 
 // drain gives a node that became hot what waited for it. An input may quarantine the node; the rest is refused then.
