@@ -302,7 +302,7 @@ func (r *Replica) Effects() Effects {
 	if e.Persist.tellsApplied() {
 		r.stored = r.applied
 	}
-	if !r.released && r.isGone() {
+	if r.me < 0 && !r.released && r.isGone() {
 		must.That(r.me < 0 && (!r.conf.Unsettled || r.conf.Left.Node != r.cfg.Self), "P9: node %d is still needed by %s", r.cfg.Self, r.conf.Describe())
 		r.released, e.Released = true, true
 	}

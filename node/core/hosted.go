@@ -21,6 +21,7 @@ type hosted struct {
 	handle        Handle
 	configuration *paxos.Configuration
 	members       []*server        // the configuration's servers, in its order
+	ordinal       bool             // its members are numbered 1, 2, 3, ..., as founders are
 	learners      []*server        // those of its learners
 	founding      uint64           // hash of the founding, see foundingHash
 	promised      paxos.Ballot     // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
