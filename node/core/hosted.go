@@ -48,7 +48,7 @@ type hosted struct {
 // everything it ever said was durable: see coolDown for when that is so.
 type hot struct {
 	replica  *paxos.Replica
-	machine  *machine.Machine
+	state    lagging
 	waiters  waiters
 	touched  time.Duration // last input
 	quiet    time.Duration // something was last decided here, or repeated; now while nothing is to be
@@ -82,8 +82,9 @@ type input struct {
 // is after the deliveries of the Effects that ask for it (rule 2). Its State lies in scratch memory: it must be encoded
 // before the next one is taken.
 func (c *Core) snapshot(h *hosted) *paxos.Snapshot {
-	c.state = h.hot.machine.Snapshot(c.state[:0])
-	return h.hot.replica.Snapshot(c.state, h.hot.machine.Hash())
+	m := c.current(h)
+	c.state = m.Snapshot(c.state[:0])
+	return h.hot.replica.Snapshot(c.state, m.Hash())
 }
 
 // touch marks a node as changed in this turn. Whoever calls the replica must call it too, or what the replica decided
@@ -190,7 +191,7 @@ func (c *Core) bear(h *hosted) {
 	replica, err := paxos.New(c.paxosConfig(h))
 	must.That(err == nil, "a founding that was checked makes a replica: %v", err)
 	h.virgin = false
-	c.heat(h, &hot{replica: replica, machine: machine.New()})
+	c.heat(h, &hot{replica: replica, state: lagging{machine: machine.New()}})
 }
 
 func (c *Core) paxosConfig(h *hosted) paxos.Config {

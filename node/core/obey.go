@@ -26,10 +26,8 @@ func (c *Core) obey(h *hosted) {
 	if e.Install != nil && !c.install(h, e.Install) {
 		return
 	}
-	for i := range e.Deliver {
-		if !c.guard(h, func() { c.deliver(h, &e.Deliver[i]) }) || h.hot == nil {
-			return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
-		}
+	if !c.guard(h, func() { c.deliver(h, e.Deliver) }) || h.hot == nil {
+		return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
 	}
 	if c.guard(h, func() { c.carryOut(h, &e) }) {
 		c.scratch.Return(&e)
@@ -100,7 +98,7 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 		c.quarantineError(h, fmt.Sprintf("snapshot at slot %d cannot be installed: ", snapshot.Applied), err)
 		return false
 	}
-	h.hot.machine, h.hot.lesson = fresh, nil
+	h.hot.state, h.hot.lesson = lagging{machine: fresh}, nil // what waited is part of it
 	h.hot.proof.restart(snapshot.Applied, snapshot.Hash)
 	if h.hot.led {
 		c.countLeases(h)
@@ -126,10 +124,21 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 	return true
 }
 
-// deliver applies one chosen slot. A command that this version does not fully understand, or that panics, takes the node
+// deliver takes the slots that were chosen, and applies them unless they may wait (lag.go).
+func (c *Core) deliver(h *hosted, delivered []paxos.Delivery) {
+	c.slots += len(delivered)
+	for i := range delivered {
+		c.commands += len(delivered[i].Entry.Commands)
+	}
+	h.hot.state.waiting = append(h.hot.state.waiting, delivered...)
+	if !c.mayLag(h, delivered) {
+		c.applyWaiting(h)
+	}
+}
+
+// apply applies one chosen slot. A command that this version does not fully understand, or that panics, takes the node
 // out of service; it is never skipped (rule 9).
-func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
-	c.slots++
+func (c *Core) apply(h *hosted, d *paxos.Delivery) {
 	if c.cfg.Events.Applied != nil {
 		c.cfg.Events.Applied(h.id, h.incarnation, d)
 	}
@@ -141,7 +150,7 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 		c.sealed(h)
 	case paxos.Commands:
 		for _, command := range d.Entry.Commands {
-			o, err := h.hot.machine.Apply(command)
+			o, err := h.hot.state.machine.Apply(command)
 			if err != nil && plantedSkipUnknown {
 				continue
 			}
@@ -149,7 +158,6 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 				c.quarantineError(h, fmt.Sprintf("slot %d: ", d.Slot), err)
 				return
 			}
-			c.commands++
 			c.leaseApplied(h, &o)
 			if w := h.hot.waiters.removeTxn(requestKey{o.Request.Client, o.Request.Sequence}); w != nil {
 				c.answerAll(h, w, &o)

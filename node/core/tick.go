@@ -94,7 +94,7 @@ func (c *Core) coolDown() {
 			c.hotAt++
 			continue
 		}
-		if h.hot != nil {
+		if c.makeCurrent(h) {
 			c.setLed(h, false)
 			c.freeze(h)
 			h.hot = nil
