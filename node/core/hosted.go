@@ -21,6 +21,7 @@ type hosted struct {
 	handle        Handle
 	configuration *paxos.Configuration
 	members       []*server        // the configuration's servers, in its order
+	seats         []seat           // the same with their nodes, side by side: who sent this, asks every message
 	learners      []*server        // those of its learners
 	founding      uint64           // hash of the founding, see foundingHash
 	promised      paxos.Ballot     // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
@@ -42,6 +43,12 @@ type hosted struct {
 	isActive      bool
 	hot           *hot    // nil: cold, loading, creating or quarantined
 	queue         []input // what waits for creation or loading, bounded
+}
+
+// seat is a member's node and server.
+type seat struct {
+	node   paxos.NodeNumber
+	server *server
 }
 
 // hot is what a node has in memory while it is used. Dropping it is as good as a crash of this node alone, provided that
