@@ -16,22 +16,22 @@ type outcome = machine.Outcome
 // the rest of the turn, which equals a crash of the node before the turn: nothing that was decided in it was stored or
 // sent, and what earlier turns sent or hold back rests on their own batches.
 func (c *Core) obey(h *hosted) {
-	if h.hot == nil {
-		return
+	if h.hot != nil {
+		c.guard(h, func() { c.decided(h) })
 	}
-	var e paxos.Effects
-	if !c.guard(h, func() { e = h.hot.replica.Effects() }) {
-		return
-	}
+}
+
+// decided is obey under guard.
+func (c *Core) decided(h *hosted) {
+	e := h.hot.replica.Effects()
 	if e.Install != nil && !c.install(h, e.Install) {
 		return
 	}
-	if !c.guard(h, func() { c.deliver(h, e.Deliver) }) || h.hot == nil {
+	if c.deliver(h, e.Deliver); h.hot == nil {
 		return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
 	}
-	if c.guard(h, func() { c.carryOut(h, &e) }) {
-		c.scratch.Return(&e)
-	}
+	c.carryOut(h, &e)
+	c.scratch.Return(&e)
 }
 
 // carryOut stores, sends and answers, in this order, so that a panic on the way has promised nothing.
@@ -130,8 +130,8 @@ func (c *Core) deliver(h *hosted, delivered []paxos.Delivery) {
 	for i := range delivered {
 		c.commands += len(delivered[i].Entry.Commands)
 	}
-	h.hot.state.waiting = append(h.hot.state.waiting, delivered...)
-	if !c.mayLag(h, delivered) {
+	s := &h.hot.state
+	if s.waiting = append(s.waiting, delivered...); len(s.waiting) > 0 && !c.mayLag(h, delivered) {
 		c.applyWaiting(h)
 	}
 }
