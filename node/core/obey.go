@@ -158,9 +158,9 @@ func (c *Core) apply(h *hosted, d *paxos.Delivery) {
 				c.quarantineError(h, fmt.Sprintf("slot %d: ", d.Slot), err)
 				return
 			}
-			c.leaseApplied(h, &o)
+			c.leaseApplied(h, o)
 			if w := h.hot.waiters.removeTxn(requestKey{o.Request.Client, o.Request.Sequence}); w != nil {
-				c.answerAll(h, w, &o)
+				c.answerAll(h, w, o)
 			}
 		}
 	default:
