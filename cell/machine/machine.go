@@ -14,8 +14,6 @@ type Machine struct {
 	revision cell.Revision
 	store    store
 	window   window
-	command  wire.Command // the one that is applied, for its memory
-	outcome  Outcome      // of the newest, for the same reason
 }
 
 // Outcome is what became of one request. Exactly one of three things is true:
@@ -46,10 +44,11 @@ func (m *Machine) Bytes() int { return m.store.bytes }
 
 // Apply applies one logged command, an encoded wire.Command, and returns its outcome. The command may be reused
 // afterwards; the outcome is valid until the next Apply, its results (Outcome.Result.Results) until the next Apply or Read: most
-// members apply what nobody asked them. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
+// members apply what nobody asked them; see Use. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
 // does not fully understand it; then nothing was changed, and the node must stop as failed (rule 9).
 func (m *Machine) Apply(command []byte) (*Outcome, error) {
-	c, out := &m.command, &m.outcome
+	s := m.room()
+	c, out := &s.command, &s.outcome
 	*out = Outcome{}
 	defer c.Empty()
 	if err := c.Reread(command); err != nil {
@@ -134,6 +133,7 @@ func (m *Machine) Read(t *cell.Txn) (cell.TxnResult, *cell.Error) {
 		return cell.TxnResult{}, &cell.Error{Op: "txn.read", Kind: cell.Invalid, Detail: "the transaction would write",
 			Hint: "send it as a transaction, not as a read"}
 	}
+	m.room()
 	result, err := m.store.read(t, m.revision)
 	result.Results = slices.Clone(result.Results)
 	return result, err

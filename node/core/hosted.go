@@ -210,6 +210,7 @@ func (c *Core) paxosConfig(h *hosted) paxos.Config {
 func (c *Core) heat(h *hosted, s *hot) {
 	s.touched, s.quiet, s.answered, s.backoff = c.now, c.now, c.now, c.cfg.NudgeAfter
 	h.hot, h.plain = s, false
+	s.state.machine.Use(&c.applying)
 	c.hotList = append(c.hotList, h)
 	c.touch(h)
 }

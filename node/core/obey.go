@@ -98,6 +98,7 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 		c.quarantineError(h, fmt.Sprintf("snapshot at slot %d cannot be installed: ", snapshot.Applied), err)
 		return false
 	}
+	fresh.Use(&c.applying)
 	h.hot.state, h.hot.lesson = lagging{machine: fresh}, nil // what waited is part of it
 	h.hot.proof.restart(snapshot.Applied, snapshot.Hash)
 	if h.hot.led {
