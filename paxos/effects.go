@@ -2,7 +2,8 @@ package paxos
 
 // Effects is what the host must do for the steps since the last call of Replica.Effects, in this order:
 //
-//  1. apply Deliver in slot order, each slot once;
+//  1. apply Deliver in slot order, each slot once, or put it off while nobody can tell: it has to be applied before the state is
+//     asked for, by State below or by anybody else, and the list that holds it is the host's own;
 //  2. hand Persist to storage, as part of one atomic, ordered batch;
 //  3. send SendNow; losing, repeating or reordering messages is allowed;
 //  4. send SendDurable once every batch handed to storage up to and including this one is durable, even if Persist is

@@ -6,7 +6,8 @@
 //  1. apply every chosen command, in the order of the log, each once;
 //  2. stop the node as failed when Apply returns an error: this version does not understand what was chosen, and going
 //     on would make the node differ from its peers (rule 9);
-//  3. let one goroutine at a time use a Machine; what Apply, Read and Recall return may be used by others afterwards.
+//  3. let one goroutine at a time use a Machine, or the machines that share a Scratch; what Read and Recall return may be used by others
+//     afterwards, what Apply returns until the next Apply.
 //
 // Invariants, each asserted where it is kept and hunted by the tests named:
 //

@@ -58,7 +58,7 @@ func (h *host) send(r cell.Request, t cell.Txn) Outcome {
 		h.Fatalf("M3: revision %d -> %d, state unchanged: %t", revision, h.Revision(), unchanged)
 	}
 	out.Result.Results = slices.Clone(out.Result.Results)
-	return out
+	return *out
 }
 
 // do applies a transaction under a new request that is up to date.

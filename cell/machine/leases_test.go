@@ -50,7 +50,7 @@ func (h *host) log(c wire.Command) Outcome {
 	if restored, err := Restore(h.Snapshot(nil)); err != nil || restored.Hash() != h.Hash() {
 		h.Fatalf("M5: after %+v: %v", c, err)
 	}
-	return out
+	return *out
 }
 
 func (h *host) next() cell.Request {

@@ -14,7 +14,6 @@ type Machine struct {
 	revision cell.Revision
 	store    store
 	window   window
-	command  wire.Command // the one that is applied, for its memory
 }
 
 // Outcome is what became of one request. Exactly one of three things is true:
@@ -44,37 +43,43 @@ func (m *Machine) Keys() int { return len(m.store.entries) }
 func (m *Machine) Bytes() int { return m.store.bytes }
 
 // Apply applies one logged command, an encoded wire.Command, and returns its outcome. The command may be reused
-// afterwards; the results in the outcome (Outcome.Result.Results) are valid until the next Apply or Read: most members apply
-// what nobody asked them. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
+// afterwards; the outcome is valid until the next Apply, its results (Outcome.Result.Results) until the next Apply or Read: most
+// members apply what nobody asked them; see Use. An error, always a *cell.Error of kind Quarantined, means that the command is damaged or that this version
 // does not fully understand it; then nothing was changed, and the node must stop as failed (rule 9).
-func (m *Machine) Apply(command []byte) (Outcome, error) {
-	c := &m.command
+func (m *Machine) Apply(command []byte) (*Outcome, error) {
+	s := m.room()
+	c, out := &s.command, &s.outcome
+	*out = Outcome{}
 	defer c.Empty()
 	if err := c.Reread(command); err != nil {
-		return Outcome{}, err
+		return out, err
 	}
 	if err := c.Check(); err != nil {
-		return Outcome{}, refuse("machine.apply", err)
+		return out, refuse("machine.apply", err)
 	}
-	return m.apply(c), nil
+	m.apply(c, out)
+	return out, nil
 }
 
-// apply is Apply for a command that passed the gate; it is total.
-func (m *Machine) apply(c *wire.Command) Outcome {
+// apply is Apply for a command that passed the gate; it is total. The outcome is empty before.
+func (m *Machine) apply(c *wire.Command, out *Outcome) {
 	poison(c)
 	switch c.Kind {
 	case wire.CommandKeepAlive:
-		return m.keepAlive(c)
+		*out = m.keepAlive(c)
+		return
 	case wire.CommandExpire:
-		return m.expire(c)
+		*out = m.expire(c)
+		return
 	}
-	if out, ok := m.Recall(c.Request); ok {
+	if !m.isNew(&c.Request) {
+		*out, _ = m.Recall(c.Request)
 		out.Result.Complete(&c.Txn)
 		out.concerns(c)
-		return out
+		return
 	}
 	m.revision++
-	out := Outcome{Request: c.Request}
+	out.Request = c.Request
 	switch {
 	case c.Kind == wire.CommandGrant:
 		out.Result, out.Err = fate(m.store.grant(&c.Lease, m.revision), m.revision)
@@ -89,9 +94,13 @@ func (m *Machine) apply(c *wire.Command) Outcome {
 	default:
 		out.Result, out.Err = m.store.transact(&c.Txn, m.revision)
 	}
-	m.window.remember(&out, c.Txn.Branch(out.Result.Succeeded))
+	m.window.remember(out, c.Txn.Branch(out.Result.Succeeded))
 	out.concerns(c)
-	return out
+}
+
+// isNew reports whether a request has no outcome yet: Recall knows nothing of it.
+func (m *Machine) isNew(r *cell.Request) bool {
+	return (r.Since >= m.window.floor || plantedNoFloor) && m.window.find(&r.Client, r.Sequence) == nil
 }
 
 // fate is the result of a command that has no results of its own.
@@ -124,6 +133,7 @@ func (m *Machine) Read(t *cell.Txn) (cell.TxnResult, *cell.Error) {
 		return cell.TxnResult{}, &cell.Error{Op: "txn.read", Kind: cell.Invalid, Detail: "the transaction would write",
 			Hint: "send it as a transaction, not as a read"}
 	}
+	m.room()
 	result, err := m.store.read(t, m.revision)
 	result.Results = slices.Clone(result.Results)
 	return result, err
@@ -135,7 +145,7 @@ func (m *Machine) Read(t *cell.Txn) (cell.TxnResult, *cell.Error) {
 // result puts are without key and value, or all results are missing; see cell.TxnResult.Complete, which may be called on
 // the result.
 func (m *Machine) Recall(r cell.Request) (Outcome, bool) {
-	if item := m.window.find(r.Client, r.Sequence); item != nil {
+	if item := m.window.find(&r.Client, r.Sequence); item != nil {
 		out := Outcome{Request: r, Result: item.Result}
 		out.Result.Results = append([]cell.OpResult(nil), item.Result.Results...)
 		if item.Err != nil {

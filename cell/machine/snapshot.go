@@ -91,7 +91,7 @@ func (w *window) restore(s *wire.CellState) error {
 		return fmt.Errorf("%d outcomes remembered after floor %d at revision %d", n, s.Floor, s.Revision)
 	}
 	w.floor, w.items = s.Floor, s.Remembered
-	w.marks, w.sums = make([]uint32, 0, n), make([]uint64, 0, n)
+	w.marks, w.sums = make([]byte, 0, n), make([]uint64, 0, n)
 	for i := range w.items {
 		item := &w.items[i]
 		if item.Result.Revision != w.floor+1+cell.Revision(i) {
@@ -100,7 +100,7 @@ func (w *window) restore(s *wire.CellState) error {
 		if err := checkOutcome(item); err != nil {
 			return fmt.Errorf("outcome of revision %d: %w", item.Result.Revision, err)
 		}
-		if w.find(item.Client, item.Sequence) != nil { // marks holds those before i only
+		if w.find(&item.Client, item.Sequence) != nil { // marks holds those before i only
 			return fmt.Errorf("outcome of revision %d: request %v/%d occurs twice", item.Result.Revision, item.Client, item.Sequence)
 		}
 		w.marks = append(w.marks, mark(&item.Client, item.Sequence))

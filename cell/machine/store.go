@@ -11,12 +11,11 @@ import (
 // at most 512 KB and typically a few hundred bytes; lookups are a binary search over keys that lie side by side, and
 // snapshots and scans walk straight through.
 type store struct {
-	entries []cell.Entry    // strictly ascending by key
-	leases  []cell.Lease    // strictly ascending by ID
-	bytes   int             // sum of cost over entries and of leaseCost over leases
-	sum     uint64          // sum of entrySum over entries and of leaseSum over leases (M6)
-	undo    []change        // how to take back the running transaction, oldest first
-	scratch []cell.OpResult // of the newest transaction or read
+	entries []cell.Entry // strictly ascending by key
+	leases  []cell.Lease // strictly ascending by ID
+	bytes   int          // sum of cost over entries and of leaseCost over leases
+	sum     uint64       // sum of entrySum over entries and of leaseSum over leases (M6)
+	scratch *Scratch     // to work in; see Machine.room
 }
 
 // change remembers what a key was before a write.
@@ -25,7 +24,7 @@ type change struct {
 	existed bool
 }
 
-// undoKept is how many changes' worth of memory a store keeps between transactions.
+// undoKept is how many changes' worth of memory a scratch keeps between transactions.
 const undoKept = 8
 
 // cost is what an entry counts against cell.CellBytesMax.
@@ -61,13 +60,13 @@ func (s *store) set(i int, found bool, e cell.Entry) {
 	s.bytes += cost(&e)
 	s.sum += entrySum(&e)
 	if !found {
-		s.undo = append(s.undo, change{before: cell.Entry{Key: e.Key}})
+		s.scratch.undo = append(s.scratch.undo, change{before: cell.Entry{Key: e.Key}})
 		s.entries = slices.Insert(s.entries, i, e)
 		return
 	}
 	s.bytes -= cost(&s.entries[i])
 	s.sum -= entrySum(&s.entries[i])
-	s.undo = append(s.undo, change{before: s.entries[i], existed: true})
+	s.scratch.undo = append(s.scratch.undo, change{before: s.entries[i], existed: true})
 	s.entries[i] = e
 }
 
@@ -75,31 +74,31 @@ func (s *store) set(i int, found bool, e cell.Entry) {
 func (s *store) remove(i int) {
 	s.bytes -= cost(&s.entries[i])
 	s.sum -= entrySum(&s.entries[i])
-	s.undo = append(s.undo, change{before: s.entries[i], existed: true})
+	s.scratch.undo = append(s.scratch.undo, change{before: s.entries[i], existed: true})
 	s.entries = slices.Delete(s.entries, i, i+1)
 }
 
 // commit keeps every change since the last commit or rollback.
 func (s *store) commit() {
-	if cap(s.undo) > undoKept {
-		s.undo = nil
+	if cap(s.scratch.undo) > undoKept {
+		s.scratch.undo = nil
 		return
 	}
-	clear(s.undo)
-	s.undo = s.undo[:0]
+	clear(s.scratch.undo)
+	s.scratch.undo = s.scratch.undo[:0]
 }
 
 // rollback takes back every change since the last commit or rollback, newest first.
 func (s *store) rollback() {
-	for n := len(s.undo); n > 0; n-- {
-		c := s.undo[n-1]
+	for n := len(s.scratch.undo); n > 0; n-- {
+		c := s.scratch.undo[n-1]
 		switch i, found := s.find(c.before.Key); {
 		case c.existed:
 			s.set(i, found, c.before)
 		case found:
 			s.remove(i)
 		}
-		s.undo = s.undo[:n-1]
+		s.scratch.undo = s.scratch.undo[:n-1]
 	}
 	s.commit()
 }

@@ -10,6 +10,7 @@ import (
 // transact runs a transaction at the given revision, whole or not at all (M2). After an abort the result holds only the
 // revision.
 func (s *store) transact(t *cell.Txn, revision cell.Revision) (cell.TxnResult, *cell.Error) {
+	s.scratch.undo = s.scratch.undo[:0] // a machine that shares the scratch may have panicked in the middle
 	result, err := s.read(t, revision)
 	if err == nil && s.bytes > cell.CellBytesMax {
 		err = tooLarge("txn", s.bytes)
@@ -45,15 +46,16 @@ func (s *store) read(t *cell.Txn, revision cell.Revision) (cell.TxnResult, *cell
 
 // results returns so many empty results in the memory of the ones before, whose time is over.
 func (s *store) results(n int) []cell.OpResult {
-	if n > cap(s.scratch) || cap(s.scratch) > resultsKept {
-		s.scratch = make([]cell.OpResult, n)
+	list := s.scratch.results
+	if n > cap(list) || cap(list) > resultsKept {
+		list = make([]cell.OpResult, n)
 	}
-	s.scratch = s.scratch[:n]
-	clear(s.scratch)
-	return s.scratch
+	s.scratch.results = list[:n]
+	clear(list[:n])
+	return list[:n]
 }
 
-// resultsKept is how many results' worth of memory a store keeps between transactions.
+// resultsKept is how many results' worth of memory a scratch keeps between transactions.
 const resultsKept = 8
 
 // tooLarge is the answer to what would make the cell have so many bytes.

@@ -441,7 +441,7 @@ func stepCommand(t *rapid.T, m *Machine, w *twin, c wire.Command) {
 		t.Fatalf("revision %d: %+v: got %v, want %v", m.Revision(), c, got.Err, want.Err)
 	}
 	got.Err, want.Err = nil, nil
-	if !reflect.DeepEqual(got, want) {
+	if !reflect.DeepEqual(*got, want) {
 		t.Fatalf("revision %d, %+v:\ngot  %+v\nwant %+v", m.Revision(), c, got, want)
 	}
 }

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"encoding/binary"
 
 	"physalia/cell"
@@ -9,11 +10,11 @@ import (
 )
 
 // window remembers the outcomes of the newest transactions, one per revision without gaps (M4): the outcome of revision
-// floor+1 is the oldest. A lookup compares one small mark per outcome, a kilobyte in all, before it looks at any outcome.
+// floor+1 is the oldest. A lookup searches the marks, a byte per outcome, before it looks at any outcome.
 type window struct {
 	floor cell.Revision     // newest forgotten revision, zero when nothing was forgotten
 	items []wire.Remembered // items[first:] are remembered
-	marks []uint32          // marks[i] is the mark of items[i]
+	marks []byte            // marks[i] is the mark of items[i]
 	sums  []uint64          // sums[i] is outcomeSum of items[i]
 	sum   uint64            // of sums[first:] (M6)
 	first int               // items before it are zero, left for the next slide
@@ -24,13 +25,14 @@ type window struct {
 // slideMin is how many forgotten items gather before the others slide down over them.
 const slideMin = 64
 
-// markSpread spreads neighbouring sequences over the marks; it is odd.
+// markSpread makes the highest byte of a product depend on every byte; it is odd.
 const markSpread = 0x9e3779b97f4a7c15
 
-// mark condenses the identity of a request; equal identities have equal marks.
-func mark(c *cell.ClientID, sequence uint64) uint32 {
-	h := (binary.LittleEndian.Uint64(c[:8]) ^ binary.LittleEndian.Uint64(c[8:])) + sequence*markSpread
-	return uint32(h >> 32)
+// mark condenses the identity of a request; equal identities have equal marks. One byte is enough: among a full window one other
+// request has the same, on average, and so many bytes are searched at once as fit a wide register.
+func mark(c *cell.ClientID, sequence uint64) byte {
+	h := (binary.LittleEndian.Uint64(c[:8]) ^ binary.LittleEndian.Uint64(c[8:])) + sequence
+	return byte(h * markSpread >> 56)
 }
 
 // resultSize is what the results of one transaction count against cell.WindowBytesMax.
@@ -46,17 +48,18 @@ func resultSize(results []cell.OpResult) int {
 func (w *window) remembered() []wire.Remembered { return w.items[w.first:] }
 
 // find returns the recorded outcome of a request, nil when there is none.
-func (w *window) find(c cell.ClientID, sequence uint64) *wire.Remembered {
-	m := mark(&c, sequence)
-	for i, other := range w.marks[w.first:] {
-		if other != m {
-			continue
+func (w *window) find(c *cell.ClientID, sequence uint64) *wire.Remembered {
+	m := mark(c, sequence)
+	for at := w.first; ; at++ {
+		i := bytes.IndexByte(w.marks[at:], m)
+		if i < 0 {
+			return nil
 		}
-		if item := &w.items[w.first+i]; item.Sequence == sequence && item.Client == c {
+		at += i
+		if item := &w.items[at]; item.Sequence == sequence && item.Client == *c {
 			return item
 		}
 	}
-	return nil
 }
 
 // remember records the outcome of the next revision, in which ops ran, and forgets what no longer has room.

@@ -130,8 +130,17 @@ func (r *Reader) integer() (v uint64, negative bool) {
 	}
 }
 
-// Uint consumes an integer that is not negative, of any width.
+// Uint consumes an integer that is not negative, of any width. Nearly all are small, and come first.
 func (r *Reader) Uint() uint64 {
+	if r.off < len(r.buf) && r.buf[r.off] < 0x80 && r.err == nil {
+		r.off++
+		return uint64(r.buf[r.off-1])
+	}
+	return r.uint()
+}
+
+// uint is Uint for every form, and for what is wrong.
+func (r *Reader) uint() uint64 {
 	v, negative := r.integer()
 	if negative {
 		r.Fail("want an unsigned integer, got %d", int64(v))
@@ -227,6 +236,10 @@ func (r *Reader) Array(max int, what string) int {
 
 // Struct consumes the head of a positional struct of exactly n fields.
 func (r *Reader) Struct(n int, what string) {
+	if r.off < len(r.buf) && n < 16 && r.buf[r.off] == msgpcode.FixedArrayLow|byte(n) && r.err == nil && n < r.Left() {
+		r.off++
+		return
+	}
 	if got := r.Array(n, what); got != n {
 		r.Fail("%s has %d fields, want %d", what, got, n)
 	}

@@ -236,7 +236,7 @@ func (c *Core) Durable() storage.BatchNumber { return c.durable }
 
 // explain shows what this server knows of a cell.
 func (c *Core) explain(h *hosted) *wire.Explanation {
-	r, m := h.hot.replica, h.hot.machine
+	r, m := h.hot.replica, c.current(h)
 	x := &wire.Explanation{Server: c.cfg.Server, Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node), State: "hot",
 		Role: r.Role().String(), Promised: r.Promised().String(), Leader: cell.ServerID(h.configuration.Server(r.Leader())),
 		Applied: uint64(r.Applied()), Chosen: uint64(r.Known()), Floor: uint64(r.Floor()),

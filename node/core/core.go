@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"physalia/cell"
+	"physalia/cell/machine"
 	"physalia/internal/wire"
 	"physalia/internal/wire/peer"
 	"physalia/node/slab"
@@ -222,6 +223,7 @@ type Core struct {
 	peeked      paxos.Configuration // scratch: of the node that was looked at last
 	body        []byte              // scratch for messages
 	scratch     paxos.Scratch       // for effects
+	applying    machine.Scratch     // for commands
 	out         Output
 	slots       int // chosen this turn, for Events
 	commands    int

@@ -69,7 +69,8 @@ func (p *proof) note(slot paxos.Slot, hash uint64) {
 	p.own[slot%proofSlots] = mark{slot, hash}
 }
 
-// at is what the own state hashed to after a slot, if that is still known.
+// at is what the own state hashed to after a slot, if that is still known. What waits to be applied is not (lag.go): whoever asks for
+// others catches up before.
 func (p *proof) at(slot paxos.Slot) (uint64, bool) {
 	if p.own == nil || slot == 0 || p.own[slot%proofSlots].slot != slot {
 		return 0, false
@@ -80,14 +81,19 @@ func (p *proof) at(slot paxos.Slot) (uint64, bool) {
 // prove notes the hash of the state after a slot that was just applied.
 func (c *Core) prove(h *hosted, slot paxos.Slot) {
 	p := &h.hot.proof
-	hash := h.hot.machine.Hash()
+	hash := h.hot.state.machine.Hash()
 	p.note(slot, hash)
-	if c.cfg.HashEvery > 0 && slot%paxos.Slot(c.cfg.HashEvery) == 0 {
+	if c.isCheckpoint(slot) {
 		p.checkpoint, p.told = mark{slot, hash}, 0
 		if h.hot.replica.Role() == paxos.Proposer {
 			c.tally(h, h.node, p.checkpoint)
 		}
 	}
+}
+
+// isCheckpoint reports whether members tell each other what their states hash to after a slot.
+func (c *Core) isCheckpoint(slot paxos.Slot) bool {
+	return c.cfg.HashEvery > 0 && slot%paxos.Slot(c.cfg.HashEvery) == 0
 }
 
 // attest attaches to a message what its receiver should know: the proposer what is agreed, everybody else a checkpoint.
@@ -122,6 +128,9 @@ func (c *Core) attest(h *hosted, m *paxos.Message, e *peer.Envelope) {
 // attested takes what came with a message. It reports false when this node went out of service over it.
 func (c *Core) attested(h *hosted, in *PeerMessage) bool {
 	heard := mark{in.Envelope.HashSlot, in.Envelope.Hash}
+	if !c.makeCurrent(h) {
+		return false
+	}
 	switch in.Message.Kind {
 	case paxos.MsgAccepted, paxos.MsgPromise:
 		if h.hot.replica.Role() != paxos.Follower {

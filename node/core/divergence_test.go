@@ -28,7 +28,7 @@ func newChecked(t *testing.T, n int) *colony {
 // flip changes the state of one node behind its back, as a flipped bit does.
 func (c *colony) flip(i int, id cell.ID, n int64) {
 	c.t.Helper()
-	_, m := c.servers[i].core.Inspect(id)
+	m := c.machine(i, id)
 	if m == nil {
 		c.t.Fatalf("s%d is not hot", i+1)
 	}

@@ -12,6 +12,7 @@
 // machine.Machine in memory); a node of which somebody holds a hosted is warm, and cold.go says when it is forgotten. Nothing that a turn
 // or a tick does is proportional to the cold ones, and Config.HotMax bounds the hot ones. The first message or request makes a cold node hot; nothing is answered from a node that
 // was not read (rule 7). A panic or failed assertion while stepping or applying quarantines that node alone.
+// A follower applies the slots that are delivered to it a few at a time, or when somebody looks at its state (lag.go).
 //
 // # Support, leases, elections
 //

@@ -21,7 +21,7 @@ type hosted struct {
 	handle        Handle
 	configuration *paxos.Configuration
 	members       []*server        // the configuration's servers, in its order
-	ordinal       bool             // its members are numbered 1, 2, 3, ..., as founders are
+	seats         []seat           // the same with their nodes, side by side: who sent this, asks every message
 	learners      []*server        // those of its learners
 	founding      uint64           // hash of the founding, see foundingHash
 	promised      paxos.Ballot     // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
@@ -45,11 +45,17 @@ type hosted struct {
 	queue         []input // what waits for creation or loading, bounded
 }
 
+// seat is a member's node and server.
+type seat struct {
+	node   paxos.NodeNumber
+	server *server
+}
+
 // hot is what a node has in memory while it is used. Dropping it is as good as a crash of this node alone, provided that
 // everything it ever said was durable: see coolDown for when that is so.
 type hot struct {
 	replica  *paxos.Replica
-	machine  *machine.Machine
+	state    lagging
 	waiters  waiters
 	touched  time.Duration // last input
 	quiet    time.Duration // something was last decided here, or repeated; now while nothing is to be
@@ -84,8 +90,9 @@ type input struct {
 // is after the deliveries of the Effects that ask for it (rule 2). Its State lies in scratch memory: it must be encoded
 // before the next one is taken.
 func (c *Core) snapshot(h *hosted) *paxos.Snapshot {
-	c.state = h.hot.machine.Snapshot(c.state[:0])
-	return h.hot.replica.Snapshot(c.state, h.hot.machine.Hash())
+	m := c.current(h)
+	c.state = m.Snapshot(c.state[:0])
+	return h.hot.replica.Snapshot(c.state, m.Hash())
 }
 
 // touch marks a node as changed in this turn. Whoever calls the replica must call it too, or what the replica decided
@@ -195,7 +202,7 @@ func (c *Core) bear(h *hosted) {
 	replica, err := paxos.New(c.paxosConfig(h))
 	must.That(err == nil, "a founding that was checked makes a replica: %v", err)
 	h.virgin = false
-	c.heat(h, &hot{replica: replica, machine: machine.New()})
+	c.heat(h, &hot{replica: replica, state: lagging{machine: machine.New()}})
 }
 
 func (c *Core) paxosConfig(h *hosted) paxos.Config {
@@ -207,6 +214,7 @@ func (c *Core) paxosConfig(h *hosted) paxos.Config {
 func (c *Core) heat(h *hosted, s *hot) {
 	s.touched, s.quiet, s.answered, s.backoff = c.now, c.now, c.now, c.cfg.NudgeAfter
 	h.hot, h.plain = s, false
+	s.state.machine.Use(&c.applying)
 	c.hotList = append(c.hotList, h)
 	c.touch(h)
 }

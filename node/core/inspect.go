@@ -8,10 +8,11 @@ import (
 )
 
 // Inspect shows the hot part of a node to whoever checks a core from outside; it makes nothing hot. Both are nil when the
-// node is cold, loading, quarantined or not hosted here. They must not be changed, nor kept beyond the next input.
+// node is cold, loading, quarantined or not hosted here. They must not be changed, nor kept beyond the next input. The machine may
+// lag behind the replica by what was delivered and waits to be applied (lag.go).
 func (c *Core) Inspect(id cell.ID) (*paxos.Replica, *machine.Machine) {
 	if h := c.warm[id]; h != nil && h.hot != nil {
-		return h.hot.replica, h.hot.machine
+		return h.hot.replica, h.hot.state.machine
 	}
 	return nil, nil
 }

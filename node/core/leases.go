@@ -83,7 +83,7 @@ func (q *leaseHeap) Pop() any {
 // lost and regained its read lease.
 func (c *Core) countLeases(h *hosted) {
 	c.forgetLeases(h)
-	for _, l := range h.hot.machine.Held() {
+	for _, l := range c.current(h).Held() {
 		c.countLease(h, l)
 	}
 }
@@ -132,7 +132,7 @@ func (c *Core) leaseApplied(h *hosted, o *outcome) {
 	if o.Kind == wire.CommandTxn || !h.hot.led {
 		return
 	}
-	l, held := h.hot.machine.Lease(o.Lease)
+	l, held := h.hot.state.machine.Lease(o.Lease)
 	t := h.hot.leases[o.Lease]
 	switch {
 	case held && (t == nil || t.renewals != l.Renewals):
@@ -184,7 +184,7 @@ func (c *Core) keepAlive(h *hosted, r *Request) bool {
 		return false
 	}
 	c.dueLease(t, c.now+cell.LeaseRateBound*t.ttl)
-	c.reply(r.Origin, &wire.LeaseReply{Incarnation: h.incarnation, Revision: h.hot.machine.Revision(), Lease: t.id, Renewals: t.renewals}, nil)
+	c.reply(r.Origin, &wire.LeaseReply{Incarnation: h.incarnation, Revision: c.current(h).Revision(), Lease: t.id, Renewals: t.renewals}, nil)
 	return true
 }
 

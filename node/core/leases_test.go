@@ -48,7 +48,7 @@ func (c *colony) grantLock() cell.LeaseID {
 // held tells what the machine on server i knows of a lease and its lock.
 func (c *colony) held(i int, id cell.LeaseID) bool {
 	c.t.Helper()
-	_, m := c.servers[i].core.Inspect("vol-1")
+	m := c.machine(i, "vol-1")
 	if m == nil {
 		c.t.Fatalf("the node on %s is not hot", serverID(i))
 	}
@@ -260,7 +260,7 @@ func TestLeaseOfACellThatNobodyAsksExpiresLate(t *testing.T) {
 	c.crash(0, true)
 	c.wait(time.Minute)
 	c.mustBe(c.read(1, "vol-1", true), 0) // makes it hot
-	if _, m := c.servers[1].core.Inspect("vol-1"); len(m.Held()) != 1 {
+	if m := c.machine(1, "vol-1"); len(m.Held()) != 1 {
 		t.Fatal("the lease expired without a proposer")
 	}
 	c.mustRead(1, "vol-1", 0)
@@ -318,7 +318,7 @@ func TestLeasesExpireInOrder(t *testing.T) {
 	for range 64 {
 		c.wait(100 * time.Millisecond)
 		for id, leases := range due {
-			_, m := c.servers[0].core.Inspect(id)
+			m := c.machine(0, id)
 			for lease, at := range leases {
 				if _, held := m.Lease(lease); held != (c.now < at) {
 					t.Fatalf("at %v lease %d of %s is held: %t, due at %v", c.now, lease, id, held, at)

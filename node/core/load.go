@@ -155,7 +155,7 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 	if err != nil {
 		return err
 	}
-	c.heat(h, &hot{replica: replica, machine: state, inherited: replica.Promised()})
+	c.heat(h, &hot{replica: replica, state: lagging{machine: state}, inherited: replica.Promised()})
 	if recovery.Snapshot != nil {
 		h.hot.proof.restart(recovery.Snapshot.Applied, state.Hash())
 	}

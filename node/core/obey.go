@@ -16,24 +16,22 @@ type outcome = machine.Outcome
 // the rest of the turn, which equals a crash of the node before the turn: nothing that was decided in it was stored or
 // sent, and what earlier turns sent or hold back rests on their own batches.
 func (c *Core) obey(h *hosted) {
-	if h.hot == nil {
-		return
+	if h.hot != nil {
+		c.guard(h, func() { c.decided(h) })
 	}
-	var e paxos.Effects
-	if !c.guard(h, func() { e = h.hot.replica.Effects() }) {
-		return
-	}
+}
+
+// decided is obey under guard.
+func (c *Core) decided(h *hosted) {
+	e := h.hot.replica.Effects()
 	if e.Install != nil && !c.install(h, e.Install) {
 		return
 	}
-	for i := range e.Deliver {
-		if !c.guard(h, func() { c.deliver(h, &e.Deliver[i]) }) || h.hot == nil {
-			return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
-		}
+	if c.deliver(h, e.Deliver); h.hot == nil {
+		return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
 	}
-	if c.guard(h, func() { c.carryOut(h, &e) }) {
-		c.scratch.Return(&e)
-	}
+	c.carryOut(h, &e)
+	c.scratch.Return(&e)
 }
 
 // carryOut stores, sends and answers, in this order, so that a panic on the way has promised nothing.
@@ -100,7 +98,8 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 		c.quarantineError(h, fmt.Sprintf("snapshot at slot %d cannot be installed: ", snapshot.Applied), err)
 		return false
 	}
-	h.hot.machine, h.hot.lesson = fresh, nil
+	fresh.Use(&c.applying)
+	h.hot.state, h.hot.lesson = lagging{machine: fresh}, nil // what waited is part of it
 	h.hot.proof.restart(snapshot.Applied, snapshot.Hash)
 	if h.hot.led {
 		c.countLeases(h)
@@ -126,10 +125,21 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 	return true
 }
 
-// deliver applies one chosen slot. A command that this version does not fully understand, or that panics, takes the node
+// deliver takes the slots that were chosen, and applies them unless they may wait (lag.go).
+func (c *Core) deliver(h *hosted, delivered []paxos.Delivery) {
+	c.slots += len(delivered)
+	for i := range delivered {
+		c.commands += len(delivered[i].Entry.Commands)
+	}
+	s := &h.hot.state
+	if s.waiting = append(s.waiting, delivered...); len(s.waiting) > 0 && !c.mayLag(h, delivered) {
+		c.applyWaiting(h)
+	}
+}
+
+// apply applies one chosen slot. A command that this version does not fully understand, or that panics, takes the node
 // out of service; it is never skipped (rule 9).
-func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
-	c.slots++
+func (c *Core) apply(h *hosted, d *paxos.Delivery) {
 	if c.cfg.Events.Applied != nil {
 		c.cfg.Events.Applied(h.id, h.incarnation, d)
 	}
@@ -141,7 +151,7 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 		c.sealed(h)
 	case paxos.Commands:
 		for _, command := range d.Entry.Commands {
-			o, err := h.hot.machine.Apply(command)
+			o, err := h.hot.state.machine.Apply(command)
 			if err != nil && plantedSkipUnknown {
 				continue
 			}
@@ -149,10 +159,9 @@ func (c *Core) deliver(h *hosted, d *paxos.Delivery) {
 				c.quarantineError(h, fmt.Sprintf("slot %d: ", d.Slot), err)
 				return
 			}
-			c.commands++
-			c.leaseApplied(h, &o)
+			c.leaseApplied(h, o)
 			if w := h.hot.waiters.removeTxn(requestKey{o.Request.Client, o.Request.Sequence}); w != nil {
-				c.answerAll(h, w, &o)
+				c.answerAll(h, w, o)
 			}
 		}
 	default:

@@ -55,11 +55,13 @@ func (c *Core) sender(id cell.ServerID) *server {
 
 // server is the server of a member or learner, nil when the configuration has no such node.
 func (h *hosted) server(n paxos.NodeNumber) *server {
-	if i := int(n) - 1; h.ordinal && i >= 0 && i < len(h.members) {
-		return h.members[i] // asked for every message, and the configuration lies elsewhere in memory
+	if i := int(n) - 1; i >= 0 && i < len(h.seats) && h.seats[i].node == n {
+		return h.seats[i].server // a founding jury is numbered 1, 2, 3, ...
 	}
-	if i := h.configuration.Index(n); i >= 0 {
-		return h.members[i]
+	for i := range h.seats {
+		if h.seats[i].node == n {
+			return h.seats[i].server
+		}
 	}
 	for i := range h.learners {
 		if h.configuration.Learners[i].Node == n {

@@ -24,9 +24,9 @@ func (c *Core) export(h *hosted, r *Request) {
 	}
 	x := &wire.NodeExport{Cell: h.id, Incarnation: h.incarnation, Node: uint64(h.node), Configuration: uint64(replica.Configuration().Number),
 		Promised: replica.Promised().String(), Applied: uint64(replica.Applied()), Known: uint64(replica.Known()),
-		Revision: h.hot.machine.Revision(), Sealed: replica.IsSealed()}
+		Revision: c.current(h).Revision(), Sealed: replica.IsSealed()}
 	x.Jury, x.Others = parties(replica)
-	state := h.hot.machine.Snapshot(nil)
+	state := c.current(h).Snapshot(nil)
 	x.StateHash = machine.HashOf(state)
 	if r.Content {
 		x.State = state

@@ -46,10 +46,11 @@ func sameConfiguration(a, b *paxos.Configuration) bool {
 
 // connect looks up the servers of a node's cell.
 func (c *Core) connect(h *hosted) {
-	h.members, h.learners, h.ordinal = make([]*server, len(h.configuration.Members)), nil, true
+	h.members, h.learners = make([]*server, len(h.configuration.Members)), nil
+	h.seats = make([]seat, len(h.configuration.Members))
 	for i, m := range h.configuration.Members {
 		h.members[i] = c.server(cell.ServerID(m.Server))
-		h.ordinal = h.ordinal && m.Node == paxos.NodeNumber(i+1)
+		h.seats[i] = seat{m.Node, h.members[i]}
 	}
 	for _, l := range h.configuration.Learners {
 		h.learners = append(h.learners, c.server(cell.ServerID(l.Server)))

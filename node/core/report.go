@@ -26,11 +26,11 @@ func (c *Core) Report(m *wire.ReportRequest) *wire.ServerReport {
 	// The nodes that Tick looks at next: others in each report, since Tick goes around.
 	for i := range min(sampledNodes, len(c.hotList)) {
 		h := c.hotList[(c.hotAt+i)%len(c.hotList)]
-		if h.hot == nil {
+		if !c.makeCurrent(h) {
 			continue // wiped or quarantined; Tick has not come by yet
 		}
 		out.Sampled++
-		out.Bytes += uint64(h.hot.machine.Bytes())
+		out.Bytes += uint64(h.hot.state.machine.Bytes())
 	}
 	return out
 }

@@ -237,7 +237,7 @@ func (c *Core) transact(h *hosted, r *Request) {
 		if c.keepAlive(h, r) {
 			return
 		}
-	} else if outcome, ok := h.hot.machine.Recall(r.Request); ok {
+	} else if outcome, ok := c.current(h).Recall(r.Request); ok {
 		c.answer(h, r, &outcome)
 		return
 	}
@@ -311,7 +311,7 @@ func (c *Core) read(h *hosted, r *Request) {
 
 // staleRead answers from the applied state, a consistent prefix, if it is recent enough for the client's session.
 func (c *Core) staleRead(h *hosted, r *Request) {
-	if have := h.hot.machine.Revision(); have < r.Least {
+	if have := c.current(h).Revision(); have < r.Least {
 		c.reply(r.Origin, nil, &cell.Error{Op: r.op(), Kind: cell.Unavailable, Cell: h.id,
 			Detail: fmt.Sprintf("this member is at revision %d, the session has seen %d", have, r.Least), RetryAfter: 10 * time.Millisecond})
 		return
@@ -325,11 +325,11 @@ func (c *Core) answerRead(h *hosted, r *Request) {
 		c.reply(r.Origin, c.configured(h, 0), nil) // a Look
 		return
 	}
-	if m := h.hot.machine; r.List {
+	if m := c.current(h); r.List {
 		c.reply(r.Origin, &wire.Leases{Incarnation: h.incarnation, Revision: m.Revision(), Leases: m.Leases()}, nil)
 		return
 	}
-	result, err := h.hot.machine.Read(&r.Txn)
+	result, err := c.current(h).Read(&r.Txn)
 	if err != nil {
 		err.Op, err.Cell = r.op(), h.id
 		c.reply(r.Origin, nil, err)

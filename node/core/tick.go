@@ -119,12 +119,13 @@ func (c *Core) coolDown() {
 			c.hotAt++
 			continue
 		}
-		if h.hot != nil && h.hot.replica.Store() {
+		current := c.makeCurrent(h)
+		if current && h.hot.replica.Store() {
 			c.touch(h) // it goes when that is durable
 			c.hotAt++
 			continue
 		}
-		if h.hot != nil {
+		if current {
 			c.setLed(h, false)
 			c.freeze(h)
 			h.hot = nil

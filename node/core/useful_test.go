@@ -395,7 +395,7 @@ func TestRejoin(t *testing.T) {
 				c.start(5)
 			}
 			c.wait(noticed)
-			if _, m := c.servers[5].core.Inspect("vol-1"); m == nil || m.Revision() != 2 {
+			if m := c.machine(5, "vol-1"); m == nil || m.Revision() != 2 {
 				t.Error("s6 was not told what it missed")
 			}
 			if r, _ := c.servers[5].core.Inspect("vol-2"); r != nil {

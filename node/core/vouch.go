@@ -121,7 +121,7 @@ func (c *Core) askVouchers(h *hosted) {
 // vouch answers what the own state hashed to after a slot, as far as that is known.
 func (c *Core) vouch(h *hosted, in *PeerMessage) {
 	replica := h.hot.replica
-	if replica.IsUntaught() || in.Envelope.HashSlot == 0 {
+	if replica.IsUntaught() || in.Envelope.HashSlot == 0 || !c.makeCurrent(h) {
 		return
 	}
 	envelope := peer.Envelope{Cell: h.id, Incarnation: h.incarnation, Configuration: h.configuration.Number}
