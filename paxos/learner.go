@@ -122,8 +122,9 @@ func (r *Replica) learn(record Record) bool {
 	}
 	p := r.at(record.Slot)
 	held := p.Slot == record.Slot
-	must.That(!held || p.Entry.Equal(record.Entry) || p.Ballot.Less(record.Ballot),
-		"P2: slot %d is chosen at %v, but another entry was accepted at %v", record.Slot, record.Ballot, p.Ballot)
+	if held && !p.Ballot.Less(record.Ballot) && !p.Entry.Equal(record.Entry) {
+		must.That(false, "P2: slot %d is chosen at %v, but another entry was accepted at %v", record.Slot, record.Ballot, p.Ballot)
+	}
 	if !held || p.Ballot.Less(record.Ballot) {
 		// The taught ballot is kept even for an equal entry: records of chosen slots then never carry a lower ballot
 		// than the one they were chosen in, which is what makes the assertion above hold for our own pupils.
