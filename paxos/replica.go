@@ -321,7 +321,7 @@ func (r *Replica) Nudge() {
 			r.resign(r.handing)
 			return
 		}
-		if len(r.open) > 0 {
+		if len(r.open) > 0 || r.reads.pending() {
 			r.spared = 0 // whoever was asked does not answer
 		}
 		r.resend()

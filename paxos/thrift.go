@@ -8,7 +8,7 @@ package paxos
 //
 //   - while the configuration changes, for then the votes say more than that (P9), or while somebody learns;
 //   - where a proposer finds its way: what it re-proposes, hands over or seals;
-//   - after a Nudge that found a slot without its majority, until the host chooses again;
+//   - after a Nudge that found a slot or a read without its majority, until the host chooses again;
 //   - in one slot of every everybodyEvery, so that all of them tell now and then how they stand (rule 19).
 //
 // (Thrifty operation: Moraru, Andersen, Kaminsky, EPaxos, SOSP 2013, section 6.1; here with the lessons that keep the others near.)

@@ -69,3 +69,40 @@ func TestPromiseIsNotMadeFromMemory(t *testing.T) {
 		c.mustBe(c.read(i, "vol-1", true), 3)
 	}
 }
+
+// A read whose jury is one short is asked again as soon as any, also while a notice is owed that has time; and the next one asks
+// everybody at once.
+func TestReadsOfThriftyProposersAskEverybodyAgain(t *testing.T) {
+	c := newThrifty(t, 7)
+	c.mustCount(0, "vol-1", 1, 1)
+	core := c.servers[0].core
+	if !core.find("vol-1").hot.replica.OwesNotice() {
+		t.Fatal("no notice is owed, so this test shows nothing")
+	}
+	c.lost = func(from, _ int, m *paxos.Message) bool { return from == 1 && m.Kind == paxos.MsgConfirmed }
+	confirmed := func() Origin {
+		m := &wire.ReadRequest{Header: header("vol-1"), Confirm: true, Txn: cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "n"}}}}
+		return c.send(0, wire.MethodRead, m)
+	}
+	first := confirmed()
+	c.wait(2 * core.cfg.NudgeAfter)
+	c.mustBe(c.answer(first), 1)
+	c.mustBe(c.answer(confirmed()), 1)
+}
+
+// However long slots take of late, a proposer asks everybody before it gives the cell up over one member that does not answer.
+func TestThriftyProposerAsksEverybodyBeforeItGivesUp(t *testing.T) {
+	c := newThrifty(t, 7)
+	c.mustCount(0, "vol-1", 1, 1)
+	core := c.servers[0].core
+	core.usual = core.cfg.NudgeMax
+	c.lost = func(from, _ int, m *paxos.Message) bool { return from == 1 && m.Kind == paxos.MsgAccepted }
+	write := c.submitCount(0, "vol-1", 2)
+	c.wait(core.cfg.SupportPeriod + 100*time.Millisecond)
+	if r := c.answer(write); r.Err != nil {
+		t.Errorf("the write fails: %v", r.Err)
+	}
+	if led := c.leaders(); len(led) != 1 || led[0] != 0 {
+		t.Errorf("%v lead, want s1", led)
+	}
+}
