@@ -285,3 +285,28 @@ func TestH20FlippedBitInAnAskedMember(t *testing.T) {
 	c.wait(settled)
 	c.mustDiverge(1)
 }
+
+// A member that answers nothing although its server is well, since it is out of service or may not vote, is not asked alone again and
+// again: it costs one wait, not one per support period.
+func TestSilentMemberIsNotChosenAgain(t *testing.T) {
+	c := newThrifty(t, 7)
+	c.mustCount(0, "vol-1", 1, 1)
+	c.flip(1, "vol-1", 1)
+	core := c.servers[1].core
+	core.quarantine(core.find("vol-1"), Violated, "for this test")
+	waited := 0
+	for n := uint64(2); n < 150; n++ {
+		if c.write(n, time.Second, 0) > 0 {
+			waited++
+		}
+		c.wait(40 * time.Millisecond)
+	}
+	if waited != 1 {
+		t.Errorf("%d writes waited, want the first one only", waited)
+	}
+	asked := c.asked()
+	c.mustCount(0, "vol-1", 150, 150)
+	if want := [8]int{2: 1, 5: 1, 6: 1}; *asked != want {
+		t.Errorf("s1 sent so many Accepts to each: %v, want %v", *asked, want)
+	}
+}
