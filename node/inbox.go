@@ -73,6 +73,7 @@ type inbox struct {
 	in     *intake
 	queued queued // what the loop took and left for later turns
 	deaf   bool   // the loop waits for a report of storage, and is woken by nothing else
+	missed bool   // something was put since the last swap that woke nobody
 	closed bool   // the loop takes no more requests
 }
 
@@ -91,6 +92,7 @@ func (b *inbox) put(f func(in *intake) bool) bool {
 	b.mu.Lock()
 	ok := f(b.in)
 	wakes := ok && !b.deaf
+	b.missed = b.missed || ok && b.deaf
 	b.mu.Unlock()
 	if wakes {
 		poke(b.wake)
@@ -106,11 +108,16 @@ func (b *inbox) report(f func(in *intake)) {
 	poke(b.wake)
 }
 
-// rest is how the loop says what it waits for from now on: for a report of storage, or for anything.
+// rest is how the loop says, at the end of a turn, what it waits for from now on: for a report of storage, or for anything. What came
+// during the turn, while that was not known yet, wakes it at once in the second case.
 func (b *inbox) rest(forStorage bool) {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.deaf = forStorage
+	wakes := b.missed && !forStorage
+	b.mu.Unlock()
+	if wakes {
+		poke(b.wake)
+	}
 }
 
 // leave is put for what can wait until the loop turns anyway, at the next tick at the latest.
@@ -133,7 +140,7 @@ func (b *inbox) swap(empty *intake, left queued) *intake {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	full := b.in
-	b.in, b.queued = empty, left
+	b.in, b.queued, b.missed = empty, left, false
 	return full
 }
 

@@ -200,3 +200,37 @@ func TestDiskThatIsBehindTakesNothingIn(t *testing.T) {
 	c.follow("vol-1", request(3), putTxn("k", cell.Int(3)), 0)
 	c.mustRead("vol-1", "k", 3, 0)
 }
+
+// What is put while the loop still passes for deaf, and finds nothing to wait for at the end of its turn, wakes it then.
+func TestInboxWakesForWhatCameWhileTheLoopTurned(t *testing.T) {
+	b := newInbox(10)
+	woken := func() bool {
+		select {
+		case <-b.wake:
+			return true
+		default:
+			return false
+		}
+	}
+	b.rest(true)
+	b.peerMessages(batchOf(1, 1))
+	if woken() {
+		t.Error("a frame wakes the loop, which waits for storage")
+	}
+	b.report(func(in *intake) { in.durable = 1 })
+	if !woken() {
+		t.Error("a report of storage does not wake the loop")
+	}
+	b.swap(newIntake(), queued{})
+	b.rest(false)
+	if woken() {
+		t.Error("the loop is woken for what it took")
+	}
+	b.rest(true)
+	b.swap(newIntake(), queued{})
+	b.peerMessages(batchOf(1, 1)) // in the middle of the turn
+	b.rest(false)
+	if !woken() {
+		t.Error("a frame that came in the middle of a turn waits for the next tick")
+	}
+}

@@ -18,6 +18,7 @@ func (r *Replica) onPrepare(m *Message) {
 		return
 	}
 	r.promise(m.Ballot)
+	r.told = max(r.told, r.applied)
 	reply := Message{Kind: MsgPromise, To: m.From, Ballot: m.Ballot, Slot: m.Slot, Through: r.applied}
 	if !plantedPromiseBelowFloor {
 		reply.Floor = r.stateOnly(m.Slot)
@@ -135,6 +136,7 @@ func (r *Replica) makeRoom(s Slot) bool {
 // accept writes a record into the ring and hands it to storage, or does nothing when it stands there already. What stands there only in
 // memory, since it was learnt, goes to storage now: from here on somebody counts on it.
 func (r *Replica) accept(record Record) {
+	r.told = max(r.told, record.Slot)
 	if r.keep(record) || r.unstored != 0 && r.unstored <= record.Slot && record.Slot <= r.applied {
 		r.persist(record)
 	}

@@ -143,6 +143,14 @@ func (r *Replica) learn(record Record) bool {
 // unstoredFew is up to how many lessons are stored one by one; a snapshot of the state stands for more.
 const unstoredFew = 4
 
+// owesStorage reports whether what was learnt has to be stored now: something is stored that says how much was applied, or others count
+// on this member to hold it. The latter is no matter of agreement, but whoever leads tells a member again only what it does not believe
+// it to hold, and takes a learner into the jury that holds enough.
+func (r *Replica) owesStorage() bool {
+	p := &r.out.Persist
+	return r.unstored != 0 && !p.State && (len(p.Records) > 0 && !plantedAppliedInMemory || r.unstored <= r.told)
+}
+
 // remember stores what was learnt and only kept in memory until now.
 func (r *Replica) remember() {
 	if r.applied-r.unstored >= unstoredFew {

@@ -59,6 +59,7 @@ type Replica struct {
 	stored   Slot       // a restart finds that at least these were applied; handed to storage, at least
 	floor    Slot       // every slot up to here is covered by a durable (or just handed over) snapshot
 	unstored Slot       // from here to applied, records may stand in memory only; zero: none does
+	told     Slot       // the highest that this member voted in, or said to have applied: others count on it to hold what is below
 	ring     []Record   // slot s lives at s mod Window; Slot zero is empty
 	sealed   bool       // the seal was delivered: applied is the last slot of this incarnation
 	known    Slot       // highest slot that somebody said is chosen
@@ -198,6 +199,7 @@ func (r *Replica) restoreRing(rec Recovery) error {
 		kept := record.Slot > r.floor && (at.Slot != record.Slot || at.Ballot.Less(record.Ballot))
 		if kept {
 			*at = record
+			r.told = max(r.told, record.Slot)
 		}
 		return kept, nil
 	}
@@ -290,7 +292,7 @@ func (r *Replica) Effects() Effects {
 	r.fill()
 	r.lectureDue()
 	r.startReads()
-	if !plantedAppliedInMemory && r.unstored != 0 && len(r.out.Persist.Records) > 0 && !r.out.Persist.State {
+	if r.owesStorage() {
 		r.remember()
 	}
 	e := r.out
@@ -323,7 +325,7 @@ func (r *Replica) Nudge() {
 			r.resign(r.handing)
 			return
 		}
-		if len(r.open) > 0 {
+		if len(r.open) > 0 || r.reads.pending() {
 			r.spared = 0 // whoever was asked does not answer
 		}
 		r.resend()

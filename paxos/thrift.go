@@ -2,13 +2,14 @@ package paxos
 
 // A slot needs the votes of a majority, and what every other member does for it in time is done for nothing. A thrifty proposer asks a
 // majority only, itself included, and spares the rest: they are taught what was chosen, several slots at once, which costs them a fraction.
-// What is chosen rests on exactly a majority of disks until then, instead of on all that were well; that is what Paxos promises, no more.
+// What is chosen rests on exactly a majority of disks until the spared store it, which is not when they are taught but with their next
+// vote, or before their host drops them (remember, Store); that is what Paxos promises, no more.
 //
 // Whom to spare is the host's choice, since it knows who is well; nothing here depends on it but time. Nobody is spared
 //
 //   - while the configuration changes, for then the votes say more than that (P9), or while somebody learns;
 //   - where a proposer finds its way: what it re-proposes, hands over or seals;
-//   - after a Nudge that found a slot without its majority, until the host chooses again;
+//   - after a Nudge that found a slot or a read without its majority, until the host chooses again;
 //   - in one slot of every everybodyEvery, so that all of them tell now and then how they stand (rule 19).
 //
 // (Thrifty operation: Moraru, Andersen, Kaminsky, EPaxos, SOSP 2013, section 6.1; here with the lessons that keep the others near.)

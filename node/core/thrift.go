@@ -12,8 +12,9 @@ import (
 // its neighbours in the order of the servers' identities, in turn above and below. So all cells that two servers share make the same
 // choice, the pairs that choose each other exchange one frame where others would exchange two, and everybody is chosen as often.
 //
-// Where a member that was asked does not answer, the replica asks everybody, and is left at that for a while. A server that stops to
-// prove itself useful is not chosen any more by any cell. Both only ever fall back to asking all, which is what it would cost anyway.
+// Where a member that was asked does not answer, the replica asks everybody, and is left at that for a while; whoever has not voted until
+// then either is not chosen again in that ballot. A server that stops to prove itself useful is not chosen any more by any cell. All that
+// only ever falls back to asking all, which is what it would cost anyway.
 
 // thrifty is whom a hot node's replica was told to spare.
 type thrifty struct {
@@ -21,6 +22,8 @@ type thrifty struct {
 	conf    *paxos.Configuration // the configuration then
 	ballot  paxos.Ballot         // the ballot then
 	wide    time.Duration        // until when everybody is asked
+	silent  paxos.Slot           // whoever did not vote since this slot was late does not answer; zero: none was
+	in      paxos.Ballot         // the ballot of silent
 	bereft  bool                 // somebody who may have been asked is dead: what is in flight is repeated at once
 }
 
@@ -37,7 +40,7 @@ func (c *Core) judgeFitness() {
 		s.fit = fit
 		c.fitness++
 		for i := 0; s.gone && i < len(c.active); i++ {
-			if h := c.active[i]; h.hot != nil && h.hot.led && h.hot.thrift.fitness != 0 {
+			if h := c.active[i]; h.hot != nil && h.hot.led && h.hot.thrift.fitness != 0 && slices.Contains(h.members, s) {
 				h.hot.thrift.bereft = true
 			}
 		}
@@ -51,12 +54,23 @@ func (c *Core) spare(h *hosted) {
 		return
 	}
 	t.fitness, t.conf, t.ballot = c.fitness, r.Configuration(), r.Ballot()
-	r.Spare(c.dispensable(h))
+	if t.in != t.ballot {
+		t.silent = 0
+	}
+	dispensable := c.dispensable(h)
+	r.Spare(dispensable)
+	if len(dispensable) == 0 && t.silent != 0 {
+		c.widen(h) // some may be slow and not silent: they are looked at again
+	}
 }
 
 // widen notes that a replica asks everybody again.
 func (c *Core) widen(h *hosted) {
-	h.hot.thrift = thrifty{wide: c.now + c.cfg.SupportPeriod}
+	r, t := h.hot.replica, thrifty{wide: c.now + c.cfg.SupportPeriod, silent: h.hot.thrift.silent, in: h.hot.thrift.in}
+	if r.InFlight() > 0 {
+		t.silent, t.in = r.Applied()+1, r.Ballot()
+	}
+	h.hot.thrift = t
 }
 
 // dispensable are the members that a proposer can do without.
@@ -79,7 +93,7 @@ func (c *Core) dispensable(h *hosted) []paxos.NodeNumber {
 			step = len(ring) - step
 		}
 		x := ring[(self+step)%len(ring)]
-		if wanted > 0 && x.of.fit {
+		if wanted > 0 && x.of.fit && h.acked(x.node) >= h.hot.thrift.silent {
 			wanted--
 			continue
 		}

@@ -43,13 +43,14 @@ func (c *Core) nudge() {
 		if h.hot.thrift.bereft {
 			h.hot.thrift.bereft, wait = false, 0
 		}
+		notice := wait
 		if s.replica.OwesNotice() {
-			wait = max(wait, c.cfg.NoticeAfter)
+			notice = max(wait, c.cfg.NoticeAfter)
 		}
-		if s.replica.Undecided() && c.now-s.quiet >= wait || s.replica.Reading() && c.now-s.answered >= wait {
+		if s.replica.Undecided() && c.now-s.quiet >= notice || s.replica.Reading() && c.now-s.answered >= wait {
 			s.quiet, s.answered = c.now, c.now
 			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
-			if s.replica.InFlight() > 0 {
+			if s.replica.InFlight() > 0 || s.replica.Reading() {
 				c.widen(h)
 			}
 			c.guard(h, s.replica.Nudge)
@@ -63,9 +64,10 @@ func (c *Core) nudge() {
 }
 
 // patience is how long a slot may take before anything of it is taken for lost: longer where slots take long, since whoever repeats
-// what is merely slow makes it slower.
+// what is merely slow makes it slower. It ends well before the support period, after which a proposer gives the cell up (giveUp): where
+// one of the few that it asked does not answer, the others are asked before that.
 func (c *Core) patience() time.Duration {
-	return min(max(c.cfg.NudgeAfter, patienceShare*c.usual), c.cfg.NudgeMax)
+	return min(max(c.cfg.NudgeAfter, patienceShare*c.usual), c.cfg.NudgeMax, c.cfg.SupportPeriod/2)
 }
 
 // patienceShare is how many times the usual time a slot may take. The usual time follows what was seen last by a part in usualMemory.
@@ -81,7 +83,7 @@ func (c *Core) pace(h *hosted, decided, confirmed bool) {
 	s := h.hot
 	undecided, owes := s.replica.Undecided(), s.replica.OwesNotice()
 	if decided && !s.owes && s.led {
-		c.usual += (c.now - s.quiet - c.usual) / usualMemory
+		c.usual += (min(c.now-s.quiet, c.cfg.NudgeMax) - c.usual) / usualMemory // a process that was paused would remember it for long
 	}
 	if decided || !undecided || s.owes && !owes { // what was proposed after a pause has not waited for as long as the notice has
 		s.quiet = c.now
