@@ -267,6 +267,9 @@ func (r *Replica) Step(m *Message) {
 		r.onAccepted(m)
 	case MsgChosen:
 		r.certify(m.Ballot, m.Through, m.From)
+		if r.unstored != 0 && r.known <= r.applied {
+			r.remember() // a notice: the cell is quiet, and what was learnt need not rest on the others' disks any longer
+		}
 	case MsgConfirm:
 		r.onConfirm(m)
 	case MsgConfirmed:
@@ -337,9 +340,8 @@ func (r *Replica) Nudge() {
 		}
 		if r.applied > r.informed {
 			r.informed = r.applied
-			spared := r.sparing()
-			r.lecture(spared)
-			r.send(Message{Kind: MsgChosen, Ballot: r.ballot, Through: r.applied, spared: spared})
+			r.lecture(r.sparing())
+			r.send(Message{Kind: MsgChosen, Ballot: r.ballot, Through: r.applied})
 		}
 	}
 	if r.known > r.applied || r.isOutside() {

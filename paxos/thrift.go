@@ -3,7 +3,7 @@ package paxos
 // A slot needs the votes of a majority, and what every other member does for it in time is done for nothing. A thrifty proposer asks a
 // majority only, itself included, and spares the rest: they are taught what was chosen, several slots at once, which costs them a fraction.
 // What is chosen rests on exactly a majority of disks until the spared store it, which is not when they are taught but with their next
-// vote, or before their host drops them (remember, Store); that is what Paxos promises, no more.
+// vote, when the cell falls quiet, or before their host drops them (remember, Store); that is what Paxos promises, no more.
 //
 // Whom to spare is the host's choice, since it knows who is well; nothing here depends on it but time. Nobody is spared
 //
