@@ -14,15 +14,19 @@ import (
 // its heap has doubled: whatever it holds, headroom bytes may be garbage.
 const (
 	quietEvery    = 5 * time.Second
-	quietBytes    = 6 << 20  // allocated since the last look, at most: it is quiet, but for a manager that asks what it hosts
+	quietBytes    = 16 << 20 // allocated since the last look, at most: it is quiet, but for a manager that asks what 100,000 nodes it hosts
 	giveBackAfter = 48 << 20 // allocated since memory was last given back, at least: it is worth it
 	headroom      = 64 << 20 // garbage of a busy server before it collects, at least
-	growth        = 100      // percent by which a heap grows before it is collected, at least: Go's own default
+	growth        = 100      // percent by which the heap of a busy server grows before it is collected, at least: Go's own default
+	quietGrowth   = 50       // percent by which that of a quiet one does: its garbage comes slowly, and shall not lie there for long
 )
 
 // collectAt is the growth of the heap in percent at which a server with so many live bytes collects.
 func collectAt(live uint64, quiet bool) int {
-	if quiet || live >= headroom {
+	switch {
+	case quiet:
+		return quietGrowth
+	case live >= headroom:
 		return growth
 	}
 	return int(headroom * 100 / max(live, headroom/16))

@@ -9,7 +9,7 @@ func TestThrift(t *testing.T) {
 	for i, step := range []struct {
 		allocated uint64
 		due       bool
-	}{{64 << 20, false}, {8 << 20, false}, {1 << 10, true}, {1 << 10, false}, {quietBytes, false}, {giveBackAfter, false}, {0, true}, {0, false}} {
+	}{{64 << 20, false}, {quietBytes + 1, false}, {1 << 10, true}, {1 << 10, false}, {quietBytes, false}, {giveBackAfter, false}, {0, true}, {0, false}} {
 		total += step.allocated
 		if got := x.due(total, x.isQuiet(total)); got != step.due {
 			t.Errorf("step %d: %v", i, got)
@@ -27,13 +27,13 @@ func TestThrift(t *testing.T) {
 	}
 }
 
-// A small server that is busy lets headroom bytes of garbage gather; a large or quiet one collects as any other program.
+// A small server that is busy lets headroom bytes of garbage gather; a large one collects as any other program, a quiet one earlier.
 func TestCollectAt(t *testing.T) {
 	for _, c := range []struct {
 		live  uint64
 		quiet bool
 		want  int
-	}{{1 << 20, false, 1600}, {8 << 20, false, 800}, {32 << 20, false, 200}, {headroom, false, 100}, {1 << 30, false, 100}, {8 << 20, true, 100}} {
+	}{{1 << 20, false, 1600}, {8 << 20, false, 800}, {32 << 20, false, 200}, {headroom, false, 100}, {1 << 30, false, 100}, {8 << 20, true, quietGrowth}} {
 		if got := collectAt(c.live, c.quiet); got != c.want {
 			t.Errorf("%d bytes live, quiet %t: %d %%, want %d", c.live, c.quiet, got, c.want)
 		}
