@@ -148,7 +148,7 @@ const unstoredFew = 4
 // it to hold, and takes a learner into the jury that holds enough.
 func (r *Replica) owesStorage() bool {
 	p := &r.out.Persist
-	return r.unstored != 0 && !p.State && (len(p.Records) > 0 && !plantedAppliedInMemory || r.unstored <= r.told)
+	return r.unstored != 0 && !p.State && !plantedAppliedInMemory && (len(p.Records) > 0 || r.unstored <= r.told)
 }
 
 // remember stores what was learnt and only kept in memory until now.
