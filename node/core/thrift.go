@@ -13,7 +13,7 @@ import (
 // choice, the pairs that choose each other exchange one frame where others would exchange two, and everybody is chosen as often.
 //
 // Where a member that was asked does not answer, the replica asks everybody, and is left at that for a while; whoever has not voted until
-// then either is not chosen again in that ballot. A server that stops to prove itself useful is not chosen any more by any cell. All that
+// then either is not chosen again in that ballot. A server that ceases to prove itself useful is not chosen any more by any cell. All that
 // only ever falls back to asking all, which is what it would cost anyway.
 
 // thrifty is whom a hot node's replica was told to spare.
