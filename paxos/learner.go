@@ -151,9 +151,9 @@ func (r *Replica) owesStorage() bool {
 	return r.unstored != 0 && !p.State && !plantedAppliedInMemory && (len(p.Records) > 0 || r.unstored <= r.told)
 }
 
-// remember stores what was learnt and only kept in memory until now.
+// remember stores what was learnt and only kept in memory until now. Where the state is stored anyway, the records may be gone already.
 func (r *Replica) remember() {
-	if r.applied-r.unstored >= unstoredFew {
+	if r.out.Persist.State || r.applied-r.unstored >= unstoredFew {
 		r.out.Persist.State = true
 		return
 	}

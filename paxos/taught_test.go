@@ -68,3 +68,22 @@ func TestRestorePrefersTheHigherBallotOfASlot(t *testing.T) {
 		}
 	}
 }
+
+// A whole state that arrives in the turn of a notice stands for the lessons before it: their ring records are gone.
+func TestNoticeBehindAWholeState(t *testing.T) {
+	conf := jury(3, 1)
+	r, err := New(Config{Self: 2, Configuration: conf, Window: 16, BatchCommands: 1, BatchBytes: 1024})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lesson := Record{Slot: 1, Ballot: Ballot{Round: 1, Node: 1}, Entry: Entry{Kind: NoOp}}
+	r.Step(&Message{Kind: MsgTeach, From: 1, Through: 1, Records: []Record{lesson}})
+	if e := r.Effects(); len(e.Deliver) != 1 || !e.Persist.IsEmpty() {
+		t.Fatalf("a lesson delivers %d slots and stores %+v, want one and nothing", len(e.Deliver), e.Persist)
+	}
+	r.Step(&Message{Kind: MsgTeachAll, From: 1, Snapshot: &Snapshot{Applied: 3, Configuration: conf}})
+	r.Step(&Message{Kind: MsgChosen, From: 1, Ballot: Ballot{Round: 1, Node: 1}, Through: 3})
+	if e := r.Effects(); !e.Persist.State || len(e.Persist.Records) != 0 {
+		t.Errorf("stores %+v, want the state and no records", e.Persist)
+	}
+}
