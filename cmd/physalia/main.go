@@ -30,7 +30,7 @@ import "os"
 
 // main ends with the exit code that scripts rely on: see exit.go. Signals end the context of whatever runs, which then cleans up.
 func main() {
-	a := app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv}
+	a := app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv, slacken: slacken}
 	fallible()
 	os.Exit(a.run(os.Args[1:]))
 }

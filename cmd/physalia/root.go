@@ -22,7 +22,8 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	lookupEnv      func(string) (string, bool)
-	extra          []*cobra.Command // further commands, for tests
+	extra          []*cobra.Command          // further commands, for tests
+	slacken        func(time.Duration) error // makes the process patient about its timers; nil in a test's own process
 
 	config       string        // file with settings; empty: none
 	output       string        // asTable or asJSON
