@@ -163,8 +163,9 @@ func (r *Replica) remember() {
 	r.unstored = 0
 }
 
-// Store makes the next Effects store what was learnt and only kept in memory, and reports whether there is anything: before a host
-// drops the replica, since a restart would find it where it was before.
+// Store makes the next Effects store what was learnt and only kept in memory, and reports whether there is anything: when the cell has
+// fallen quiet, so that what was learnt rests on the others' disks no longer, and before a host drops the replica, since a restart would
+// find it where it was before.
 func (r *Replica) Store() bool {
 	if r.unstored == 0 {
 		return false

@@ -267,9 +267,6 @@ func (r *Replica) Step(m *Message) {
 		r.onAccepted(m)
 	case MsgChosen:
 		r.certify(m.Ballot, m.Through, m.From)
-		if r.unstored != 0 && r.known <= r.applied {
-			r.remember() // a notice: the cell is quiet, and what was learnt need not rest on the others' disks any longer
-		}
 	case MsgConfirm:
 		r.onConfirm(m)
 	case MsgConfirmed:

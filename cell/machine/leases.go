@@ -103,7 +103,7 @@ func (m *Machine) expire(c *wire.Command) Outcome {
 	m.revision++
 	m.store.end(c.Lease.ID)
 	out.Result = cell.TxnResult{Succeeded: true, Failed: -1, Revision: m.revision}
-	m.window.remember(&out, nil)
+	m.window.remember(m.room(), &out, nil)
 	return out
 }
 

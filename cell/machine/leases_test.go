@@ -243,9 +243,16 @@ func TestConditionsOnLeases(t *testing.T) {
 	}
 }
 
+// damage changes a remembered outcome where it stands, to one as long.
+func damage(m *Machine, i int, change func(*wire.Remembered)) {
+	item := m.window.decode(m.window.first + i)
+	change(&item)
+	copy(m.window.at(m.window.first+i), item.Append(nil))
+}
+
 // TestDamageInMemoryIsNotWritten (M6): what no command did shows in Recompute, and Snapshot does not write it.
 func TestDamageInMemoryIsNotWritten(t *testing.T) {
-	for name, damage := range map[string]func(m *Machine){
+	for name, harm := range map[string]func(m *Machine){
 		"value":    func(m *Machine) { m.store.entries[1].Value = cell.Int(7) },
 		"version":  func(m *Machine) { m.store.entries[1].Version++ },
 		"attached": func(m *Machine) { m.store.entries[1].Lease = 0 },
@@ -255,10 +262,11 @@ func TestDamageInMemoryIsNotWritten(t *testing.T) {
 		"lost key":     func(m *Machine) { m.store.entries = m.store.entries[1:] },
 		"renewals":     func(m *Machine) { m.store.leases[0].Renewals ^= 1 << 40 },
 		"label":        func(m *Machine) { m.store.leases[0].Label = "tsoh" },
-		"sequence":     func(m *Machine) { m.window.items[m.window.first].Sequence++ },
-		"outcome":      func(m *Machine) { m.window.items[m.window.first+1].Result.Succeeded = false },
-		"found":        func(m *Machine) { m.window.items[m.window.first+2].Result.Results[0].Found = true },
-		"revision":     func(m *Machine) { m.window.items[m.window.first+2].Result.Results[0].Entry.CreateRevision++ },
+		"sequence":     func(m *Machine) { damage(m, 0, func(o *wire.Remembered) { o.Sequence++ }) },
+		"outcome":      func(m *Machine) { damage(m, 1, func(o *wire.Remembered) { o.Result.Succeeded = false }) },
+		"found":        func(m *Machine) { damage(m, 2, func(o *wire.Remembered) { o.Result.Results[0].Found = true }) },
+		"revision":     func(m *Machine) { damage(m, 2, func(o *wire.Remembered) { o.Result.Results[0].Entry.CreateRevision++ }) },
+		"unreadable":   func(m *Machine) { m.window.at(1)[0] ^= 0x80 },
 		"lost outcome": func(m *Machine) { m.window.first++ },
 	} {
 		h := newHost(t)
@@ -268,7 +276,7 @@ func TestDamageInMemoryIsNotWritten(t *testing.T) {
 		if h.Hash() != h.Recompute() {
 			t.Fatal("M6 does not hold before the damage")
 		}
-		damage(h.Machine)
+		harm(h.Machine)
 		if h.Hash() == h.Recompute() {
 			t.Errorf("%s: the damage does not show", name)
 		}

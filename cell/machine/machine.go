@@ -9,7 +9,7 @@ import (
 )
 
 // Machine is the state of one cell: keys, leases, revision, window of outcomes. The zero Machine is an empty cell. It is not safe
-// for concurrent use. In memory a full window takes about 62 KB, each key about 100 bytes more than it counts.
+// for concurrent use. In memory a full window takes about 20 KB, each key about 100 bytes more than it counts.
 type Machine struct {
 	revision cell.Revision
 	store    store
@@ -94,13 +94,13 @@ func (m *Machine) apply(c *wire.Command, out *Outcome) {
 	default:
 		out.Result, out.Err = m.store.transact(&c.Txn, m.revision)
 	}
-	m.window.remember(out, c.Txn.Branch(out.Result.Succeeded))
+	m.window.remember(m.room(), out, c.Txn.Branch(out.Result.Succeeded))
 	out.concerns(c)
 }
 
 // isNew reports whether a request has no outcome yet: Recall knows nothing of it.
 func (m *Machine) isNew(r *cell.Request) bool {
-	return (r.Since >= m.window.floor || plantedNoFloor) && m.window.find(&r.Client, r.Sequence) == nil
+	return (r.Since >= m.window.floor || plantedNoFloor) && m.window.find(&r.Client, r.Sequence) < 0
 }
 
 // fate is the result of a command that has no results of its own.
@@ -145,9 +145,9 @@ func (m *Machine) Read(t *cell.Txn) (cell.TxnResult, *cell.Error) {
 // result puts are without key and value, or all results are missing; see cell.TxnResult.Complete, which may be called on
 // the result.
 func (m *Machine) Recall(r cell.Request) (Outcome, bool) {
-	if item := m.window.find(&r.Client, r.Sequence); item != nil {
+	if at := m.window.find(&r.Client, r.Sequence); at >= 0 {
+		item := m.window.decode(at)
 		out := Outcome{Request: r, Result: item.Result}
-		out.Result.Results = append([]cell.OpResult(nil), item.Result.Results...)
 		if item.Err != nil {
 			out.Err = abort(item.Err.Kind, item.Result.Revision)
 		}

@@ -11,8 +11,12 @@ type Scratch struct {
 	command wire.Command    // the one that is applied
 	outcome Outcome         // of the newest
 	results []cell.OpResult // of the newest transaction or read
+	kept    []cell.OpResult // of these, what is remembered
 	undo    []change        // how to take back the running transaction, oldest first; empty between transactions
 }
+
+// scratchKept is of how many results the memory is kept.
+const scratchKept = 16
 
 // Use makes a machine work in a scratch that it shares with others. What Apply returns is then valid until the next Apply of any of
 // them, its results until the next Apply or Read of any of them.

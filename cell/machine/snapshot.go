@@ -12,13 +12,12 @@ const revisionMax = 1 << 62
 
 // Snapshot appends the whole state to b, a wire.CellState, and returns the extended buffer. Equal states give equal
 // bytes on every node (M5). It takes time and space in proportion to the cell: a few hundred bytes for a
-// young cell, about 10 KB (20 us) once the window is full of small puts, never more than about 0.7 MB. A state that is no
+// young cell, about 10 KB (6 us) once the window is full of small puts, never more than about 0.7 MB. A state that is no
 // longer what was applied to it (M6) is not written: it panics, and the node is out of service.
 func (m *Machine) Snapshot(b []byte) []byte {
 	m.verify()
-	s := wire.CellState{Revision: m.revision, Entries: m.store.entries, Floor: m.window.floor, Remembered: m.window.remembered(),
-		Leases: m.store.leases}
-	return s.Append(b)
+	s := wire.CellState{Revision: m.revision, Entries: m.store.entries, Floor: m.window.floor, Leases: m.store.leases}
+	return s.AppendBehind(m.window.append(s.AppendBefore(b)))
 }
 
 // Restore rebuilds the machine that wrote a snapshot; the snapshot may be reused afterwards. Anything that no machine of
@@ -90,22 +89,21 @@ func (w *window) restore(s *wire.CellState) error {
 	if n > cell.WindowMax || s.Floor+n != s.Revision {
 		return fmt.Errorf("%d outcomes remembered after floor %d at revision %d", n, s.Floor, s.Revision)
 	}
-	w.floor, w.items = s.Floor, s.Remembered
-	w.marks, w.sums = make([]byte, 0, n), make([]uint64, 0, n)
-	for i := range w.items {
-		item := &w.items[i]
+	w.floor = s.Floor
+	w.log = make([]byte, 0, 64*n) // what most outcomes take, and some room
+	w.places, w.marks = make([]place, 0, n), make([]byte, 0, n)
+	for i := range s.Remembered {
+		item := &s.Remembered[i]
 		if item.Result.Revision != w.floor+1+cell.Revision(i) {
 			return fmt.Errorf("outcome %d has revision %d, after floor %d", i, item.Result.Revision, w.floor)
 		}
 		if err := checkOutcome(item); err != nil {
 			return fmt.Errorf("outcome of revision %d: %w", item.Result.Revision, err)
 		}
-		if w.find(&item.Client, item.Sequence) != nil { // marks holds those before i only
+		if w.find(&item.Client, item.Sequence) >= 0 {
 			return fmt.Errorf("outcome of revision %d: request %v/%d occurs twice", item.Result.Revision, item.Client, item.Sequence)
 		}
-		w.marks = append(w.marks, mark(&item.Client, item.Sequence))
-		w.addSum(outcomeSum(item))
-		w.bytes += resultSize(item.Result.Results)
+		w.add(item)
 	}
 	if w.bytes > cell.WindowBytesMax {
 		return fmt.Errorf("remembered results have %d bytes, allowed are %d", w.bytes, cell.WindowBytesMax)

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"fmt"
 
 	"physalia/cell"
@@ -152,9 +153,19 @@ func emptied[T any](list []T) []T {
 
 // Append adds 'S', the version, and [revision, entries, floor, remembered, leases].
 func (m *CellState) Append(b []byte) []byte {
+	return m.AppendBehind(appendList(m.AppendBefore(b), m.Remembered))
+}
+
+// AppendBefore adds what stands before the remembered outcomes: whoever holds these encoded adds them between here and AppendBehind, as an
+// array of what Remembered.Append makes.
+func (m *CellState) AppendBefore(b []byte) []byte {
 	b = AppendUint(AppendArray(append(b, cellStateFormat, cellStateVersion), 5), uint64(m.Revision))
-	b = AppendUint(appendEntries(b, m.Entries), uint64(m.Floor))
-	b = AppendArray(appendList(b, m.Remembered), len(m.Leases))
+	return AppendUint(appendEntries(b, m.Entries), uint64(m.Floor))
+}
+
+// AppendBehind adds what stands behind the remembered outcomes.
+func (m *CellState) AppendBehind(b []byte) []byte {
+	b = AppendArray(b, len(m.Leases))
 	for i := range m.Leases {
 		b = AppendLease(b, &m.Leases[i])
 	}
@@ -212,8 +223,17 @@ const rememberedBytesMin = 1 + 18 + 1 + 5 + 1
 
 // Append adds [client, sequence, result, error].
 func (m *Remembered) Append(b []byte) []byte {
-	b = AppendUint(AppendBytes(AppendArray(b, 4), m.Client[:]), m.Sequence)
-	return AppendError(AppendTxnResult(b, &m.Result), m.Err)
+	return AppendError(AppendTxnResult(appendRequester(b, &m.Client, m.Sequence), &m.Result), m.Err)
+}
+
+func appendRequester(b []byte, c *cell.ClientID, sequence uint64) []byte {
+	return AppendUint(AppendBytes(AppendArray(b, 4), c[:]), sequence)
+}
+
+// IsOutcomeOf reports whether an encoded Remembered is that of a request, without decoding it.
+func IsOutcomeOf(remembered []byte, c *cell.ClientID, sequence uint64) bool {
+	var head [1 + 18 + 9]byte
+	return bytes.HasPrefix(remembered, appendRequester(head[:0], c, sequence))
 }
 
 // Decode reads what Append wrote.

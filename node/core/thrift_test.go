@@ -141,6 +141,36 @@ func TestThriftyProposerAsksThreeOfSix(t *testing.T) {
 	c.mustBe(c.read(3, "vol-1", true), 4)
 }
 
+// What a spared member is taught, it stores once the cell has been quiet for a while; until then a crash takes it away, and it is taught again.
+func TestLessonsAreStoredWhenACellIsQuiet(t *testing.T) {
+	for _, quiet := range []struct {
+		notices time.Duration // for how many times NoticeAfter
+		stored  bool
+	}{{2, false}, {6, true}} {
+		c := newThrifty(t, 7)
+		c.mustCount(0, "vol-1", 1, 1)
+		c.wait(2 * noticed)
+		for n := uint64(2); n <= 7; n++ {
+			c.mustCount(0, "vol-1", n, int64(n))
+		}
+		c.wait(quiet.notices * c.servers[3].core.cfg.NoticeAfter)
+		if got := c.applied(3, "vol-1"); got != 7 {
+			t.Fatalf("s4 applied %d slots after the notice, want 7", got)
+		}
+		if r, _ := c.servers[3].core.Inspect("vol-1"); r == nil {
+			t.Fatal("s4 is cold, so this test shows nothing")
+		}
+		c.only(3) // nobody teaches it
+		c.crash(3, false)
+		c.start(3)
+		c.wait(acquainted)
+		c.read(3, "vol-1", true) // has it loaded
+		if got := c.applied(3, "vol-1"); (got == 7) != quiet.stored {
+			t.Errorf("quiet for %d times NoticeAfter, s4 finds %d slots applied after a crash; all stored: %t", quiet.notices, got, quiet.stored)
+		}
+	}
+}
+
 // While one of those who were asked is dead, a write waits for one nudge at most, and then none does.
 func TestOneOfTheAskedDies(t *testing.T) {
 	for _, known := range []bool{false, true} {

@@ -118,6 +118,7 @@ func (c *Core) coolDown() {
 		}
 		h := c.hotList[c.hotAt]
 		if h.hot != nil && !c.isIdle(h) {
+			c.storeLessons(h)
 			c.hotAt++
 			continue
 		}
@@ -139,6 +140,14 @@ func (c *Core) coolDown() {
 		if last == 0 {
 			return
 		}
+	}
+}
+
+// storeLessons stores the lessons that a node keeps in memory, once nobody has spoken to it for four times NoticeAfter. At the notice itself it
+// would be too early: a cell that is written every few hundred milliseconds would store a state each time (docs/decisions/0042).
+func (c *Core) storeLessons(h *hosted) {
+	if !h.isActive && !h.isDirty && c.now-h.hot.touched >= 4*c.cfg.NoticeAfter && h.hot.replica.Store() {
+		c.touch(h)
 	}
 }
 
