@@ -215,7 +215,8 @@ type Core struct {
 	last        *server  // sender of the newest message; messages come in frames of one sender
 	serving     *Request // being served, until it is answered or among the waiters
 	peerChanges int
-	talking     []*server           // with messages of this turn
+	talking     []*server           // with messages of this turn, or lessons of earlier ones
+	ticked      bool                // this turn lets nothing wait for company
 	value       []byte              // scratch for stored values
 	state       []byte              // scratch for machines' states
 	key         []byte              // scratch for keys
@@ -370,7 +371,7 @@ func (c *Core) hold(item heldItem) { c.fresh = append(c.fresh, item) }
 // Tick advances time and looks at the nodes that wait for something; the shell calls it every 20 ms or so. Its cost is
 // proportional to the active cells, never to the hosted ones.
 func (c *Core) Tick(now time.Duration) {
-	c.now = now
+	c.now, c.ticked = now, true
 	c.beat()
 	c.judgeFitness()
 	c.examine()
@@ -410,10 +411,7 @@ func (c *Core) Flush() *Output {
 		c.handOver(c.handed)
 		c.out.Batch, c.batch = c.batch, nil
 	}
-	for _, s := range c.talking {
-		c.collect(s)
-	}
-	c.talking = c.talking[:0]
+	c.collect()
 	if c.cfg.Events.Chosen != nil && c.slots > 0 {
 		c.cfg.Events.Chosen(c.slots, c.commands)
 	}

@@ -24,6 +24,7 @@ type server struct {
 	commands uint32       // newest command set that its boot understands; 0: the oldest
 	shared   int          // hosted nodes whose cell has a member there; zero: no heartbeats are wanted
 	talking  bool
+	urgent   bool // of what waits to leave, something cannot wait for company
 	out      [lanes]PeerOut
 	spare    [lanes][]byte
 }
@@ -201,9 +202,14 @@ func (c *Core) emit(h *hosted, m *paxos.Message, support peer.Epoch) {
 	if len(c.body) > lessonBytes && m.Kind == paxos.MsgTeach {
 		lane = LaneBulk
 	}
+	patient := m.Kind == paxos.MsgTeach && m.SparesAny() && lane == LanePaxos
 	for i := range h.members {
-		if h.configuration.Members[i].Node != h.node && !m.Spares(i) {
-			c.enqueue(h.members[i], lane, c.body)
+		switch s := h.members[i]; {
+		case h.configuration.Members[i].Node == h.node || m.Spares(i):
+		case patient:
+			c.append(s, lane, c.body)
+		default:
+			c.enqueue(s, lane, c.body)
 		}
 	}
 	for i := range h.learners {
@@ -215,6 +221,13 @@ func (c *Core) emit(h *hosted, m *paxos.Message, support peer.Epoch) {
 
 // enqueue adds an encoded message to what leaves for a server in this turn.
 func (c *Core) enqueue(s *server, lane Lane, message []byte) {
+	s.urgent = true
+	c.append(s, lane, message)
+}
+
+// append adds one to what leaves for a server in this turn or, when that is nothing but lessons, in the first one that has more to say to
+// it, at the next tick at the latest (collect).
+func (c *Core) append(s *server, lane Lane, message []byte) {
 	c.talk(s)
 	o := &s.out[lane]
 	if o.Count == peer.FrameMessagesMax || (len(o.Body) > 0 && len(o.Body)+len(message) > peerBodyBytes) {
@@ -237,10 +250,24 @@ func (c *Core) talk(s *server) {
 	}
 }
 
-// collect moves what waits for a peer into the output; its buffers go with it until Recycle. What leaves on the Paxos lane
-// proves that it works, and spares an empty frame.
-func (c *Core) collect(s *server) {
-	s.talking = false
+// collect moves what waits for the peers into the output; its buffers go with it until Recycle. Lessons that a proposer teaches eight slots
+// at a time to those whom it spares are no frame's worth: half of a busy server's peers get little else from it. They wait for company.
+func (c *Core) collect() {
+	kept := c.talking[:0]
+	for _, s := range c.talking {
+		if !s.urgent && !s.probe && !c.ticked {
+			kept = append(kept, s)
+			continue
+		}
+		s.talking, s.urgent = false, false
+		c.collectFrom(s)
+	}
+	clear(c.talking[len(kept):])
+	c.talking, c.ticked = kept, false
+}
+
+// collectFrom moves what waits for one. What leaves on the Paxos lane proves that it works, and spares an empty frame.
+func (c *Core) collectFrom(s *server) {
 	if s.out[LanePaxos].Count > 0 || s.probe {
 		s.out[LanePaxos].To, s.probe, s.spoke = s.id, false, c.now
 		c.out.Peers = append(c.out.Peers, s.out[LanePaxos])
