@@ -35,6 +35,33 @@ func (m *TxnRequest) Decode(r *Reader) {
 	DecodeTxn(r, &m.Txn)
 }
 
+// UnmarshalTxn is Unmarshal for a TxnRequest, with m on the caller's stack. What is logged of it, its identity and its transaction, it
+// also returns as it came, in buf's memory, for AppendTxnCommand: nil when it came in another form than the one that commands have,
+// which is allowed, and costs its decoder a second try.
+func UnmarshalTxn(buf []byte, m *TxnRequest) (logged []byte, err error) {
+	r := NewReader(buf)
+	r.Struct(3, "TxnRequest")
+	m.Header.Decode(&r)
+	start := r
+	r.canonical = true
+	DecodeIdentity(&r, &m.Request)
+	DecodeTxn(&r, &m.Txn)
+	if r.Done() == nil {
+		return buf[start.off:], nil
+	}
+	r = start
+	DecodeIdentity(&r, &m.Request)
+	DecodeTxn(&r, &m.Txn)
+	return nil, unmarshalled(&r, (*TxnRequest)(nil))
+}
+
+// UnmarshalRead is Unmarshal for a ReadRequest, with m on the caller's stack.
+func UnmarshalRead(buf []byte, m *ReadRequest) error {
+	r := NewReader(buf)
+	m.Decode(&r)
+	return unmarshalled(&r, (*ReadRequest)(nil))
+}
+
 // Append adds [incarnation, result].
 func (m *TxnReply) Append(b []byte) []byte {
 	return AppendTxnResult(AppendUint(AppendArray(b, 2), uint64(m.Incarnation)), &m.Result)

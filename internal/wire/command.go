@@ -91,6 +91,15 @@ func (m *Command) Append(b []byte) []byte {
 	return AppendLeaseOp(b, &m.Lease)
 }
 
+// AppendTxnCommand is Command.Append for a transaction of which UnmarshalTxn has returned what is logged.
+func AppendTxnCommand(b, logged []byte) []byte {
+	b = AppendUint(AppendArray(append(b, commandFormat, commandVersion), 4), uint64(CommandTxn))
+	return AppendNil(append(b, logged...))
+}
+
+// TxnCommandBytes is what AppendTxnCommand adds to what is logged.
+const TxnCommandBytes = 5
+
 // Decode reads a command and refuses every encoding but the one that Append makes.
 func (m *Command) Decode(r *Reader) {
 	m.Txn = cell.Txn{}

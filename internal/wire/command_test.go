@@ -2,11 +2,14 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
 	"physalia/cell"
 )
@@ -164,4 +167,36 @@ func hotMessages() (TxnRequest, Command, TxnReply) {
 	entry := cell.Entry{Key: "primary", Value: value, CreateRevision: 1, ModRevision: 5000, Version: 4000}
 	return TxnRequest{Header: sampleHeader, Request: sampleRequest, Txn: txn}, Command{Request: sampleRequest, Txn: txn},
 		TxnReply{Incarnation: 1, Result: cell.TxnResult{Succeeded: true, Failed: -1, Revision: 5000, Results: []cell.OpResult{{Found: true, Entry: entry}}}}
+}
+
+// TestTxnIsLoggedAsItCame compares the shortcut from a request to its command with the long way, also for requests in forms that the
+// log does not have.
+func TestTxnIsLoggedAsItCame(t *testing.T) {
+	request, command, _ := hotMessages()
+	want := command.Append(nil)
+	for name, txn := range map[string]cell.Txn{"put": request.Txn, "empty": {}, "conditions": {If: []cell.Condition{{Key: "k", Target: cell.OnVersion,
+		Compare: cell.Less, Number: 300}}, Else: request.Txn.Then}} {
+		command.Txn, request.Txn = txn, txn
+		var got TxnRequest
+		logged, err := UnmarshalTxn(request.Append(nil), &got)
+		if want = command.Append(nil); err != nil || !reflect.DeepEqual(got, request) {
+			t.Fatalf("%s: %v, %v, want %v", name, got, err, request)
+		}
+		short := AppendTxnCommand(nil, logged)
+		if !bytes.Equal(short, want) || len(short) != len(logged)+TxnCommandBytes {
+			t.Errorf("%s: command is %x, want %x", name, short, want)
+		}
+		long := AppendBytes(AppendArray(request.Header.Append(AppendArray(nil, 3)), 3), request.Request.Client[:])
+		long = binary.BigEndian.AppendUint64(append(long, msgpcode.Uint64), request.Request.Sequence) // it would fit fewer bytes
+		long = AppendTxn(AppendUint(long, uint64(request.Request.Since)), &txn)
+		got = TxnRequest{}
+		if logged, err := UnmarshalTxn(long, &got); err != nil || logged != nil || !reflect.DeepEqual(got, request) {
+			t.Errorf("%s: long form: %v, %x, %v", name, got, logged, err)
+		}
+		for n := range long {
+			if _, err := UnmarshalTxn(long[:n], &got); cell.KindOf(err) != cell.Invalid {
+				t.Fatalf("%s: %d of %d bytes: %v", name, n, len(long), err)
+			}
+		}
+	}
 }

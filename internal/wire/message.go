@@ -31,9 +31,15 @@ func Unmarshal(buf []byte, m Message) error {
 	r := readers.Get().(*Reader)
 	*r = NewReader(buf)
 	m.Decode(r)
-	err := r.Done()
+	err := unmarshalled(r, m)
 	*r = Reader{}
 	readers.Put(r)
+	return err
+}
+
+// unmarshalled is the end of decoding a message of m's type.
+func unmarshalled(r *Reader, m Message) error {
+	err := r.Done()
 	if err == nil {
 		return nil
 	}

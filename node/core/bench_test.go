@@ -205,3 +205,40 @@ func BenchmarkCommit(b *testing.B) {
 		})
 	}
 }
+
+// commonRequests are a put of 64 bytes and a get, by their methods.
+func commonRequests() map[string]wire.Message {
+	h := wire.Header{Cell: "vol-123", Incarnation: 1, Timeout: 1000, Trace: 1 << 60}
+	return map[string]wire.Message{
+		wire.MethodTxn: &wire.TxnRequest{Header: h, Request: cell.Request{Sequence: 5000, Since: 4000},
+			Txn: cell.Txn{Then: []cell.Op{{Kind: cell.OpPut, Key: "key", Value: cell.Bytes(make([]byte, 64))}}}},
+		wire.MethodRead: &wire.ReadRequest{Header: h, Txn: cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "key"}}}},
+	}
+}
+
+// BenchmarkParseRequest measures the gate for the commonest requests.
+func BenchmarkParseRequest(b *testing.B) {
+	for method, m := range commonRequests() {
+		b.Run(method, func(b *testing.B) {
+			params := m.Append(nil)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := ParseRequest(method, params); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// TestParseRequestAllocates no more than what the core keeps: the request, the cell's name, the operations, their keys and values, and
+// for what is logged the command.
+func TestParseRequestAllocates(t *testing.T) {
+	budget := map[string]float64{wire.MethodTxn: 5, wire.MethodRead: 4}
+	for method, m := range commonRequests() {
+		params := m.Append(nil)
+		if n := testing.AllocsPerRun(100, func() { _, _ = ParseRequest(method, params) }); n > budget[method] {
+			t.Errorf("%s: %v allocations, want at most %v", method, n, budget[method])
+		}
+	}
+}

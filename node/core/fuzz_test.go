@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"testing"
 
 	"physalia/cell"
@@ -15,6 +16,7 @@ func FuzzRequest(f *testing.F) {
 	txn := cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "k"}}}
 	for i := range methods {
 		f.Add(uint8(i), (&wire.TxnRequest{Header: header, Txn: txn}).Append(nil))
+		f.Add(uint8(i), (&wire.TxnRequest{Header: header, Txn: cell.Txn{Then: []cell.Op{{Kind: cell.OpDelete, Key: "k"}}}}).Append(nil))
 		f.Add(uint8(i), (&wire.ReadRequest{Header: header, Txn: txn}).Append(nil))
 		f.Add(uint8(i), (&wire.LeaseRequest{Header: header}).Append(nil))
 		f.Add(uint8(i), (&wire.ExplainRequest{Header: header}).Append(nil))
@@ -29,6 +31,11 @@ func FuzzRequest(f *testing.F) {
 			t.Fatal(err)
 		case err == nil && r.Header.Cell.Check() != nil:
 			t.Fatalf("cell %q", r.Header.Cell)
+		case err == nil && r.Kind == RequestTxn:
+			want := wire.Command{Kind: r.Log, Request: r.Request, Txn: r.Txn, Lease: r.Lease}
+			if !bytes.Equal(r.Command, want.Append(nil)) {
+				t.Fatalf("%v is logged as %x", want, r.Command)
+			}
 		}
 	})
 }

@@ -212,7 +212,7 @@ func parseLease(method string, params []byte) (*Request, *cell.Error) {
 	if err := r.checkHeader(); err != nil {
 		return nil, err
 	}
-	return r, r.toLog()
+	return r, r.toLog(nil)
 }
 
 // leaseReply is the answer to a request about a lease that was applied. A grant that is answered again names the same

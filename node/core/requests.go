@@ -64,10 +64,12 @@ func (r *Request) Op() string { return r.op() }
 // It touches no state, so the shell calls it on the connections' goroutines.
 func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 	r := &Request{}
+	var logged []byte
 	switch method {
 	case wire.MethodTxn:
 		var m wire.TxnRequest
-		if err := wire.Unmarshal(params, &m); err != nil {
+		var err error
+		if logged, err = wire.UnmarshalTxn(params, &m); err != nil {
 			return nil, cell.AsError(method, cell.Invalid, err)
 		}
 		r.Header, r.Request, r.Txn = m.Header, m.Request, m.Txn
@@ -76,7 +78,7 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 		}
 	case wire.MethodRead:
 		var m wire.ReadRequest
-		if err := wire.Unmarshal(params, &m); err != nil {
+		if err := wire.UnmarshalRead(params, &m); err != nil {
 			return nil, cell.AsError(method, cell.Invalid, err)
 		}
 		r.Kind, r.Header, r.Txn, r.Least, r.Confirm = RequestRead, m.Header, m.Txn, m.Least, m.Confirm
@@ -120,16 +122,21 @@ func ParseRequest(method string, params []byte) (*Request, *cell.Error) {
 		return nil, err
 	}
 	if r.Kind == RequestTxn {
-		return r, r.toLog()
+		return r, r.toLog(logged)
 	}
 	return r, r.invalid(r.Txn.Check())
 }
 
-// toLog makes the command that a request of kind RequestTxn logs, if it passes the gate.
-func (r *Request) toLog() *cell.Error {
+// toLog makes the command that a request of kind RequestTxn logs, if it passes the gate; of a transaction it may have come encoded
+// already (wire.UnmarshalTxn).
+func (r *Request) toLog(logged []byte) *cell.Error {
 	command := wire.Command{Kind: r.Log, Request: r.Request, Txn: r.Txn, Lease: r.Lease}
 	if err := command.Check(); err != nil {
 		return r.invalid(err)
+	}
+	if logged != nil {
+		r.Command = wire.AppendTxnCommand(make([]byte, 0, len(logged)+wire.TxnCommandBytes), logged)
+		return nil
 	}
 	r.Command = command.Append(nil)
 	return nil
