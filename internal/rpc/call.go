@@ -21,22 +21,23 @@ type call struct {
 	ready  chan struct{} // capacity 1: the end of the call
 }
 
-var waiting = sync.Pool{New: func() any { return &call{ready: make(chan struct{}, 1)} }}
+var idleCalls = sync.Pool{New: func() any { return &call{ready: make(chan struct{}, 1)} }}
 
-// release forgets everything about a waiting call and keeps its memory.
+// release forgets everything about a call that has ended, or was not sent, and keeps its memory.
 func (p *call) release() {
 	p.done, p.result, p.err = nil, nil, nil
-	waiting.Put(p)
+	idleCalls.Put(p)
 }
 
-// end gives a call its answer; it runs on the reader goroutine.
+// end gives a call its answer; it runs on the reader goroutine. Nothing of the call may be used after it.
 func (p *call) end(result []byte, failure *cell.Error) {
 	var err error
 	if failure != nil {
 		err = failure
 	}
-	if p.done != nil {
-		p.done(result, err)
+	if done := p.done; done != nil {
+		p.release() // nobody waits for it
+		done(result, err)
 		return
 	}
 	if err == nil && p.result != nil {
@@ -67,7 +68,7 @@ func (c *Conn) Call(ctx context.Context, method string, params wire.Message, res
 	if err := ctx.Err(); err != nil {
 		return &cell.Error{Op: method, Kind: cell.Unavailable, Detail: "not sent: the context had ended", Err: err}
 	}
-	p := waiting.Get().(*call)
+	p := idleCalls.Get().(*call)
 	p.method, p.result = method, result
 	defer p.release()
 	id, failure := c.send(p, params)
@@ -90,7 +91,10 @@ func (c *Conn) Call(ctx context.Context, method string, params wire.Message, res
 // before Go returns when the request could not be sent. The errors are those of Call; there is no deadline but the
 // connection's end. result is one encoded array, or empty, valid only until done returns.
 func (c *Conn) Go(method string, params wire.Message, done func(result []byte, err error)) {
-	if _, err := c.send(&call{method: method, done: done}, params); err != nil {
+	p := idleCalls.Get().(*call)
+	p.method, p.done = method, done
+	if _, err := c.send(p, params); err != nil {
+		p.release()
 		done(nil, err)
 	}
 }
