@@ -10,11 +10,11 @@ import (
 	"physalia/internal/wire"
 )
 
-// BenchmarkPut measures the client's half of a Put over thousands of cells: the server answers from a prepared reply.
-func BenchmarkPut(b *testing.B) {
+// preparedServer returns a Client of a server that answers every Put from a prepared reply.
+func preparedServer(t testing.TB) *Client {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	reply := (&wire.TxnReply{Incarnation: 1, Result: cell.TxnResult{Succeeded: true, Failed: -1, Revision: 7,
 		Results: []cell.OpResult{{Entry: cell.Entry{Key: "key", Value: cell.Int(1), ModRevision: 7, Version: 1}}}}}).Append(nil)
@@ -25,12 +25,18 @@ func BenchmarkPut(b *testing.B) {
 		}
 		c.ReplyRaw(r.ID, reply, nil)
 	})})
-	defer server.Close()
-	c, err := New(b.Context(), Config{Servers: []string{ln.Addr().String()}})
+	t.Cleanup(func() { server.Close() })
+	c, err := New(t.Context(), Config{Servers: []string{ln.Addr().String()}})
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	defer c.Close()
+	t.Cleanup(c.Close)
+	return c
+}
+
+// BenchmarkPut measures the client's half of a Put over thousands of cells.
+func BenchmarkPut(b *testing.B) {
+	c := preparedServer(b)
 	cells := make([]*Cell, 1000)
 	value := cell.String("0123456789012345678901234567890123456789012345678901234567890123")
 	for i := range cells {

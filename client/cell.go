@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"physalia/cell"
@@ -19,6 +20,7 @@ type Cell struct {
 	client  *Client
 	id      cell.ID
 	invalid error // the name is not allowed
+	last    atomic.Pointer[link]
 
 	mu      sync.Mutex
 	place   *route.Place
@@ -79,13 +81,7 @@ func (h *Cell) Read(ctx context.Context, txn cell.Txn, option ReadOption) (cell.
 
 // txn runs a transaction as what it is, and also tells the incarnation that answered.
 func (h *Cell) txn(ctx context.Context, op string, txn cell.Txn, option ReadOption) (cell.TxnResult, cell.Incarnation, error) {
-	if h.invalid != nil {
-		return cell.TxnResult{}, 0, h.invalid
-	}
-	if err := txn.Check(); err != nil {
-		return cell.TxnResult{}, 0, h.named(op, err)
-	}
-	x, err := h.open(ctx, op)
+	x, err := h.openFor(ctx, op, &txn)
 	if err != nil {
 		return cell.TxnResult{}, 0, err
 	}
@@ -99,6 +95,31 @@ func (h *Cell) txn(ctx context.Context, op string, txn cell.Txn, option ReadOpti
 		return cell.TxnResult{}, 0, err
 	}
 	return x.result, x.incarnation, nil
+}
+
+// outcome runs a transaction that writes, for one who does not look at the results of its operations.
+func (h *Cell) outcome(ctx context.Context, op string, txn cell.Txn) (succeeded bool, err error) {
+	x, err := h.openFor(ctx, op, &txn)
+	if err != nil {
+		return false, err
+	}
+	defer h.client.put(x)
+	x.brief = true
+	if err := h.write(ctx, x, &logged{txn: txn}); err != nil {
+		return false, err
+	}
+	return x.result.Succeeded, nil
+}
+
+// openFor is open for a transaction, which it checks.
+func (h *Cell) openFor(ctx context.Context, op string, txn *cell.Txn) (*exchange, error) {
+	if h.invalid != nil {
+		return nil, h.invalid
+	}
+	if err := txn.Check(); err != nil {
+		return nil, h.named(op, err)
+	}
+	return h.open(ctx, op)
 }
 
 // open counts a call in and gives it an exchange with a deadline; Client.put must follow.

@@ -1,6 +1,8 @@
 package client
 
 import (
+	"slices"
+
 	"physalia/cell"
 )
 
@@ -25,7 +27,11 @@ func (h *Cell) fail(x *exchange, err *cell.Error) error {
 	if err.Kind != cell.UnknownResult || x.params != &x.txn {
 		return err
 	}
-	return &UnknownError{Cell: h.id, Incarnation: x.txn.Header.Incarnation, Request: x.txn.Request, Txn: x.txn.Txn, Err: err}
+	txn := x.txn.Txn
+	if len(txn.Then) == 1 && &txn.Then[0] == &x.put[0] {
+		txn.Then = slices.Clone(txn.Then) // the exchange will serve others
+	}
+	return &UnknownError{Cell: h.id, Incarnation: x.txn.Header.Incarnation, Request: x.txn.Request, Txn: txn, Err: err}
 }
 
 // forgotten is the error of a call whose transaction was applied while its results are no longer remembered: the answer

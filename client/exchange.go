@@ -26,6 +26,8 @@ type exchange struct {
 	read   wire.ReadRequest
 	about  wire.LeaseRequest
 	list   wire.LeasesRequest
+	put    [1]cell.Op    // what a Put has in its transaction
+	brief  bool          // nobody will look at the results of the operations
 	trace  uint64        // for the header
 	sent   time.Duration // of a write: no later than its first send
 
@@ -45,6 +47,7 @@ func (c *Client) newExchange() *exchange {
 func (c *Client) put(x *exchange) {
 	x.txn, x.read, x.result = wire.TxnRequest{}, wire.ReadRequest{}, cell.TxnResult{}
 	x.about, x.lease, x.leases = wire.LeaseRequest{}, wire.LeaseReply{}, nil
+	x.put, x.brief = [1]cell.Op{}, false
 	c.exchanges.Put(x)
 	c.inFlight.Add(-1)
 }
@@ -62,14 +65,16 @@ type attempt struct {
 // answer is the reply to any method; want tells which of them it is to be decoded as.
 type answer struct {
 	want   wire.Message
+	brief  bool          // of txn, all but the results of the operations
 	txn    wire.TxnReply // has the encoding of wire.ReadReply
 	lease  wire.LeaseReply
 	leases wire.Leases
 }
 
-// expect makes the reply one to params.
-func (r *answer) expect(params wire.Message) {
-	switch params.(type) {
+// expect makes the reply one to what the exchange sends.
+func (r *answer) expect(x *exchange) {
+	r.brief = x.brief
+	switch x.params.(type) {
 	case *wire.LeaseRequest:
 		r.want = &r.lease
 	case *wire.LeasesRequest:
@@ -77,6 +82,14 @@ func (r *answer) expect(params wire.Message) {
 	default:
 		r.want = &r.txn
 	}
+}
+
+// decode reads the reply that is expected.
+func (r *answer) decode(result []byte) error {
+	if r.brief && r.want == &r.txn {
+		return wire.UnmarshalFate(result, &r.txn)
+	}
+	return wire.Unmarshal(result, r.want)
 }
 
 func newAttempt() *attempt {
@@ -93,7 +106,7 @@ func (a *attempt) end(result []byte, err error) {
 		a.err = asError(err)
 		a.fate = fate(a.err)
 	default:
-		if err := wire.Unmarshal(result, a.reply.want); err != nil {
+		if err := a.reply.decode(result); err != nil {
 			a.err = &cell.Error{Op: "client.decode", Kind: cell.UnknownResult, Detail: "the answer cannot be decoded", Err: err,
 				Hint: "compare the versions of both sides"}
 		}
@@ -190,7 +203,7 @@ func (c *Client) wait(ctx context.Context, timer Timer, until time.Duration, cha
 // ask sends once and reports the answer to the call. The error says that the caller or the Client is gone.
 func (h *Cell) ask(ctx context.Context, x *exchange, step route.Step) error {
 	c := h.client
-	l := c.link(step.Addr)
+	l := h.way(step.Addr)
 	conn, why, gone := c.connect(ctx, x, l, step.Until)
 	if gone != nil {
 		return gone
@@ -205,7 +218,7 @@ func (h *Cell) ask(ctx context.Context, x *exchange, step route.Step) error {
 	x.read.Least, x.read.Stale = step.Least, step.Stale
 	a := c.attempts.Get().(*attempt)
 	a.link = l
-	a.reply.expect(x.params)
+	a.reply.expect(x)
 	conn.Go(x.method, x.params, a.done)
 	x.timer.Reset(step.Until - sent)
 	defer x.timer.Stop()

@@ -175,6 +175,26 @@ func TestUnknownAndResolve(t *testing.T) {
 	}
 }
 
+// The transaction of an unknown Put is the caller's, whatever the Client does next.
+func TestUnknownPutKeepsItsTransaction(t *testing.T) {
+	f := newColony(t)
+	h := f.warm(t, f.client(t))
+	f.servers[0].next(rule{mute, nil})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	_, err := h.Put(ctx, "a", cell.Int(7))
+	var unknown *UnknownError
+	if !errors.As(err, &unknown) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := h.Put(t.Context(), "b", cell.Int(8)); err != nil {
+		t.Fatal(err)
+	}
+	if txn := unknown.Txn; len(txn.Then) != 1 || txn.Then[0] != Put("a", cell.Int(7)) {
+		t.Errorf("the transaction is %+v now", txn)
+	}
+}
+
 // While nobody answers, resolving stays unknown and keeps the transaction.
 func TestResolveStaysUnknown(t *testing.T) {
 	f := newColony(t)

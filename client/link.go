@@ -39,6 +39,16 @@ func (c *Client) link(addr string) *link {
 	return l.(*link)
 }
 
+// way is the link to an address, which most often is that of the cell's last request: its proposer's.
+func (h *Cell) way(addr string) *link {
+	if l := h.last.Load(); l != nil && l.addr == addr {
+		return l
+	}
+	l := h.client.link(addr)
+	h.last.Store(l)
+	return l
+}
+
 // get returns the connection, or the channel of a dial to wait for, or why there is neither now. After the channel is
 // closed, get again. A dial that follows a failure comes with that failure.
 func (l *link) get() (*rpc.Conn, <-chan struct{}, *cell.Error) {

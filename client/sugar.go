@@ -24,16 +24,24 @@ func (h *Cell) Get(ctx context.Context, key string, option ...ReadOption) (cell.
 // Put sets a key to a value, creating it if it is absent, and returns the revision of that change. Linearizable.
 // Not applied: TooLarge, Invalid and the general ones. Unknown: *UnknownError.
 func (h *Cell) Put(ctx context.Context, key string, value cell.Value) (cell.Revision, error) {
-	result, _, err := h.txn(ctx, "client.put", cell.Txn{Then: []cell.Op{{Kind: cell.OpPut, Key: key, Value: value}}}, Linearizable)
-	return result.Revision, err
+	op := [1]cell.Op{Put(key, value)}
+	x, err := h.openFor(ctx, "client.put", &cell.Txn{Then: op[:]})
+	if err != nil {
+		return 0, err
+	}
+	defer h.client.put(x)
+	x.put, x.brief = op, true
+	if err := h.write(ctx, x, &logged{txn: cell.Txn{Then: x.put[:]}}); err != nil {
+		return 0, err
+	}
+	return x.result.Revision, nil
 }
 
 // Delete removes a key and reports whether it existed. Linearizable. Not applied: the general errors. Unknown:
 // *UnknownError.
 func (h *Cell) Delete(ctx context.Context, key string) (bool, error) {
 	// The condition is there for retries: Succeeded is remembered longer than results are.
-	result, _, err := h.txn(ctx, "client.delete", cell.Txn{If: []cell.Condition{Exists(key)}, Then: []cell.Op{Delete(key)}}, Linearizable)
-	return result.Succeeded, err
+	return h.outcome(ctx, "client.delete", cell.Txn{If: []cell.Condition{Exists(key)}, Then: []cell.Op{Delete(key)}})
 }
 
 // Increment adds delta to the integer at a key, which counts as 0 when it is absent, and returns the sum. Linearizable,
@@ -54,9 +62,7 @@ func (h *Cell) Increment(ctx context.Context, key string, delta int64) (cell.Val
 // CompareAndSwap sets a key to next if it holds exactly old, and reports whether it did. Linearizable. Not applied: the
 // general errors, TooLarge. Unknown: *UnknownError.
 func (h *Cell) CompareAndSwap(ctx context.Context, key string, old, next cell.Value) (bool, error) {
-	result, _, err := h.txn(ctx, "client.swap", cell.Txn{
-		If: []cell.Condition{Compare(key, cell.Equal, old)}, Then: []cell.Op{Put(key, next)}}, Linearizable)
-	return result.Succeeded, err
+	return h.outcome(ctx, "client.swap", cell.Txn{If: []cell.Condition{Compare(key, cell.Equal, old)}, Then: []cell.Op{Put(key, next)}})
 }
 
 // ScanOptions say which part of a prefix is read, and how. The zero value reads from the start, linearizably.

@@ -74,6 +74,17 @@ func (m *TxnReply) Decode(r *Reader) {
 	DecodeTxnResult(r, &m.Result)
 }
 
+// UnmarshalFate is Unmarshal for a TxnReply to one who does not look at the results of the operations: they are left out, and of them
+// only the structure is checked (ValidateStructure).
+func UnmarshalFate(buf []byte, m *TxnReply) error {
+	r := NewReader(buf)
+	r.Struct(2, "TxnReply")
+	m.Incarnation = cell.Incarnation(r.Uint())
+	decodeFate(&r, &m.Result)
+	r.raw("results")
+	return unmarshalled(&r, (*TxnReply)(nil))
+}
+
 // Append adds [header, stale, least revision, transaction, confirm].
 func (m *ReadRequest) Append(b []byte) []byte {
 	b = AppendBool(m.Header.Append(AppendArray(b, 5)), m.Stale)

@@ -200,3 +200,22 @@ func TestTxnIsLoggedAsItCame(t *testing.T) {
 		}
 	}
 }
+
+// TestFateIsTheReplyWithoutResults: the results are left out, and what is no reply is still none.
+func TestFateIsTheReplyWithoutResults(t *testing.T) {
+	reply := TxnReply{Incarnation: 3, Result: sampleResult}
+	encoded := reply.Append(nil)
+	reply.Result.Results = nil
+	var got TxnReply
+	if err := UnmarshalFate(encoded, &got); err != nil || !reflect.DeepEqual(got, reply) {
+		t.Errorf("got %+v, %v, want %+v", got, err, reply)
+	}
+	for n := range encoded {
+		if err := UnmarshalFate(encoded[:n], &got); cell.KindOf(err) != cell.Invalid {
+			t.Fatalf("%d of %d bytes: %v", n, len(encoded), err)
+		}
+	}
+	if err := UnmarshalFate(append(encoded, 0), &got); cell.KindOf(err) != cell.Invalid {
+		t.Errorf("a byte too much: %v", err)
+	}
+}

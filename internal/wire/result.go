@@ -39,6 +39,19 @@ func AppendTxnResult(b []byte, t *cell.TxnResult) []byte {
 
 // DecodeTxnResult reads the result of a transaction.
 func DecodeTxnResult(r *Reader, t *cell.TxnResult) {
+	decodeFate(r, t)
+	n := r.list(cell.TxnOpsMax, opResultBytesMin, "results")
+	if n == 0 {
+		return
+	}
+	t.Results = make([]cell.OpResult, n)
+	for i := 0; i < n && r.err == nil; i++ {
+		DecodeOpResult(r, &t.Results[i])
+	}
+}
+
+// decodeFate reads the result of a transaction up to those of its operations.
+func decodeFate(r *Reader, t *cell.TxnResult) {
 	*t = cell.TxnResult{}
 	r.Struct(4, "transaction result")
 	t.Succeeded = r.Bool()
@@ -49,14 +62,6 @@ func DecodeTxnResult(r *Reader, t *cell.TxnResult) {
 	}
 	t.Failed = int(failed)
 	t.Revision = cell.Revision(r.Uint())
-	n := r.list(cell.TxnOpsMax, opResultBytesMin, "results")
-	if n == 0 {
-		return
-	}
-	t.Results = make([]cell.OpResult, n)
-	for i := 0; i < n && r.err == nil; i++ {
-		DecodeOpResult(r, &t.Results[i])
-	}
 }
 
 // AppendError adds an error: [op, kind, cell, detail, hint, retry after in nanoseconds, leader, leader's address], behind it
