@@ -198,14 +198,13 @@ func (h *Cell) writeOnce(ctx context.Context, x *exchange, w *logged) (sent bool
 		inc = w.inc
 	}
 	request := h.place.Request(h.client.id)
-	h.begin(x, route.Write, inc)
+	x.sent = h.begin(x, route.Write, inc)
 	h.mu.Unlock()
 	if w.method == "" {
 		x.asTxn(h.id, inc, request, w.txn)
 	} else {
 		x.asLease(h.id, inc, request, w.method, w.lease)
 	}
-	x.sent = h.client.now()
 	if err = h.run(ctx, x); err == nil && x.call.Sends() > 1 {
 		x.result.Complete(&w.txn)
 	}
@@ -251,11 +250,13 @@ func (h *Cell) read(ctx context.Context, x *exchange, txn cell.Txn, option ReadO
 	return nil
 }
 
-// begin starts the call of an exchange; h.mu is held.
-func (h *Cell) begin(x *exchange, purpose route.Purpose, inc cell.Incarnation) {
+// begin starts the call of an exchange, and returns when that was; h.mu is held.
+func (h *Cell) begin(x *exchange, purpose route.Purpose, inc cell.Incarnation) (now time.Duration) {
 	h.dice += 0x9e3779b97f4a7c15 // another sequence for every call
-	x.call.Begin(purpose, x.op, h.place, inc, h.client.now(), x.deadline, h.dice)
+	now = h.client.now()
+	x.call.Begin(purpose, x.op, h.place, inc, now, x.deadline, h.dice)
 	x.trace = uint64(h.dice)
+	return now
 }
 
 // Resolve learns the fate of a transaction that ended in an *UnknownError, and makes it final. A nil error means that it

@@ -29,6 +29,7 @@ type Client struct {
 	id     cell.ClientID
 	seed   uint64
 	origin time.Time // of the durations that package route counts in
+	system bool      // cfg.Clock is the system's
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -73,6 +74,7 @@ func New(ctx context.Context, cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{cfg: cfg, guard: guard, origin: cfg.Clock.Now(), budget: route.NewBudget(cfg.RetryBudget), learner: make(chan question, questionsMax)}
+	_, c.system = cfg.Clock.(systemClock)
 	if err := c.draw(cfg.Rand); err != nil {
 		return nil, err
 	}
@@ -188,7 +190,12 @@ func hash(s string) uint64 {
 }
 
 // now is the time as package route counts it.
-func (c *Client) now() time.Duration { return c.cfg.Clock.Now().Sub(c.origin) }
+func (c *Client) now() time.Duration {
+	if c.system {
+		return time.Since(c.origin) // half the cost of time.Now: it does not look at the date
+	}
+	return c.cfg.Clock.Now().Sub(c.origin)
+}
 
 // spend takes a retry from the budget that all calls share.
 func (c *Client) spend() bool {
