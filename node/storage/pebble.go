@@ -196,9 +196,10 @@ type Stats struct {
 func (p *Pebble) Stats() Stats {
 	m := p.db.Metrics()
 	total := m.Total()
+	flushed := total.TableBytesFlushed - total.TableBytesIn // Pebble's total of flushes contains what went into the log
 	return Stats{
 		Waiting: p.inbox.len(), MemTableBytes: m.MemTable.Size, DiskBytes: m.DiskSpaceUsage(),
-		LogBytes: m.WAL.BytesWritten, FlushedBytes: total.TableBytesFlushed + total.BlobBytesFlushed,
+		LogBytes: m.WAL.BytesWritten, FlushedBytes: flushed + total.BlobBytesFlushed,
 		CompactedBytes: total.TableBytesCompacted + total.BlobBytesCompacted, Level0Files: m.Levels[0].TablesCount,
 		Groups: p.groups.Load(), SyncTime: time.Duration(p.syncTime.Load()),
 	}
