@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/sstable"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"physalia/cell"
@@ -29,6 +30,7 @@ const (
 	l0Compaction     = 4  // sublevels of L0 that start a compaction
 	l0StopWrites     = 24 // sublevels of L0 that stop writes
 	openFilesMax     = 500
+	blockBytes       = 32 << 10 // of a table: a ring is 12 KiB, a state 2 to 10 (decision 0044)
 )
 
 // complete fills in the defaults and bounds what was given.
@@ -171,6 +173,8 @@ func (p *Pebble) options(fs vfs.FS) *pebble.Options {
 		Logger:                     &pebbleLogger{p.log, p.failure},
 	}
 	opts.Experimental.FileCacheShards = 1
+	opts.Levels[0].BlockSize = blockBytes // the other levels take both from this one
+	opts.Levels[0].Compression = func() *sstable.CompressionProfile { return sstable.NoCompression }
 	stalled := time.Time{}
 	opts.EventListener = &pebble.EventListener{
 		// Both are called with Pebble's locks held: failure.set only notes the error, reportFailure reports it.
