@@ -223,3 +223,15 @@ func TestRefusedCommandsChangeNothing(t *testing.T) {
 		t.Errorf("the command that was varied is not good itself: %v", err)
 	}
 }
+
+// TestWindowMemoryIsBounded: large results that give way leave no more memory behind than the window may have.
+func TestWindowMemoryIsBounded(t *testing.T) {
+	h := newHost(t)
+	h.must(put("large", cell.String(strings.Repeat("x", 7<<10))))
+	for range 10 * cell.WindowMax {
+		h.must(cell.Txn{Then: []cell.Op{{Kind: cell.OpGet, Key: "large"}, {Kind: cell.OpIncrement, Key: "n", Value: cell.Int(1)}}})
+		if w := &h.window; len(w.log) > 2*w.live+gapMax+cell.ResultKeptMax || w.live > cell.WindowBytesMax+100*cell.WindowMax {
+			t.Fatalf("%d bytes of log for %d outcomes of %d bytes", len(w.log), w.len(), w.live)
+		}
+	}
+}

@@ -259,13 +259,15 @@ func TestDamageInMemoryIsNotWritten(t *testing.T) {
 		"swapped": func(m *Machine) {
 			m.store.entries[0].Value, m.store.entries[1].Value = m.store.entries[1].Value, m.store.entries[0].Value
 		},
-		"lost key":     func(m *Machine) { m.store.entries = m.store.entries[1:] },
-		"renewals":     func(m *Machine) { m.store.leases[0].Renewals ^= 1 << 40 },
-		"label":        func(m *Machine) { m.store.leases[0].Label = "tsoh" },
-		"sequence":     func(m *Machine) { damage(m, 0, func(o *wire.Remembered) { o.Sequence++ }) },
-		"outcome":      func(m *Machine) { damage(m, 1, func(o *wire.Remembered) { o.Result.Succeeded = false }) },
-		"found":        func(m *Machine) { damage(m, 2, func(o *wire.Remembered) { o.Result.Results[0].Found = true }) },
-		"revision":     func(m *Machine) { damage(m, 2, func(o *wire.Remembered) { o.Result.Results[0].Entry.CreateRevision++ }) },
+		"lost key": func(m *Machine) { m.store.entries = m.store.entries[1:] },
+		"renewals": func(m *Machine) { m.store.leases[0].Renewals ^= 1 << 40 },
+		"label":    func(m *Machine) { m.store.leases[0].Label = "tsoh" },
+		"sequence": func(m *Machine) { damage(m, 0, func(o *wire.Remembered) { o.Sequence++ }) },
+		"outcome":  func(m *Machine) { damage(m, 1, func(o *wire.Remembered) { o.Result.Succeeded = false }) },
+		"found":    func(m *Machine) { damage(m, 2, func(o *wire.Remembered) { o.Result.Results[0].Found = true }) },
+		"revision": func(m *Machine) {
+			damage(m, 2, func(o *wire.Remembered) { o.Result.Results[0].Entry.CreateRevision++ })
+		},
 		"unreadable":   func(m *Machine) { m.window.at(1)[0] ^= 0x80 },
 		"lost outcome": func(m *Machine) { m.window.first++ },
 	} {

@@ -25,6 +25,7 @@ type window struct {
 	first  int           // items before it are forgotten, left for the next slide
 	bare   int           // items before this one carry no results
 	bytes  int           // resultSize over items
+	live   int           // bytes of log in use
 }
 
 // place is what has to be known of a remembered outcome without decoding it.
@@ -37,6 +38,9 @@ type place struct {
 
 // slideMin is how many forgotten items gather before the others slide down over them.
 const slideMin = 64
+
+// gapMax is how many bytes of the log may be out of use besides as many as are in use.
+const gapMax = 16 << 10
 
 // markSpread makes the highest byte of a product depend on every byte; it is odd.
 const markSpread = 0x9e3779b97f4a7c15
@@ -135,6 +139,7 @@ func (w *window) add(item *wire.Remembered) {
 	w.places = append(w.places, place{sum: outcomeSum(item), start: uint32(start), length: uint16(len(w.log) - start), size: uint16(size)})
 	w.marks = append(w.marks, mark(&item.Client, item.Sequence))
 	w.bytes += size
+	w.live += len(w.log) - start
 	w.count(len(w.places) - 1)
 }
 
@@ -154,6 +159,7 @@ func (w *window) discount(i int) {
 func (w *window) forget() {
 	w.discount(w.first)
 	w.bytes -= int(w.places[w.first].size)
+	w.live -= int(w.places[w.first].length)
 	w.first++
 	w.floor++
 	w.bare = max(w.bare, w.first)
@@ -170,16 +176,18 @@ func (w *window) trim() {
 		item.Result.Results = nil
 		w.discount(w.bare)
 		w.bytes -= int(f.size)
+		w.live -= int(f.length)
 		f.sum, f.size = outcomeSum(&item), 0
 		f.length = uint16(len(item.Append(w.log[:f.start])) - int(f.start)) // shorter than before, so in its place
+		w.live += int(f.length)
 		w.count(w.bare)
 	}
 }
 
-// makeRoom slides the outcomes down once enough were forgotten, so that the window stays one slice without ever moving an
-// item more than a few times.
+// makeRoom slides the outcomes down once enough were forgotten, or enough results given up, so that the window stays one slice without
+// ever moving an item more than a few times.
 func (w *window) makeRoom() {
-	if w.first < slideMin {
+	if w.first < slideMin && len(w.log) <= 2*w.live+gapMax {
 		return
 	}
 	end := 0
