@@ -44,7 +44,7 @@ func (c *Call) succeeded(addr string, a Answer, p *Place) {
 		c.turnAway(addr, p)
 		return
 	}
-	p.proven = p.proven || hasAddr(p.members, addr)
+	p.proven, p.begin = p.proven || hasAddr(p.members, addr), 0
 	if c.purpose != StaleRead {
 		p.proposer = addr
 	}

@@ -161,6 +161,7 @@ func (c *Call) decide(now time.Duration, p *Place, rules *Rules, budget Spender)
 			return Step{Do: Stop, Err: c.err}
 		case now >= c.deadline || c.pauseUntil >= c.deadline:
 			c.timedOut = true
+			p.begin = max(c.start, 0) // or calls that are short would ask the same few for ever, dead or not
 			return Step{Do: Stop, Err: c.Abandon(now, false)}
 		case now < c.pauseUntil:
 			return Step{Do: Pause, Until: c.pauseUntil}
@@ -263,6 +264,9 @@ func (c *Call) member(p *Place, rules *Rules) string {
 		return ""
 	}
 	if c.start < 0 {
+		c.start = p.begin
+	}
+	if c.start == 0 {
 		first := spread(p.id)
 		if c.purpose == StaleRead {
 			first += rules.Preference

@@ -29,6 +29,7 @@ type Place struct {
 	proven    bool       // a member of the route answered as one
 	doubted   wire.Route // the last route that none of its members confirmed
 	proposer  string     // address that last answered as proposer, or that a NotProposer named
+	begin     int        // where in the members the next call goes on, one that ran out of time having got there; zero: it chooses
 
 	// The session. inc and revision come from the cell's own replies only, never from a route.
 	inc      cell.Incarnation // highest that answered; zero: none yet

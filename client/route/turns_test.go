@@ -1,6 +1,12 @@
 package route
 
-import "testing"
+import (
+	"testing"
+	"time"
+
+	"physalia/cell"
+	"physalia/internal/wire"
+)
 
 // take begins as many writes as are allowed.
 func (t *Turns) take() (n int) {
@@ -63,5 +69,35 @@ func TestTurnsFallOncePerCrowd(t *testing.T) {
 	x.take()
 	if x.Done(true); x.Bound() >= TurnsMax/2 {
 		t.Errorf("the bound is %d after another crowd", x.Bound())
+	}
+}
+
+// Calls that end before they got round the members go on where the last one stopped, so that some reach one that lives.
+func TestShortCallsGetRound(t *testing.T) {
+	rules := Rules{AttemptTimeout: 50 * time.Millisecond, BackoffMin: 20 * time.Millisecond, BackoffMax: 20 * time.Millisecond, FindTimeout: time.Second}
+	place, budget, dice := NewPlace("vol"), NewBudget(1000), Dice(1)
+	r := wire.Route{Cell: "vol", Incarnation: 1, Configuration: 1}
+	for i := range 7 {
+		name := string(rune('a' + i))
+		r.Members = append(r.Members, wire.Founder{Node: uint64(i + 1), Server: cell.ServerID("S" + name), ClientAddr: name})
+	}
+	place.Accept(&r)
+	asked := map[string]bool{}
+	var now time.Duration
+	for range 10 { // calls, each with time for two members
+		var c Call
+		c.Begin(Read, "client.test", place, 0, now, now+30*time.Millisecond, dice)
+		for step := c.Next(now, place, &rules, &budget); step.Do != Stop; step = c.Next(now, place, &rules, &budget) {
+			if step.Do != Ask {
+				now = step.Until
+				continue
+			}
+			asked[step.Addr] = true
+			c.Answered(now, step.Addr, Answer{Fate: Unsent, Err: &cell.Error{Kind: cell.Unavailable}}, place, &rules)
+			now += 10 * time.Millisecond
+		}
+	}
+	if len(asked) != 7 {
+		t.Errorf("asked %v only", asked)
 	}
 }

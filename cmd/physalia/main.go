@@ -30,7 +30,10 @@ import "os"
 
 // main ends with the exit code that scripts rely on: see exit.go. Signals end the context of whatever runs, which then cleans up.
 func main() {
-	a := app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv, slacken: slacken}
+	a := app{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, lookupEnv: os.LookupEnv}
+	if a.slack = slackOf(os.Args[1:], os.LookupEnv); a.slack > 0 {
+		a.slackError = slacken(a.slack) // may not return: the program begins again
+	}
 	fallible()
 	os.Exit(a.run(os.Args[1:]))
 }

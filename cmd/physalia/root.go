@@ -22,8 +22,9 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	lookupEnv      func(string) (string, bool)
-	extra          []*cobra.Command          // further commands, for tests
-	slacken        func(time.Duration) error // makes the process patient about its timers; nil in a test's own process
+	extra          []*cobra.Command // further commands, for tests
+	slack          time.Duration    // of the process's timers, as main asked for it; see slack.go
+	slackError     error            // why that failed
 
 	config       string        // file with settings; empty: none
 	output       string        // asTable or asJSON

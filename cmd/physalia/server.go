@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,7 +31,7 @@ func (a *app) serverCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := a.beginPatient(cmd.CommandPath(), slack, logger); err != nil {
+			if err := a.checkSlack(cmd.CommandPath(), slack, logger); err != nil {
 				return err
 			}
 			if c.KnockKey, err = knockKey(keyFile); err != nil {
@@ -72,34 +71,13 @@ func (a *app) serverCommand() *cobra.Command {
 	f.IntVar(&c.InboxMax, "inbox-max", 0, "`number` of messages and requests that may wait for the loop; 0 for the default")
 	f.BoolVar(&c.NoSweep, "no-sweep", false, "when another server dies, do not ask for the cells that it led before clients need them")
 	f.IntVar(&c.BalancePerSecond, "balance-per-second", 0, "`number` of cells handed over per second, at most, to a server that came back and leads fewer; 0 for the default, -1 for none")
-	f.DurationVar(&slack, "timer-slack", timerSlackDefault, "how `late` the kernel may wake this process, which saves it a third of its wake-ups; 0 leaves that to the kernel")
+	f.DurationVar(&slack, slackFlag, slackDefault, "how `late` the kernel may wake this process, which saves it a third of its wake-ups; 0 leaves that to the kernel")
 	connectionFlags(f, &c.Connections)
 	f.StringVar(&keyFile, "knock-key-file", "", "`file` with the key of UDP knocks, the same on servers and control processes; empty: no knocks")
 	admissionFlags(f, &c)
 	log.register(f)
 	cmd.AddCommand(a.serverDuties()...)
 	return cmd
-}
-
-// The slack of a server's timers. Its finest timer is a tick of 20 ms, and all that rests on time is judged by the clock, not by when a
-// timer fired.
-const (
-	timerSlackDefault = 10 * time.Millisecond
-	timerSlackMax     = 20 * time.Millisecond
-)
-
-// beginPatient sets the slack of the process's timers, for which the process may begin again. Without it a server is only slower.
-func (a *app) beginPatient(op string, slack time.Duration, log *slog.Logger) error {
-	if slack < 0 || slack > timerSlackMax {
-		return usage(op, "use a duration up to "+timerSlackMax.String()+", or 0 for the kernel's own", "--timer-slack %v is out of bounds", slack)
-	}
-	if slack == 0 || a.slacken == nil {
-		return nil
-	}
-	if err := a.slacken(slack); err != nil {
-		log.Warn("the timers of this process are as exact as before: it will wake more often than it has to", "err", err)
-	}
-	return nil
 }
 
 // serve runs a server until ctx ends, which is how it is meant to end, or until it cannot go on, which is a failure.

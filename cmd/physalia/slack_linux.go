@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -20,8 +21,8 @@ const slackened = "BEGUN_AGAIN_WITH_TIMER_SLACK"
 // slacken lets the kernel wake this process's sleeping threads up to d late. Go's runtime keeps a thread that looks, every 20 us, whether
 // another one hangs in a system call; in a server that waits for its disk some hundred times per second that thread alone was a third of
 // all context switches (docs/decisions/0041). The runtime has no switch for it. The kernel's is inherited by new threads and kept by exec,
-// but that thread is older than main: so the program begins again, under the same process number, before it has opened anything. Where the
-// supervisor has set the slack already, nothing happens.
+// but that thread is older than main: so the program begins again, under the same process number, before it has read anything or listens to
+// signals. Where the supervisor has set the slack already, nothing happens.
 func slacken(d time.Duration) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -36,6 +37,9 @@ func slacken(d time.Duration) error {
 		return fmt.Errorf("timer slack: prctl: %w", errno)
 	}
 	err = syscall.Exec(self, os.Args, append(os.Environ(), slackened+"=yes"))
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_PRCTL, prSetTimerSlack, 0, 0); errno != 0 { // 0: as it was
+		err = errors.Join(err, errno)
+	}
 	return fmt.Errorf("timer slack: begin %s again: %w", self, err)
 }
 

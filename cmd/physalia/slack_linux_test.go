@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A server begins again with slack in its timers, under the process number that its supervisor knows, and says so.
@@ -40,4 +42,37 @@ func TestServerBeginsAgainWithSlack(t *testing.T) {
 		}
 	}
 	wrong(t, exitUsage, "out of bounds", "server", "--data-dir", t.TempDir(), "--timer-slack", "21ms")
+}
+
+// What main reads of a command line before anything else does.
+func TestSlackOf(t *testing.T) {
+	for _, c := range []struct {
+		line, env string
+		want      time.Duration
+	}{
+		{"server --data-dir d", "", slackDefault},
+		{"--config f server", "", slackDefault},
+		{"server --timer-slack 3ms", "", 3 * time.Millisecond},
+		{"server --timer-slack=4ms", "5ms", 4 * time.Millisecond},
+		{"server", "5ms", 5 * time.Millisecond},
+		{"server --timer-slack 0", "", 0},
+		{"server --timer-slack soon", "", 0},
+		{"server --timer-slack 1h", "", 0},
+		{"control --timer-slack 3ms", "", 0},
+		{"", "5ms", 0},
+	} {
+		env := func(key string) (string, bool) { return c.env, key == "PHYSALIA_TIMER_SLACK" && c.env != "" }
+		if got := slackOf(strings.Fields(c.line), env); got != c.want {
+			t.Errorf("%q with %q: %v, want %v", c.line, c.env, got, c.want)
+		}
+	}
+}
+
+// From a file it would come too late.
+func TestSlackFromAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "settings.toml")
+	if err := os.WriteFile(file, []byte("[server]\ntimer_slack = \"3ms\"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrong(t, exitUsage, "comes too late", "server", "--data-dir", t.TempDir(), "--config", file)
 }

@@ -173,13 +173,13 @@ func hotMessages() (TxnRequest, Command, TxnReply) {
 // log does not have.
 func TestTxnIsLoggedAsItCame(t *testing.T) {
 	request, command, _ := hotMessages()
-	want := command.Append(nil)
 	for name, txn := range map[string]cell.Txn{"put": request.Txn, "empty": {}, "conditions": {If: []cell.Condition{{Key: "k", Target: cell.OnVersion,
 		Compare: cell.Less, Number: 300}}, Else: request.Txn.Then}} {
 		command.Txn, request.Txn = txn, txn
 		var got TxnRequest
 		logged, err := UnmarshalTxn(request.Append(nil), &got)
-		if want = command.Append(nil); err != nil || !reflect.DeepEqual(got, request) {
+		want := command.Append(nil)
+		if err != nil || !reflect.DeepEqual(got, request) {
 			t.Fatalf("%s: %v, %v, want %v", name, got, err, request)
 		}
 		short := AppendTxnCommand(nil, logged)

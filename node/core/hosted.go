@@ -58,6 +58,7 @@ type hot struct {
 	state    lagging
 	waiters  waiters
 	touched  time.Duration // last input
+	learnt   time.Duration // last slot that became known to be chosen
 	quiet    time.Duration // something was last decided here, or repeated; now while nothing is to be
 	answered time.Duration // the same of rounds of reads: see pace
 	backoff  time.Duration

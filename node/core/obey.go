@@ -128,6 +128,9 @@ func (c *Core) install(h *hosted, snapshot *paxos.Snapshot) bool {
 // deliver takes the slots that were chosen, and applies them unless they may wait (lag.go).
 func (c *Core) deliver(h *hosted, delivered []paxos.Delivery) {
 	c.slots += len(delivered)
+	if len(delivered) > 0 {
+		h.hot.learnt = c.now
+	}
 	for i := range delivered {
 		c.commands += len(delivered[i].Entry.Commands)
 	}

@@ -143,10 +143,10 @@ func (c *Core) coolDown() {
 	}
 }
 
-// storeLessons stores the lessons that a node keeps in memory, once nobody has spoken to it for four times NoticeAfter. At the notice itself it
+// storeLessons stores the lessons that a node keeps in memory, once its cell was not written for four times NoticeAfter, read or not. At the notice itself it
 // would be too early: a cell that is written every few hundred milliseconds would store a state each time (docs/decisions/0042).
 func (c *Core) storeLessons(h *hosted) {
-	if !h.isActive && !h.isDirty && c.now-h.hot.touched >= 4*c.cfg.NoticeAfter && h.hot.replica.Store() {
+	if !h.isActive && !h.isDirty && c.now-h.hot.learnt >= 4*c.cfg.NoticeAfter && h.hot.replica.Store() {
 		c.touch(h)
 	}
 }
