@@ -194,6 +194,9 @@ func TestCommands(t *testing.T) {
 	for _, step := range commandSteps {
 		line := strings.NewReplacer("TXN", txn, "SERVER", c.Servers[0].Client, "NAME", c.Servers[1].Name).Replace(step.line)
 		r := runLine(t, env, "", strings.Fields(line))
+		for strings.Contains(line, "--stale") && r.code != int(step.code) && ctx.Err() == nil {
+			r = runLine(t, env, "", strings.Fields(line)) // a member may be a quarter of a second behind, and nobody here has seen more
+		}
 		told := r.stdout
 		if step.code != exitOK {
 			told = r.stderr
