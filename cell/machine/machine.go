@@ -9,7 +9,7 @@ import (
 )
 
 // Machine is the state of one cell: keys, leases, revision, window of outcomes. The zero Machine is an empty cell. It is not safe
-// for concurrent use. In memory a full window takes about 20 KB, each key about 100 bytes more than it counts.
+// for concurrent use. In memory a full window takes about 25 KB, each key about 100 bytes more than it counts.
 type Machine struct {
 	revision cell.Revision
 	store    store

@@ -92,7 +92,7 @@ type Call struct {
 	err      *cell.Error
 
 	round      round
-	start      int    // where in the members to go on; negative: nobody failed yet
+	start      int    // where in the members to go on; negative: not begun, zero: not chosen
 	unanimous  int    // rounds in which everybody denied the cell
 	deniedBy   int    // servers that denied it in the last round
 	probed     int    // of Rules.Servers, over all rounds
@@ -257,7 +257,8 @@ func (c *Call) candidate(p *Place, rules *Rules) string {
 }
 
 // member goes round the members, from the one after the last that failed, so that all calls of a cell meet at the same
-// successor when its proposer is gone. Stale reads start where the client's preference lies.
+// successor when its proposer is gone; a call behind one that ran out of time goes on where that stopped. Stale reads start where the
+// client's preference lies.
 func (c *Call) member(p *Place, rules *Rules) string {
 	n := len(p.members)
 	if n == 0 {

@@ -235,6 +235,7 @@ func (m *Remembered) Append(b []byte) []byte {
 	return AppendError(AppendTxnResult(appendRequester(b, &m.Client, m.Sequence), &m.Result), m.Err)
 }
 
+// appendRequester adds the head of a Remembered: whose outcome it is.
 func appendRequester(b []byte, c *cell.ClientID, sequence uint64) []byte {
 	return AppendUint(AppendBytes(AppendArray(b, 4), c[:]), sequence)
 }

@@ -143,8 +143,9 @@ func (c *Core) coolDown() {
 	}
 }
 
-// storeLessons stores the lessons that a node keeps in memory, once its cell was not written for four times NoticeAfter, read or not. At the notice itself it
-// would be too early: a cell that is written every few hundred milliseconds would store a state each time (docs/decisions/0042).
+// storeLessons stores the lessons that a node keeps in memory, once its cell was not written for four times NoticeAfter, read or not.
+// At the notice itself it would be too early: a cell that is written every few hundred milliseconds would store a state each time
+// (docs/decisions/0042).
 func (c *Core) storeLessons(h *hosted) {
 	if !h.isActive && !h.isDirty && c.now-h.hot.learnt >= 4*c.cfg.NoticeAfter && h.hot.replica.Store() {
 		c.touch(h)
