@@ -238,6 +238,7 @@ func (c *checker) keepsUp(m *member) {
 	r := m.replica
 	c.holds(m.host.applied == r.Applied(), "order", "%d: the host applied %d, the replica %d", m.cfg.Self, m.host.applied, r.Applied())
 	c.holds(r.Floor() <= r.Applied(), "P5", "%d: floor %d above applied %d", m.cfg.Self, r.Floor(), r.Applied())
+	c.holds(r.Covered() == r.Floor() || r.Covered() < r.Floor() && r.unstored != 0, "P5", "%d: floor %d, stored state %d, lessons in memory from %d", m.cfg.Self, r.Floor(), r.Covered(), r.unstored)
 	for i := range r.ring {
 		if record := &r.ring[i]; record.Slot > 0 && record.Slot <= r.Applied() {
 			c.holds(record.Entry.Equal(c.agreed[record.Slot-1].Entry), "P4", "%d applied slot %d, its ring holds %s", m.cfg.Self, record.Slot, record.Describe())

@@ -39,6 +39,9 @@ func (r *Replica) Known() Slot { return max(r.known, r.applied) }
 // Floor is the highest slot that may be held only as state.
 func (r *Replica) Floor() Slot { return r.floor }
 
+// Covered is the highest slot that the stored state covers: Floor, but for lessons that stand in memory only.
+func (r *Replica) Covered() Slot { return r.covered }
+
 // IsSealed reports whether the incarnation's seal was delivered.
 func (r *Replica) IsSealed() bool { return r.sealed }
 

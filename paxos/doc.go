@@ -50,8 +50,9 @@
 // A proposer resigns by saying that it gave its ballot up for good, which frees those who stand by it; it may name an heir,
 // which campaigns at once. HandOver is that, after what is in flight is finished.
 //
-// Each member keeps a ring of Window records. A slot's record may be overwritten once a durable snapshot of the host's
-// state covers the slot; the highest such slot is the floor.
+// Each member keeps a ring of Window records. A slot's record may be overwritten once the host's state covers the slot; the highest such
+// slot is the floor. On disk that takes a durable snapshot of the state. In memory lessons may go round the ring without one: then nothing is
+// overwritten on disk either, before the batch that stores the state.
 //
 // # Invariants
 //
@@ -75,7 +76,7 @@
 //
 //   - P5 (floor). At or below its floor a member neither promises nor accepts, it says how far it got; a candidate that
 //     hears so does not count that promise before it was taught as far. A ring position that is still needed is never overwritten.
-//     Kept by onPrepare, onAccept and backed; told in floor.txt and behind.txt.
+//     Kept by onPrepare, onAccept, backed and remember; told in floor.txt, behind.txt and thrift-ring.txt.
 //
 //   - P6 (reads are confirmed). A read is answered only after a majority confirmed, durably and after the read arrived,
 //     that this ballot is still the highest it promised, and after everything re-proposed was applied. Kept by Read and

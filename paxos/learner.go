@@ -117,7 +117,7 @@ func (r *Replica) learn(record Record) bool {
 	if record.Slot != r.applied+1 {
 		return false
 	}
-	if !r.makeRoom(record.Slot) {
+	if !r.makeRoomFor(record.Slot) {
 		return false
 	}
 	p := r.at(record.Slot)
@@ -151,9 +151,23 @@ func (r *Replica) owesStorage() bool {
 	return r.unstored != 0 && !p.State && !plantedAppliedInMemory && (len(p.Records) > 0 || r.unstored <= r.told)
 }
 
-// remember stores what was learnt and only kept in memory until now. Where the state is stored anyway, the records may be gone already.
+// makeRoomFor is makeRoom for a lesson. While there are others in memory, the next batch that overwrites anything on disk stores the
+// state (remember), and until then a restart finds the member where it was before the first of them, its votes included. So the ring in
+// memory may forget what is applied, and a busy cell's lessons cost no storage however many they are.
+func (r *Replica) makeRoomFor(s Slot) bool {
+	if r.unstored == 0 || s > r.applied+Slot(len(r.ring)) {
+		return r.makeRoom(s)
+	}
+	if s > r.floor+Slot(len(r.ring)) {
+		r.floor = r.applied
+	}
+	return true
+}
+
+// remember stores what was learnt and only kept in memory until now. Where the state is stored anyway, or the ring forgot something that
+// no stored state covers, the records may be gone already.
 func (r *Replica) remember() {
-	if r.out.Persist.State || r.applied-r.unstored >= unstoredFew {
+	if r.out.Persist.State || r.floor > r.covered || r.applied-r.unstored >= unstoredFew {
 		r.out.Persist.State = true
 		return
 	}
@@ -197,7 +211,7 @@ func (r *Replica) onTeachAll(m *Message) {
 		r.stepDown()
 	}
 	r.out.Install, r.out.Deliver = s, nil // what was about to be delivered is part of the snapshot
-	r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
+	r.applied, r.floor, r.covered, r.sealed = s.Applied, s.Applied, s.Applied, s.Sealed
 	r.adoptConfiguration(s)
 	r.out.Persist.State = true
 	for i := range r.ring {

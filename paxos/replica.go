@@ -57,7 +57,8 @@ type Replica struct {
 	promised Ballot     // nothing below it is promised, accepted or confirmed (P1); at least every ballot in the ring
 	applied  Slot       // every slot up to here was delivered
 	stored   Slot       // a restart finds that at least these were applied; handed to storage, at least
-	floor    Slot       // every slot up to here is covered by a durable (or just handed over) snapshot
+	floor    Slot       // every slot up to here needs no ring position: the host's state covers it
+	covered  Slot       // that much of it a stored snapshot covers, or one just handed over; less than floor only while there are lessons in memory
 	unstored Slot       // from here to applied, records may stand in memory only; zero: none does
 	told     Slot       // the highest that this member voted in, or said to have applied: others count on it to hold what is below
 	ring     []Record   // slot s lives at s mod Window; Slot zero is empty
@@ -169,7 +170,7 @@ func Restore(cfg Config, rec Recovery) (*Replica, error) {
 	}
 	r.promised, r.seen = rec.Promised, rec.Promised.Round
 	if s := rec.Snapshot; s != nil {
-		r.applied, r.floor, r.sealed = s.Applied, s.Applied, s.Sealed
+		r.applied, r.floor, r.covered, r.sealed = s.Applied, s.Applied, s.Applied, s.Sealed
 		r.adoptConfiguration(s)
 	}
 	if err := r.restoreRing(rec); err != nil {
@@ -299,7 +300,7 @@ func (r *Replica) Effects() Effects {
 	r.out, r.lent = Effects{}, false
 	e.Persist.Applied = r.applied
 	if e.Persist.State {
-		r.floor, r.unstored = r.applied, 0 // the snapshot is taken after Deliver, so it covers everything applied
+		r.floor, r.covered, r.unstored = r.applied, r.applied, 0 // the snapshot is taken after Deliver, so it covers everything applied
 	}
 	if e.Persist.tellsApplied() {
 		r.stored = r.applied

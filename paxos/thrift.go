@@ -10,14 +10,14 @@ package paxos
 //   - while the configuration changes, for then the votes say more than that (P9), or while somebody learns;
 //   - where a proposer finds its way: what it re-proposes, hands over or seals;
 //   - after a Nudge that found a slot or a read without its majority, until the host chooses again;
-//   - in one slot of every everybodyEvery, so that all of them tell now and then how they stand (rule 19).
+//   - in one slot of everybodyEvery windows, so that all of them tell now and then how they stand (rule 19).
 //
 // (Thrifty operation: Moraru, Andersen, Kaminsky, EPaxos, SOSP 2013, section 6.1; here with the lessons that keep the others near.)
 
 // Bounds of thrift.
 const (
-	lessonSlots    = 8  // the spared are taught when so many slots were chosen without them, or when notice is given
-	everybodyEvery = 64 // slots; nobody is spared in one of so many
+	lessonSlots    = 8 // the spared are taught when so many slots were chosen without them, or when notice is given
+	everybodyEvery = 8 // windows; nobody is spared in one slot of so many
 )
 
 // Spare names the members that a proposer need not ask, as far as it can do without them; none asks everybody. It holds for the
@@ -53,7 +53,7 @@ func (r *Replica) sparing() voters {
 
 // sparingAt is who need not be asked about a slot.
 func (r *Replica) sparingAt(s Slot) voters {
-	if s%everybodyEvery == 1 {
+	if s%(everybodyEvery*Slot(len(r.ring))) == 1 {
 		return 0
 	}
 	return r.sparing()

@@ -15,7 +15,7 @@ type said struct {
 	node     paxos.NodeNumber // whoever comes back to a server is somebody else
 	replica  *paxos.Replica   // as it was last seen; another one was loaded from the disk
 	applied  paxos.Slot       // of that replica
-	floor    paxos.Slot       // of that replica
+	covered  paxos.Slot       // of that replica
 }
 
 // vote is one Accepted that left its server.
@@ -25,8 +25,8 @@ type vote struct {
 }
 
 // memory: a ballot that a member promised, confirmed, accepted in or asked votes for, and every entry that it said it
-// accepted, is known to it ever after: over crashes, restarts and going cold (P1, P3, rule 1). Applied and floor of a
-// loaded member never fall. A server whose disk was damaged may have forgotten all that, but then it must not vote (rule 8).
+// accepted, is known to it ever after: over crashes, restarts and going cold (P1, P3, rule 1). What a loaded member applied, and what a stored state covers of it, never
+// falls. A server whose disk was damaged may have forgotten all that, but then it must not vote (rule 8).
 func memory(w *World) *checker {
 	all := make([][cellsMax]said, len(w.servers))
 	return &checker{name: "memory",
@@ -79,8 +79,8 @@ func (t *said) compare(w *World, s *server, v *volume, r *paxos.Replica) {
 	switch {
 	case r.Promised().Less(t.promised):
 		w.fail("memory", place{s: s, v: v}, "it told others of ballot %v, and now promised %v", t.promised, r.Promised())
-	case r == t.replica && (r.Applied() < t.applied || r.Floor() < t.floor):
-		w.fail("memory", place{s: s, v: v}, "it applied %d (floor %d), and now %d (floor %d)", t.applied, t.floor, r.Applied(), r.Floor())
+	case r == t.replica && (r.Applied() < t.applied || r.Covered() < t.covered):
+		w.fail("memory", place{s: s, v: v}, "it applied %d (covered %d), and now %d (covered %d)", t.applied, t.covered, r.Applied(), r.Covered())
 	}
 	if r != t.replica {
 		for _, x := range t.votes {
@@ -89,8 +89,8 @@ func (t *said) compare(w *World, s *server, v *volume, r *paxos.Replica) {
 			}
 		}
 	}
-	if r.Floor() != t.floor {
-		t.votes = slices.DeleteFunc(t.votes, func(x vote) bool { return x.slot <= r.Floor() })
+	if r.Covered() != t.covered { // what only its memory covers is still in the ring that is stored
+		t.votes = slices.DeleteFunc(t.votes, func(x vote) bool { return x.slot <= r.Covered() })
 	}
-	t.replica, t.applied, t.floor = r, r.Applied(), r.Floor()
+	t.replica, t.applied, t.covered = r, r.Applied(), r.Covered()
 }

@@ -185,7 +185,7 @@ type Core struct {
 	ready      bool // the restart scan is done
 
 	dirty       []*hosted // touched in this turn
-	active      []*hosted // unfinished, or with waiters: looked at by Tick
+	active      []watched // unfinished, or with waiters: looked at by Tick
 	hotList     []*hosted // hot, looked at by Tick in turn for idleness
 	hotAt       int
 	handing     time.Duration      // no cell is handed over for balance before

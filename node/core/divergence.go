@@ -70,7 +70,7 @@ func (p *proof) note(slot paxos.Slot, hash uint64) {
 }
 
 // at is what the own state hashed to after a slot, if that is still known. What waits to be applied is not (lag.go): whoever asks for
-// others catches up before.
+// others than checkpoints, which are applied at once, catches up before.
 func (p *proof) at(slot paxos.Slot) (uint64, bool) {
 	if p.own == nil || slot == 0 || p.own[slot%proofSlots].slot != slot {
 		return 0, false
@@ -128,12 +128,9 @@ func (c *Core) attest(h *hosted, m *paxos.Message, e *peer.Envelope) {
 // attested takes what came with a message. It reports false when this node went out of service over it.
 func (c *Core) attested(h *hosted, in *PeerMessage) bool {
 	heard := mark{in.Envelope.HashSlot, in.Envelope.Hash}
-	if !c.makeCurrent(h) {
-		return false
-	}
 	switch in.Message.Kind {
 	case paxos.MsgAccepted, paxos.MsgPromise:
-		if h.hot.replica.Role() != paxos.Follower {
+		if h.hot.replica.Role() != paxos.Follower && c.makeCurrent(h) {
 			c.tally(h, in.Message.From, heard)
 		}
 	case paxos.MsgAccept, paxos.MsgChosen, paxos.MsgTeach:

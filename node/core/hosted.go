@@ -41,6 +41,7 @@ type hosted struct {
 	recalled      bool // enough was heard of what this server may have forgotten (rule 8)
 	isDirty       bool
 	isActive      bool
+	watch         int     // while it is active: its place in Core.active
 	hot           *hot    // nil: cold, loading, creating or quarantined
 	queue         []input // what waits for creation or loading, bounded
 }
@@ -107,10 +108,13 @@ func (c *Core) touch(h *hosted) {
 
 // activate puts a node on the list that Tick looks at.
 func (c *Core) activate(h *hosted) {
-	if !h.isActive && h.hot != nil {
-		h.isActive = true
+	switch {
+	case h.isActive:
+		c.active[h.watch].due = 0
+	case h.hot != nil:
+		h.isActive, h.watch = true, len(c.active)
 		h.hot.quiet, h.hot.answered, h.hot.backoff = c.now, c.now, c.cfg.NudgeAfter
-		c.active = append(c.active, h)
+		c.active = append(c.active, watched{node: h})
 	}
 }
 

@@ -24,8 +24,9 @@ import (
 //     state and the ring, as after a crash, and holds the slot for whoever inspects it or understands it later.
 //   - A node that goes cold has applied everything, so what is not understood is found then at the latest.
 
-// lagMax is how many delivered slots wait at most: as many as an empty cache is worth, and few enough to be applied while somebody waits.
-const lagMax = 8
+// lagMax is how many delivered slots wait at most: few enough to be applied while somebody waits, and no fewer than a window of the default
+// size and the default distance of checkpoints, which end the waiting anyway.
+const lagMax = 64
 
 // lagging is a node's machine, with the slots that were delivered and not applied yet.
 type lagging struct {

@@ -40,7 +40,7 @@ func (c *Core) judgeFitness() {
 		s.fit = fit
 		c.fitness++
 		for i := 0; s.gone && i < len(c.active); i++ {
-			if h := c.active[i]; h.hot != nil && h.hot.led && h.hot.thrift.fitness != 0 && slices.Contains(h.members, s) {
+			if h := c.active[i].node; h.hot != nil && h.hot.led && h.hot.thrift.fitness != 0 && slices.Contains(h.members, s) {
 				h.hot.thrift.bereft = true
 			}
 		}

@@ -20,47 +20,73 @@ func (c *Core) Waits() bool {
 	return false
 }
 
-// nudge looks at the nodes that wait for something: those without progress repeat what may have been lost, ever more
-// rarely; those with nothing to wait for leave the list. Losing a message is rare and asking again is never unsafe, so the
-// first pause is a few round trips; a cell without a quorum ends at one question per NudgeMax.
+// watched is a node that waits for something, and when it has to be looked at: most wait for the time at which they owe the others a
+// notice, and are not looked at before.
+type watched struct {
+	node *hosted
+	due  time.Duration
+}
+
+// nudge looks at the nodes that wait for something; those with nothing to wait for leave the list.
 func (c *Core) nudge() {
-	kept := c.active[:0]
-	for _, h := range c.active {
-		if h.hot == nil {
-			h.isActive = false
+	for i := 0; i < len(c.active); {
+		if c.active[i].due > c.now {
+			i++
 			continue
 		}
-		s := h.hot
-		if !s.waiters.empty() {
-			c.expire(h)
-		}
-		c.giveUp(h)
-		if !s.replica.Unfinished() && s.waiters.empty() {
-			h.isActive = false
+		h := c.active[i].node
+		if due, waits := c.attend(h); waits {
+			c.active[i].due = due
+			i++
 			continue
 		}
-		wait := max(s.backoff, c.patience())
-		if h.hot.thrift.bereft {
-			h.hot.thrift.bereft, wait = false, 0
-		}
-		notice := wait
-		if s.replica.OwesNotice() {
-			notice = max(wait, c.cfg.NoticeAfter)
-		}
-		if s.replica.Undecided() && c.now-s.quiet >= notice || s.replica.Reading() && c.now-s.answered >= wait {
-			s.quiet, s.answered = c.now, c.now
-			s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
-			if s.replica.InFlight() > 0 || s.replica.Reading() {
-				c.widen(h)
-			}
-			c.guard(h, s.replica.Nudge)
-			c.touch(h)
-			c.doubt(h)
-		}
-		kept = append(kept, h)
+		h.isActive = false
+		last := len(c.active) - 1
+		c.active[i] = c.active[last]
+		c.active[i].node.watch = i
+		c.active[last] = watched{}
+		c.active = c.active[:last]
 	}
-	clear(c.active[len(kept):])
-	c.active = kept
+}
+
+// attend looks at a node that waits for something: one without progress repeats what may have been lost, ever more rarely. Losing a message
+// is rare and asking again is never unsafe, so the first pause is a few round trips; a cell without a quorum ends at one question per
+// NudgeMax. It reports when to look again, zero for the next tick, or that there is nothing to wait for.
+func (c *Core) attend(h *hosted) (due time.Duration, waits bool) {
+	if h.hot == nil {
+		return 0, false
+	}
+	s := h.hot
+	if !s.waiters.empty() {
+		c.expire(h)
+	}
+	c.giveUp(h)
+	if !s.replica.Unfinished() && s.waiters.empty() {
+		return 0, false
+	}
+	wait := max(s.backoff, c.patience())
+	if s.thrift.bereft {
+		s.thrift.bereft, wait = false, 0
+	}
+	notice, owes := wait, s.replica.OwesNotice()
+	if owes {
+		notice = max(wait, c.cfg.NoticeAfter)
+	}
+	if s.replica.Undecided() && c.now-s.quiet >= notice || s.replica.Reading() && c.now-s.answered >= wait {
+		s.quiet, s.answered = c.now, c.now
+		s.backoff = min(2*s.backoff, c.cfg.NudgeMax)
+		if s.replica.InFlight() > 0 || s.replica.Reading() {
+			c.widen(h)
+		}
+		c.guard(h, s.replica.Nudge)
+		c.touch(h)
+		c.doubt(h)
+		return 0, true
+	}
+	if owes && s.waiters.empty() && !s.replica.Reading() {
+		return s.quiet + notice, true
+	}
+	return 0, true
 }
 
 // patience is how long a slot may take before anything of it is taken for lost: longer where slots take long, since whoever repeats
