@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"physalia/cell"
 	"physalia/internal/rpc"
 	"physalia/internal/wire"
 	"physalia/node/admission"
@@ -144,16 +145,24 @@ func (l *loop) feedPeers(in *intake) error {
 		}
 		l.core.OnFrame(batch.From, batch.Boot, batch.Lane, storage.BatchNumber(batch.Durable))
 	}
-	for _, id := range slices.Sorted(maps.Keys(in.beats)) {
+	for _, id := range inOrder(in.beats) {
 		h := in.beats[id]
 		if err := l.core.OnHeartbeat(id, &h); err != nil {
 			return err
 		}
 	}
-	for _, id := range slices.Sorted(maps.Keys(in.gone)) {
+	for _, id := range inOrder(in.gone) {
 		l.core.Gone(id)
 	}
 	return nil
+}
+
+// inOrder lists the servers in a map in the order of their identities; most turns have none.
+func inOrder[V any](of map[cell.ServerID]V) []cell.ServerID {
+	if len(of) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(of))
 }
 
 // diskBehind is the reason of refuse.

@@ -62,8 +62,7 @@ func (c *Core) applyWaiting(h *hosted) bool {
 			return false
 		}
 	}
-	clear(s.waiting)
-	s.waiting, s.catching = s.waiting[:0], false
+	s.waiting, s.catching = s.waiting[:0], false // not cleared: what it still refers to, up to a window ago, the ring mostly holds, too
 	return true
 }
 
