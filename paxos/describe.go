@@ -62,7 +62,7 @@ func (r *Replica) Leader() NodeNumber {
 }
 
 // Remembers reports whether this member still knows that it accepted something at slot s in ballot b: it holds a record of
-// that ballot or a higher one, or the slot is covered by a snapshot.
+// that ballot or a higher one, or the host's state covers the slot.
 func (r *Replica) Remembers(s Slot, b Ballot) bool {
 	record, ok := r.record(s)
 	return s <= r.floor || ok && !record.Ballot.Less(b)

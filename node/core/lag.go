@@ -16,8 +16,8 @@ import (
 //   - Nobody can tell. Whoever leads or campaigns, or has anybody waiting, applies at once, before what it decided in the turn leaves. So
 //     do slots that are no commands, and those after which hashes are compared. A stored or taught state is asked for by current.
 //   - The slots stay known (P4). What is stored says "applied through" a slot once it was delivered; a restart replays it from the ring,
-//     and the ring gives a slot up only to a stored state that covers it, so that waiting slots are applied before. The list here holds
-//     the entries beside the ring, since a turn overwrites positions before it stores the state.
+//     and the ring on disk gives a slot up only to a stored state that covers it, so that waiting slots are applied before anything of that
+//     turn is written. The list here holds the entries beside the ring, since the ring in memory gives them up earlier.
 //   - Nothing is skipped (rule 9). A command that is not understood, or that panics, takes the node out of service when it is applied, with
 //     the turn or the request that looked. Until then, for less than lagMax slots, the node has voted as one that did not know the slot to
 //     be chosen. What it promised, accepted and taught in that time does not depend on its state and stays true; what is stored is the
@@ -27,6 +27,9 @@ import (
 // lagMax is how many delivered slots wait at most: few enough to be applied while somebody waits, and no fewer than a window of the default
 // size and the default distance of checkpoints, which end the waiting anyway.
 const lagMax = 64
+
+// promptMax is how many slots somebody who applies at once has room for at most, but while more arrive together.
+const promptMax = 16
 
 // lagging is a node's machine, with the slots that were delivered and not applied yet.
 type lagging struct {
@@ -62,7 +65,10 @@ func (c *Core) applyWaiting(h *hosted) bool {
 			return false
 		}
 	}
-	s.waiting, s.catching = s.waiting[:0], false // not cleared: what it still refers to, up to a window ago, the ring mostly holds, too
+	s.waiting, s.catching = s.waiting[:0], false // not cleared: what a follower's refers to, up to a window ago, the ring mostly holds, too
+	if cap(s.waiting) > promptMax && h.hot.replica.Role() != paxos.Follower {
+		s.waiting = nil // it was a follower's
+	}
 	return true
 }
 

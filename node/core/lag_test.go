@@ -112,6 +112,14 @@ func TestPoisonWaits(t *testing.T) {
 					t.Errorf("%s is out of service: %q", serverID(i), c.servers[i].sick)
 				}
 			}
+			c.tune = func(cfg *Config) { cfg.CommandSet = wire.CommandSet + 1 } // a build that understands it finds everything
+			c.servers[2].sick = nil
+			c.restart(2)
+			c.wait(acquainted)
+			r := c.read(2, "vol-1", true)
+			if r.Err != nil || len(c.servers[2].sick) > 0 {
+				t.Errorf("after the next version: %v, out of service: %q", r.Err, c.servers[2].sick)
+			}
 		})
 	}
 }

@@ -30,6 +30,9 @@ func (c *Core) decided(h *hosted) {
 	if c.deliver(h, e.Deliver); h.hot == nil {
 		return // quarantined: nothing of this turn is stored or sent for it, as if it had crashed before
 	}
+	if e.Persist.State && !c.applyWaiting(h) {
+		return // likewise, and before the records that count on the state are in the batch
+	}
 	c.carryOut(h, &e)
 	c.scratch.Return(&e)
 }

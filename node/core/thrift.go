@@ -41,7 +41,7 @@ func (c *Core) judgeFitness() {
 		c.fitness++
 		for i := 0; s.gone && i < len(c.active); i++ {
 			if h := c.active[i].node; h.hot != nil && h.hot.led && h.hot.thrift.fitness != 0 && slices.Contains(h.members, s) {
-				h.hot.thrift.bereft = true
+				h.hot.thrift.bereft, c.active[i].due = true, 0
 			}
 		}
 	}
