@@ -25,8 +25,8 @@ type vote struct {
 }
 
 // memory: a ballot that a member promised, confirmed, accepted in or asked votes for, and every entry that it said it
-// accepted, is known to it ever after: over crashes, restarts and going cold (P1, P3, rule 1). What a loaded member applied, and what a stored state covers of it, never
-// falls. A server whose disk was damaged may have forgotten all that, but then it must not vote (rule 8).
+// accepted, is known to it ever after: over crashes, restarts and going cold (P1, P3, rule 1). What a loaded member applied, and
+// what a stored state covers of it, never falls. A server whose disk was damaged may have forgotten all that, but then it must not vote (rule 8).
 func memory(w *World) *checker {
 	all := make([][cellsMax]said, len(w.servers))
 	return &checker{name: "memory",
