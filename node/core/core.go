@@ -3,6 +3,7 @@ package core
 import (
 	"cmp"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"physalia/cell"
@@ -390,9 +391,11 @@ func (c *Core) Tick(now time.Duration) {
 func (c *Core) Now(now time.Duration) { c.now = now }
 
 // Flush ends the turn: it obeys the effects of every node touched and returns what the shell must do. It goes round until
-// nothing moves: votes of nodes to themselves may be free to go at once, and what they decide belongs to this turn, too.
+// nothing moves: votes of nodes to themselves may be free to go at once, and what they decide belongs to this turn, too. Nodes come in
+// the order of their handles, which is that of their keys: storage and peers find what is next to each other faster.
 func (c *Core) Flush() *Output {
 	for {
+		slices.SortFunc(c.dirty, func(a, b *hosted) int { return cmp.Compare(a.handle, b.handle) })
 		for i := 0; i < len(c.dirty); i++ {
 			c.dirty[i].isDirty = false
 			c.obey(c.dirty[i])

@@ -117,7 +117,7 @@ func (c *Core) restore(h *hosted, pairs []storage.Pair) error {
 	for _, pair := range pairs {
 		switch pair.Key[0] {
 		case keyState:
-			snapshot, err := peer.DecodeSnapshot(pair.Value)
+			snapshot, err := peer.DecodeStoredSnapshot(pair.Value)
 			if err != nil {
 				return fmt.Errorf("stored state: %w", err)
 			}

@@ -215,7 +215,7 @@ func (c *Core) persist(h *hosted, p *paxos.Persist) {
 		c.putRow(h)
 	}
 	if p.State {
-		c.value = peer.AppendSnapshot(c.value[:0], c.snapshot(h))
+		c.value = peer.AppendStoredSnapshot(c.value[:0], c.snapshot(h))
 		c.key = handleKey(c.key[:0], keyState, h.handle)
 		c.write().Set(c.key, c.value)
 	}

@@ -31,4 +31,6 @@ const (
 	EntryEncodedMax  = EntryBytesMax + CommandsMax*commandOverheadMax + recordOverheadMax
 	MessageBytesMax  = messageOverheadMax + RecordsMax*(EntryEncodedMax+recordOverheadMax)
 	SnapshotBytesMax = messageOverheadMax + configBytesMax + StateBytesMax
+
+	packedStateBytesMax = StateBytesMax + 64 // what cannot be packed grows by some bytes
 )

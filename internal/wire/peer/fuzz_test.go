@@ -42,7 +42,7 @@ func TestKillersAreRefused(t *testing.T) {
 
 // fuzz checks that whatever is accepted survives a second round unchanged. With a format, inputs are completed to
 // something whose checksum holds, so that the fuzzer gets past it.
-func fuzz(f *testing.F, format byte, again func([]byte) ([]byte, error)) {
+func fuzz(f *testing.F, format, version byte, again func([]byte) ([]byte, error)) {
 	for _, s := range samples() {
 		f.Add(s.bytes)
 	}
@@ -51,7 +51,7 @@ func fuzz(f *testing.F, format byte, again func([]byte) ([]byte, error)) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if format != 0 {
-			b = appendSum(append([]byte{format, storedVersion}, b...), 0)
+			b = appendSum(append([]byte{format, version}, b...), 0)
 		}
 		once, err := again(b)
 		if err != nil {
@@ -64,12 +64,14 @@ func fuzz(f *testing.F, format byte, again func([]byte) ([]byte, error)) {
 	})
 }
 
-func FuzzMessage(f *testing.F)    { fuzz(f, 0, againMessage) }
-func FuzzRingRecord(f *testing.F) { fuzz(f, formatRing, againRing) }
-func FuzzRow(f *testing.F)        { fuzz(f, formatRow, againRow) }
-func FuzzNodeName(f *testing.F)   { fuzz(f, formatName, againNodeName) }
-func FuzzTombstone(f *testing.F)  { fuzz(f, formatTombstone, againTombstone) }
-func FuzzSnapshot(f *testing.F)   { fuzz(f, formatSnapshot, againSnapshot) }
+func FuzzMessage(f *testing.F)    { fuzz(f, 0, storedVersion, againMessage) }
+func FuzzRingRecord(f *testing.F) { fuzz(f, formatRing, storedVersion, againRing) }
+func FuzzRow(f *testing.F)        { fuzz(f, formatRow, storedVersion, againRow) }
+func FuzzNodeName(f *testing.F)   { fuzz(f, formatName, storedVersion, againNodeName) }
+func FuzzTombstone(f *testing.F)  { fuzz(f, formatTombstone, storedVersion, againTombstone) }
+func FuzzSnapshot(f *testing.F)   { fuzz(f, formatSnapshot, storedVersion, againSnapshot) }
+
+func FuzzStoredSnapshot(f *testing.F) { fuzz(f, formatSnapshot, packedVersion, againStoredSnapshot) }
 
 // FuzzFrame decodes a whole frame body as a server would.
 func FuzzFrame(f *testing.F) {

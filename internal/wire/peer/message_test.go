@@ -344,6 +344,7 @@ func TestEncodersAssertBounds(t *testing.T) {
 			AppendMessage(nil, &env, &paxos.Message{Kind: paxos.MsgTeach, Records: records})
 		},
 		"state":     func() { AppendSnapshot(nil, &paxos.Snapshot{State: make([]byte, StateBytesMax+1)}) },
+		"stored":    func() { AppendStoredSnapshot(nil, &paxos.Snapshot{State: make([]byte, StateBytesMax+1)}) },
 		"server":    func() { AppendConfiguration(nil, &config) },
 		"members":   func() { AppendConfiguration(nil, &paxos.Configuration{Members: make([]paxos.Member, MembersMax+1)}) },
 		"cell name": func() { AppendTombstone(nil, &Tombstone{Cell: "no spaces"}) },

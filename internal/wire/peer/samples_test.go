@@ -108,6 +108,7 @@ func samples() []sample {
 		sample{"NodeName", AppendNodeName(nil, &NodeName{Cell: "vol-17", Incarnation: 2, Node: 9}), true, againNodeName},
 		sample{"Pointer", AppendPointer(nil, &pointer), true, againPointer},
 		sample{"Snapshot", AppendSnapshot(nil, &s), true, againSnapshot},
+		sample{"Stored snapshot", AppendStoredSnapshot(nil, &s), true, againStoredSnapshot},
 	)
 }
 
@@ -227,6 +228,14 @@ func againSnapshot(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return AppendSnapshot(nil, &v), nil
+}
+
+func againStoredSnapshot(b []byte) ([]byte, error) {
+	v, err := DecodeStoredSnapshot(b)
+	if err != nil {
+		return nil, err
+	}
+	return AppendStoredSnapshot(nil, &v), nil
 }
 
 // only returns the message with the fields that its kind does not use cleared.

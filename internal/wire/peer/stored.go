@@ -5,7 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 	"unicode/utf8"
+
+	"github.com/klauspost/compress/s2"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 
 	"physalia/cell"
 	"physalia/internal/must"
@@ -25,6 +29,7 @@ const (
 	formatName      = 'N'
 
 	storedVersion  = 1
+	packedVersion  = 2 // of a snapshot: its state is packed
 	storedOverhead = 2 + 4
 )
 
@@ -43,20 +48,26 @@ func appendSum(b []byte, start int) []byte {
 
 // body verifies checksum, format and version and returns a reader over what is between.
 func body(op string, format byte, b []byte) (wire.Reader, error) {
+	r, _, err := bodyUpTo(op, format, storedVersion, b)
+	return r, err
+}
+
+// bodyUpTo is body for a format of several versions, up to most.
+func bodyUpTo(op string, format, most byte, b []byte) (r wire.Reader, version byte, err error) {
 	if len(b) < storedOverhead {
-		return wire.Reader{}, damaged(op, fmt.Sprintf("%d bytes, the shortest possible are %d", len(b), storedOverhead))
+		return r, 0, damaged(op, fmt.Sprintf("%d bytes, the shortest possible are %d", len(b), storedOverhead))
 	}
 	end := len(b) - 4
 	want, got := binary.BigEndian.Uint32(b[end:]), crc32.Checksum(b[:end], castagnoli)
 	switch {
 	case want != got:
-		return wire.Reader{}, damaged(op, fmt.Sprintf("checksum over %d bytes is %08x, stored is %08x", end, got, want))
+		return r, 0, damaged(op, fmt.Sprintf("checksum over %d bytes is %08x, stored is %08x", end, got, want))
 	case b[0] != format:
-		return wire.Reader{}, damaged(op, fmt.Sprintf("format byte is %q, want %q", b[0], format))
-	case b[1] != storedVersion:
-		return wire.Reader{}, unknown(op, fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], storedVersion))
+		return r, 0, damaged(op, fmt.Sprintf("format byte is %q, want %q", b[0], format))
+	case b[1] < storedVersion || b[1] > most:
+		return r, 0, unknown(op, fmt.Sprintf("format %q has version %d, this build knows %d", format, b[1], most))
 	}
-	return wire.NewReader(b[2:end]), nil
+	return wire.NewReader(b[2:end]), b[1], nil
 }
 
 // finish turns what is wrong with a body whose checksum holds into an error.
@@ -246,13 +257,32 @@ func DecodeNodeName(b []byte) (NodeName, error) {
 	return n, finish(op, &r)
 }
 
-// AppendSnapshot adds a snapshot in its stored form: [applied, sealed, configuration, [pending configuration], hash, state].
+// AppendSnapshot adds a snapshot as it crosses the wire: [applied, sealed, configuration, [pending configuration], hash, state].
 func AppendSnapshot(b []byte, s *paxos.Snapshot) []byte {
+	start := len(b)
+	b = appendSnapshotHead(append(b, formatSnapshot, storedVersion), s)
+	b = wire.AppendBytes(b, s.State)
+	return appendSum(b, start)
+}
+
+// AppendStoredSnapshot adds a snapshot in its stored form, which is AppendSnapshot's with the state as one block of S2: most of a state is
+// remembered outcomes, which are alike (decision 0046).
+func AppendStoredSnapshot(b []byte, s *paxos.Snapshot) []byte {
+	start := len(b)
+	b = appendSnapshotHead(append(b, formatSnapshot, packedVersion), s)
+	b = append(b, msgpcode.Bin32, 0, 0, 0, 0)
+	at := len(b)
+	b = slices.Grow(b, s2.MaxEncodedLen(len(s.State)))
+	b = b[:at+len(s2.Encode(b[at:cap(b)], s.State))]
+	binary.BigEndian.PutUint32(b[at-4:], uint32(len(b)-at))
+	return appendSum(b, start)
+}
+
+// appendSnapshotHead adds everything but the state.
+func appendSnapshotHead(b []byte, s *paxos.Snapshot) []byte {
 	if len(s.State) > StateBytesMax {
 		must.That(false, "wire: snapshot state has %d bytes, allowed are %d", len(s.State), StateBytesMax)
 	}
-	start := len(b)
-	b = append(b, formatSnapshot, storedVersion)
 	b = wire.AppendArray(b, 6)
 	b = wire.AppendUint(b, uint64(s.Applied))
 	b = wire.AppendBool(b, s.Sealed)
@@ -262,20 +292,27 @@ func AppendSnapshot(b []byte, s *paxos.Snapshot) []byte {
 	} else {
 		b = AppendConfiguration(wire.AppendArray(b, 1), s.Pending)
 	}
-	b = wire.AppendUint(b, s.Hash)
-	b = wire.AppendBytes(b, s.State)
-	return appendSum(b, start)
+	return wire.AppendUint(b, s.Hash)
 }
 
 // DecodeSnapshot reads a snapshot with a zero Decoder; see Decoder.DecodeSnapshot.
 func DecodeSnapshot(b []byte) (paxos.Snapshot, error) { return new(Decoder).DecodeSnapshot(b) }
 
-// DecodeSnapshot reads what AppendSnapshot wrote; the result does not alias b. The hash is not compared with the state:
-// only the host's state machine can compute it.
+// DecodeSnapshot reads what AppendSnapshot wrote; the result does not alias b. The hash is not compared with the state: only the host's
+// state machine can compute it. A packed one is refused: what comes from a peer is bounded by its bytes, and would be a thousand times as many.
 func (d *Decoder) DecodeSnapshot(b []byte) (paxos.Snapshot, error) {
-	const op = "peer.DecodeSnapshot"
+	return d.snapshot("peer.DecodeSnapshot", storedVersion, b)
+}
+
+// DecodeStoredSnapshot reads what AppendStoredSnapshot wrote, or AppendSnapshot: builds before packed states stored those. Otherwise it is
+// DecodeSnapshot.
+func DecodeStoredSnapshot(b []byte) (paxos.Snapshot, error) {
+	return new(Decoder).snapshot("peer.DecodeStoredSnapshot", packedVersion, b)
+}
+
+func (d *Decoder) snapshot(op string, most byte, b []byte) (paxos.Snapshot, error) {
 	var s paxos.Snapshot
-	r, err := body(op, formatSnapshot, b)
+	r, version, err := bodyUpTo(op, formatSnapshot, most, b)
 	if err != nil {
 		return s, err
 	}
@@ -291,8 +328,31 @@ func (d *Decoder) DecodeSnapshot(b []byte) (paxos.Snapshot, error) {
 		}
 	}
 	s.Hash = r.Uint()
-	s.State = append([]byte(nil), r.Bytes(StateBytesMax, "state")...)
+	if version == packedVersion {
+		s.State = unpacked(&r)
+	} else {
+		s.State = append([]byte(nil), r.Bytes(StateBytesMax, "state")...)
+	}
 	return s, finish(op, &r)
+}
+
+// unpacked consumes a packed state. What it says of its size is judged before memory is taken for it.
+func unpacked(r *wire.Reader) []byte {
+	b := r.Bytes(packedStateBytesMax, "packed state")
+	if r.Err() != nil {
+		return nil
+	}
+	n, err := s2.DecodedLen(b)
+	if err != nil || n > StateBytesMax {
+		r.Fail("packed state of %d bytes has %d unpacked, allowed are %d: %v", len(b), n, StateBytesMax, err)
+		return nil
+	}
+	state, err := s2.Decode(nil, b)
+	if err != nil {
+		r.Fail("packed state of %d bytes: %v", len(b), err)
+		return nil
+	}
+	return state
 }
 
 func appendCell(b []byte, id cell.ID) []byte {

@@ -7,12 +7,15 @@ import (
 	"flag"
 	"fmt"
 	"hash/crc32"
+	"math/rand/v2"
 	"os"
 	"reflect"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
+	"github.com/klauspost/compress/s2"
+	"github.com/vmihailenco/msgpack/v5/msgpcode"
 	"pgregory.net/rapid"
 
 	"physalia/cell"
@@ -67,14 +70,59 @@ func TestStoredRoundTrip(t *testing.T) {
 			t.Fatalf("got %+v, %v\nwant %+v", got, err, tomb)
 		}
 		snap := genSnapshot(t)
-		got, err := DecodeSnapshot(scratch(AppendSnapshot(prefix, &snap), prefix))
-		if err != nil || !bytes.Equal(got.State, snap.State) {
-			t.Fatalf("got %+v, %v\nwant %+v", got, err, snap)
-		}
-		if got.State, snap.State = nil, nil; !reflect.DeepEqual(got, snap) {
-			t.Fatalf("got %+v\nwant %+v", got, snap)
-		}
+		crossed, err := DecodeSnapshot(scratch(AppendSnapshot(prefix, &snap), prefix))
+		sameSnapshot(t, &crossed, &snap, err)
+		stored, err := DecodeStoredSnapshot(scratch(AppendStoredSnapshot(prefix, &snap), prefix))
+		sameSnapshot(t, &stored, &snap, err)
+		older, err := DecodeStoredSnapshot(AppendSnapshot(nil, &snap))
+		sameSnapshot(t, &older, &snap, err)
 	})
+}
+
+// sameSnapshot fails unless a snapshot came through as it was; no state and an empty one are the same.
+func sameSnapshot(t *rapid.T, got, want *paxos.Snapshot, err error) {
+	g, w := *got, *want
+	g.State, w.State = nil, nil
+	if err != nil || !bytes.Equal(got.State, want.State) || !reflect.DeepEqual(g, w) {
+		t.Fatalf("got %+v, %v\nwant %+v", got, err, want)
+	}
+}
+
+// TestPackedStates: a state of outcomes becomes much smaller, none becomes much larger, and what unpacks to more than a state may have is
+// refused for what it says, before there is memory for it. A peer may not send any of them.
+func TestPackedStates(t *testing.T) {
+	s := testSnapshot()
+	s.State = bytes.Repeat([]byte("\x94\xc4\x10a client's name\x01\x94\xc3\xff\x01\x91"), 256)
+	if b := AppendStoredSnapshot(nil, &s); len(b) > len(s.State)/4 {
+		t.Errorf("%d bytes of a state that repeats itself take %d", len(s.State), len(b))
+	}
+	noise := rand.NewChaCha8([32]byte{})
+	s.State = make([]byte, StateBytesMax)
+	noise.Read(s.State)
+	b := AppendStoredSnapshot(nil, &s)
+	if back, err := DecodeStoredSnapshot(b); err != nil || !bytes.Equal(back.State, s.State) {
+		t.Errorf("a state without any pattern: %v", err)
+	}
+	if _, err := DecodeSnapshot(b); !errors.Is(err, ErrUnknownVersion) {
+		t.Errorf("packed, from a peer: %v", err)
+	}
+	if n := s2.MaxEncodedLen(StateBytesMax); n > packedStateBytesMax {
+		t.Errorf("a state takes up to %d bytes packed, packedStateBytesMax is %d", n, packedStateBytesMax)
+	}
+	s.State = nil
+	empty := AppendStoredSnapshot(nil, &s)
+	for name, block := range map[string][]byte{
+		"too large":       s2.Encode(nil, make([]byte, StateBytesMax+1)),
+		"larger than all": binary.AppendUvarint(nil, 1<<40),
+		"cut":             {200, 1, 0xf0},
+		"nothing":         {},
+	} {
+		bad := append(bytes.Clone(empty[:len(empty)-4-5-1]), msgpcode.Bin32, 0, 0, 0, 0) // without checksum and packed state
+		binary.BigEndian.PutUint32(bad[len(bad)-4:], uint32(len(block)))
+		if _, err := DecodeStoredSnapshot(appendSum(append(bad, block...), 0)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "packed state") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // scratch returns what follows the prefix, in memory that nobody else holds.
@@ -118,10 +166,10 @@ func TestUnknownVersionIsNotDamage(t *testing.T) {
 			continue
 		}
 		b := resum(s.bytes)
-		b[1] = 2
+		b[1] = packedVersion + 1
 		_, err := s.again(resum(b))
 		if !errors.Is(err, ErrUnknownVersion) || errors.Is(err, ErrDamaged) || cell.KindOf(err) != cell.Quarantined {
-			t.Errorf("%s of version 2: %v", s.name, err)
+			t.Errorf("%s of a newer version: %v", s.name, err)
 		}
 		b[0], b[1] = '?', 1
 		if _, err := s.again(resum(b)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "format byte") {
