@@ -15,35 +15,38 @@ import (
 // hosted is one node that is warm (cold.go). The pointer is the node's identity inside the core while it is: a cell that is dropped
 // and created again gets another one, so whatever still refers to the former life (loads, held items) finds itself alone.
 type hosted struct {
+	// What every message looks at, side by side: on a busy server it comes from memory, 64 bytes at a time.
+	hot         *hot // nil: cold, loading, creating or quarantined
+	incarnation cell.Incarnation
+	seats       []seat // the members' nodes and servers, side by side: who sent this, asks every message
+	node        paxos.NodeNumber
+	leader      paxos.NodeNumber // for whom it is chained: see sweep.go
+	isDirty     bool
+	isActive    bool
+	creating    bool // its row is not durable yet: it does not serve
+	loading     bool
+	recalled    bool // enough was heard of what this server may have forgotten (rule 8)
+	virgin      bool // created in this life of the process and never touched: nothing is stored but the row
+	learner     bool // created as one; without a stored state it knows nothing of the cell
+	sealed      bool // the seal was applied here; a fact about the cell, so it may be told before it is durable
+
 	id            cell.ID
-	incarnation   cell.Incarnation
-	node          paxos.NodeNumber
 	handle        Handle
 	configuration *paxos.Configuration
-	members       []*server        // the configuration's servers, in its order
-	seats         []seat           // the same with their nodes, side by side: who sent this, asks every message
-	learners      []*server        // those of its learners
-	founding      uint64           // hash of the founding, see foundingHash
-	promised      paxos.Ballot     // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
-	sealed        bool             // the seal was applied here; a fact about the cell, so it may be told before it is durable
-	quarantined   string           // why; empty when it is well
-	rowLost       bool             // quarantined: its stored row is damaged, and stays as it is
-	given         *given           // quarantined: the ballot that it led in
-	creating      bool             // its row is not durable yet: it does not serve
-	virgin        bool             // created in this life of the process and never touched: nothing is stored but the row
-	learner       bool             // created as one; without a stored state it knows nothing of the cell
-	plain         bool             // what it holds above its promise is known though it is cold: see coldvote.go
-	freed         bool             // plain: the owner of the promised ballot gave it up
-	applied       paxos.Slot       // plain: nothing above it was accepted
-	checkpoint    mark             // plain: the newest, to be told (rule 19)
-	leader        paxos.NodeNumber // for whom it is chained: see sweep.go
-	loading       bool
-	recalled      bool // enough was heard of what this server may have forgotten (rule 8)
-	isDirty       bool
-	isActive      bool
-	watch         int     // while it is active: its place in Core.active
-	hot           *hot    // nil: cold, loading, creating or quarantined
-	queue         []input // what waits for creation or loading, bounded
+	quarantined   string       // why; empty when it is well
+	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
+	watch         int          // while it is active: its place in Core.active
+
+	members    []*server  // the configuration's servers, in its order
+	learners   []*server  // those of its learners
+	founding   uint64     // hash of the founding, see foundingHash
+	rowLost    bool       // quarantined: its stored row is damaged, and stays as it is
+	given      *given     // quarantined: the ballot that it led in
+	plain      bool       // what it holds above its promise is known though it is cold: see coldvote.go
+	freed      bool       // plain: the owner of the promised ballot gave it up
+	applied    paxos.Slot // plain: nothing above it was accepted
+	checkpoint mark       // plain: the newest, to be told (rule 19)
+	queue      []input    // what waits for creation or loading, bounded
 }
 
 // seat is a member's node and server.
@@ -55,18 +58,20 @@ type seat struct {
 // hot is what a node has in memory while it is used. Dropping it is as good as a crash of this node alone, provided that
 // everything it ever said was durable: see coolDown for when that is so.
 type hot struct {
+	// What every turn of a busy node looks at, side by side as in hosted.
 	replica  *paxos.Replica
 	state    lagging
-	waiters  waiters
-	touched  time.Duration // last input
-	learnt   time.Duration // last slot that became known to be chosen
-	quiet    time.Duration // something was last decided here, or repeated; now while nothing is to be
-	answered time.Duration // the same of rounds of reads: see pace
-	backoff  time.Duration
-	owes     bool                         // all that was undecided when it was last looked at is a notice to the others
-	batch    storage.BatchNumber          // the newest when it last wrote or promised something
-	led      bool                         // as last counted in Core.led
-	leases   map[cell.LeaseID]*leaseTimer // while it leads; nil without leases
+	touched  time.Duration       // last input
+	learnt   time.Duration       // last slot that became known to be chosen
+	quiet    time.Duration       // something was last decided here, or repeated; now while nothing is to be
+	answered time.Duration       // the same of rounds of reads: see pace
+	backoff  time.Duration       // until what may have been lost is repeated
+	batch    storage.BatchNumber // the newest when it last wrote or promised something
+	owes     bool                // all that was undecided when it was last looked at is a notice to the others
+	led      bool                // as last counted in Core.led
+
+	waiters waiters
+	leases  map[cell.LeaseID]*leaseTimer // while it leads; nil without leases
 
 	confirmed confirmations     // of the own ballot, by the members
 	reading   []paxos.ReadToken // local reads that wait for the end of the turn
