@@ -159,7 +159,7 @@ func (s *Server) openLoop() error {
 	cfg := core.Default()
 	cfg.Server, cfg.Boot, cfg.Capacity = s.identity.Server, s.boot, s.cfg.Capacity
 	cfg.Recovered = s.storage.Recovered()
-	cfg.ProposeSet = cmp.Or(s.cfg.CommandSet, wire.CommandSet)
+	cfg.ProposeSet, cfg.Unpacked = cmp.Or(s.cfg.CommandSet, wire.CommandSet), s.cfg.CommandSet != 0
 	s.metrics.commandSet.Set(float64(cfg.ProposeSet))
 	if path, err := memoryFor(string(s.identity.Server)); err != nil {
 		s.cfg.Logger.Info("a node over which this process dies will not be found out", "err", err)

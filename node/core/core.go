@@ -58,6 +58,8 @@ type Config struct {
 	// CommandSet is the newest set of commands that this build understands, ProposeSet the newest that it proposes: at most CommandSet,
 	// and never more than all members of a cell understand (versions.go). 0: CommandSet.
 	CommandSet, ProposeSet uint32
+	// Unpacked stores states as builds from before packed states read them, too: while whoever runs the server may go back (decision 0046).
+	Unpacked bool
 	// Working is where the core writes the handle of the node that it works on, and zero when it works on none, if it is not nil: in memory
 	// that outlives the process. Suspect is a node at which the process has died again and again; it is taken out of service.
 	Working *uint64
@@ -392,7 +394,8 @@ func (c *Core) Now(now time.Duration) { c.now = now }
 
 // Flush ends the turn: it obeys the effects of every node touched and returns what the shell must do. It goes round until
 // nothing moves: votes of nodes to themselves may be free to go at once, and what they decide belongs to this turn, too. Nodes come in
-// the order of their handles, which is that of their keys: storage and peers find what is next to each other faster.
+// the order of their handles, which is that of their keys and much like that of the peers' handles, so that all find what stands next to
+// each other faster; what is touched meanwhile comes behind them.
 func (c *Core) Flush() *Output {
 	for {
 		slices.SortFunc(c.dirty, func(a, b *hosted) int { return cmp.Compare(a.handle, b.handle) })

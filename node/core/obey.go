@@ -215,8 +215,16 @@ func (c *Core) persist(h *hosted, p *paxos.Persist) {
 		c.putRow(h)
 	}
 	if p.State {
-		c.value = peer.AppendStoredSnapshot(c.value[:0], c.snapshot(h))
+		c.value = c.stored(c.value[:0], c.snapshot(h))
 		c.key = handleKey(c.key[:0], keyState, h.handle)
 		c.write().Set(c.key, c.value)
 	}
+}
+
+// stored appends a snapshot as it is stored.
+func (c *Core) stored(b []byte, s *paxos.Snapshot) []byte {
+	if c.cfg.Unpacked {
+		return peer.AppendSnapshot(b, s)
+	}
+	return peer.AppendStoredSnapshot(b, s)
 }

@@ -51,8 +51,8 @@ func reasonFor(err error) Reason {
 	return Damaged
 }
 
-// Why the text of what is not understood names the command set: a build with a newer one looks again (healed).
-const unknownFormat = "command set %d: %s"
+// Why the text of what is not understood names the command set and the forms of what is stored: a build that knows more looks again (healed).
+const unknownFormat = "command set %d, stored forms %d: %s"
 
 // Not everything that ends a process can be recovered. So what the core works on stands where the next start finds it, which costs two
 // writes to memory per step: a node at which the process dies again and again is taken out of service before it is touched (Suspect).
@@ -105,7 +105,7 @@ func (c *Core) quarantine(h *hosted, reason Reason, text string) {
 		return
 	}
 	if reason == Unknown {
-		text = fmt.Sprintf(unknownFormat, c.cfg.CommandSet, text)
+		text = fmt.Sprintf(unknownFormat, c.cfg.CommandSet, peer.StoredForms, text)
 	}
 	c.mark(h, string(reason)+": "+text)
 	if c.cfg.Events.Quarantined != nil {
@@ -130,11 +130,12 @@ func (c *Core) mark(h *hosted, why string) {
 }
 
 // healed reports whether a mark is about what only an older build did not understand. What is stored is as sound as after a crash:
-// the turn in which the node met it was lost as a whole.
+// the turn in which the node met it was lost as a whole. Marks of builds that knew one form of everything name none.
 func (c *Core) healed(why string) bool {
-	var set uint32
-	n, err := fmt.Sscanf(why, string(Unknown)+": command set %d:", &set)
-	return err == nil && n == 1 && set < c.cfg.CommandSet
+	of, unknown := strings.CutPrefix(why, string(Unknown)+": command set ")
+	set, forms := uint32(0), 1
+	n, _ := fmt.Sscanf(of, "%d, stored forms %d:", &set, &forms) // its error says no more than that there are fewer
+	return unknown && n > 0 && (set < c.cfg.CommandSet || forms < peer.StoredForms)
 }
 
 // Quarantined counts the nodes that are out of service, by reason.

@@ -127,7 +127,7 @@ func (c *Core) recoverNode(r *wire.Recovery) *cell.Error {
 	h := &hosted{id: f.Cell, incarnation: f.Incarnation, node: self, configuration: configuration, founding: same,
 		promised: paxos.FoundingBallot(configuration), creating: true}
 	c.settleIn(h, f.Members)
-	c.value = peer.AppendStoredSnapshot(c.value[:0], snapshot)
+	c.value = c.stored(c.value[:0], snapshot)
 	c.key = handleKey(c.key[:0], keyState, h.handle)
 	c.write().Set(c.key, c.value)
 	return nil

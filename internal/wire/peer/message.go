@@ -133,7 +133,7 @@ func appendFields(b []byte, f fields, m *paxos.Message) []byte {
 	return b
 }
 
-// appendEmbedded adds a snapshot in its stored form, checksum included, as one byte string. The head is the four-byte
+// appendEmbedded adds a snapshot, checksum included, as one byte string. The head is the four-byte
 // form whatever the length, so that it can be filled in afterwards.
 func appendEmbedded(b []byte, s *paxos.Snapshot) []byte {
 	must.That(s != nil, "wire: MsgTeachAll without a snapshot")
