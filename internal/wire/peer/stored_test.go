@@ -3,6 +3,7 @@ package peer
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
@@ -122,6 +123,22 @@ func TestPackedStates(t *testing.T) {
 		if _, err := DecodeStoredSnapshot(appendSum(append(bad, block...), 0)); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "packed state") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// TestPackedStatesStayReadable: a block as it was once written, with copies in it. Another version of the library may pack otherwise, but must unpack this.
+func TestPackedStatesStayReadable(t *testing.T) {
+	var want []byte
+	for i := range byte(4) {
+		want = append(append(want, "\x94\xc4\x10a client's name."...), i, 0x94, 0xc3, 0xff, i+1, 0x91)
+	}
+	block, err := hex.DecodeString("646094c4106120636c69656e742773206e616d652e0094c3ff01914a1900100194c3ff0215000c100294c3ff0315000c140394c3ff0491")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := wire.NewReader(wire.AppendBytes(nil, block))
+	if got := unpacked(&r); r.Done() != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %q, %v", got, r.Done())
 	}
 }
 
