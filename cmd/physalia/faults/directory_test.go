@@ -4,7 +4,10 @@ package faults_test
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -123,8 +126,37 @@ func flipped(w *world) {
 		w.Logf("flipped a bit at %.0f %% of %s", 100*part, name)
 		w.mustRefuse(s)
 		w.must(errors.Join(os.RemoveAll(w.dir(s)), os.Rename(aside, w.dir(s))))
-		w.restart(s)
+		before := w.log(s)
+		if w.must(s.Start()); !w.supported(s) { // the flipped copy had spoken to somebody before it was told, as the start that this is, too
+			if said := strings.TrimPrefix(w.log(s), before); !strings.Contains(said, "two copies of this directory") {
+				w.Fatalf("the directory as it was is refused:\n%s", said)
+			}
+			w.must(s.Start())
+		}
+		w.awaitServers()
+		w.mustWrite()
 	}
+}
+
+// supported waits until a server that was started is supported by all others, so that none of them has anything against it, or has ended;
+// it reports which.
+func (w *world) supported(s *colony.Server) bool {
+	w.Helper()
+	all := fmt.Sprintf("} %d\n", len(w.colony.Servers)-1)
+	w.eventually(s.Name+" is supported by all others, or ends", func() bool {
+		answer, err := http.Get("http://" + s.Ops + "/metrics")
+		if err != nil {
+			return !s.Running() // it does not listen yet, or not any more
+		}
+		text, err := io.ReadAll(answer.Body)
+		if err = errors.Join(err, answer.Body.Close()); err != nil {
+			return !s.Running()
+		}
+		_, held, _ := strings.Cut(string(text), "\nphysalia_support_held{")
+		at := strings.Index(held, "} ")
+		return at >= 0 && strings.HasPrefix(held[at:], all) || !s.Running()
+	})
+	return s.Running()
 }
 
 // flip inverts one bit of the newest log that has data, at a part of what was written into it.
