@@ -35,18 +35,20 @@ func (o options) makers() ([]contest.Maker, error) {
 	// The libraries differ in name and module only.
 	groups := func(engine, module string, count int) entry {
 		return entry{fmt.Sprintf("%s/%d", engine, count), func() contest.Subject {
-			return &subjects.Groups{Self: self, Engine: engine, Version: version(module), Count: count}
+			return &subjects.Groups{Self: self, Engine: engine, Version: version(module), Count: count, Libraries: o.libraries}
 		}}
 	}
 	library := func(count int) entry { return groups("raft/v3", "go.etcd.io/raft/v3", count) }
 	hashicorp := func(count int) entry { return groups("hashicorp/raft", "github.com/hashicorp/raft", count) }
 	physalia := func(cells int) entry {
-		return entry{fmt.Sprintf("physalia/%d", cells), func() contest.Subject { return &subjects.Physalia{Binary: ours, Version: o.version, Cells: cells} }}
+		return entry{fmt.Sprintf("physalia/%d", cells), func() contest.Subject {
+			return &subjects.Physalia{Binary: ours, Version: o.version, Cells: cells, Libraries: o.libraries}
+		}}
 	}
 	// Etcd has as many volumes as the middle case of ours has cells, all in its one store.
 	all := []entry{
 		{"etcd", func() contest.Subject {
-			return &subjects.Etcd{Binary: etcd, Version: version("go.etcd.io/etcd/client/v3"), Volumes: 1000}
+			return &subjects.Etcd{Binary: etcd, Version: version("go.etcd.io/etcd/client/v3"), Volumes: 1000, Libraries: o.libraries}
 		}},
 		physalia(1000), physalia(5000), library(1000), hashicorp(1000),
 		physalia(1), library(1), hashicorp(1),

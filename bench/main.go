@@ -24,6 +24,7 @@ import (
 func main() {
 	// The kernel kills children when the thread that started them dies; this one lives as long as the process.
 	runtime.LockOSThread()
+	child.Share() // the clients are one process of several, like each server
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := start(ctx, os.Args[1:]); err != nil {
@@ -33,6 +34,9 @@ func main() {
 	}
 }
 
+// librariesMax bounds --libraries: each has a connection to every server, and goroutines for it.
+const librariesMax = 64
+
 // options are the flags.
 type options struct {
 	quick               bool          // chooses the defaults of what is zero
@@ -41,6 +45,7 @@ type options struct {
 	version             string        // of the product
 	rounds              int           // zero until defaults
 	clients, kinds      string        // lists with commas
+	libraries           int           // client libraries that the clients of a subject share
 	only                string        // list with commas; empty: all
 	point, idle         time.Duration // of one measurement
 	startLimit, subject time.Duration // limits of a phase, and of a subject in one round
@@ -58,6 +63,7 @@ func parse(args []string) (o options, err error) {
 	f.StringVar(&o.version, "version", "unknown", "what the product's binary is called")
 	f.IntVar(&o.rounds, "rounds", 0, "rounds (default 3, quick 1)")
 	f.StringVar(&o.clients, "clients", "1,8,224,896", "numbers of clients")
+	f.IntVar(&o.libraries, "libraries", 1, "client libraries, each with connections of its own, that the clients of a subject share: a program has one")
 	f.StringVar(&o.kinds, "kinds", "write,read,read-sure,mixed", "kinds of work, writes first")
 	f.StringVar(&o.only, "only", "", "only the subjects whose names, like physalia/1000, are listed here")
 	f.DurationVar(&o.point, "point", 0, "how long each point is measured (default 10s, quick 800ms)")
@@ -71,6 +77,9 @@ func parse(args []string) (o options, err error) {
 	// A word without a dash is most likely a subject that was meant for --only.
 	if f.NArg() > 0 {
 		return o, fmt.Errorf("%q is not understood; there are only flags, see --help", f.Arg(0))
+	}
+	if o.libraries < 1 || o.libraries > librariesMax {
+		return o, fmt.Errorf("--libraries: %d are not possible; use 1 to %d", o.libraries, librariesMax)
 	}
 	o.defaults()
 	return o, nil
@@ -139,7 +148,7 @@ func (o options) run(ctx context.Context) (err error) {
 	defer cancel()
 	results, runErr := plan.Run(limited, makers, o.rounds)
 	facts.LoadAfter = ground.Load()
-	r := report.Report{Ground: facts, ValueBytes: plan.ValueBytes, PointS: plan.Point.Seconds(), Procs: child.Environment(), Results: results}
+	r := report.Report{Ground: facts, ValueBytes: plan.ValueBytes, PointS: plan.Point.Seconds(), Procs: child.Environment(), Libraries: o.libraries, Results: results}
 	// An end by time or by hand still has a report.
 	if runErr != nil {
 		r.Incomplete = fmt.Sprintf("%d of %d measurements were begun: %v", len(results), len(makers)*o.rounds, runErr)

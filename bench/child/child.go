@@ -33,9 +33,13 @@ type Child struct {
 
 // Environment gives each of the servers its share of the processors, at least one, as the product's own trials do: more would have each
 // runtime schedule for all of them. It is the same for every subject.
-func Environment() string {
-	return fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/contest.Servers))
-}
+func Environment() string { return fmt.Sprintf("GOMAXPROCS=%d", share()) }
+
+// Share takes no more than a server's share for this process, which has the clients.
+func Share() { runtime.GOMAXPROCS(share()) }
+
+// share is how many processors each process may use at once.
+func share() int { return max(1, runtime.NumCPU()/contest.Servers) }
 
 // Start starts a process; its output goes to the file log.
 func Start(name, log string, line ...string) (*Child, error) {

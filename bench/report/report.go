@@ -18,7 +18,8 @@ type Report struct {
 	Ground     ground.Facts     `json:"ground"`               // what it was measured on
 	ValueBytes int              `json:"value_bytes"`          // of each value
 	PointS     float64          `json:"point_seconds"`        // how long each point was measured
-	Procs      string           `json:"servers_environment"`  // variable that each server process was started with
+	Procs      string           `json:"servers_environment"`  // variable that each server process was started with, and that holds for the clients
+	Libraries  int              `json:"libraries"`            // that the clients of a subject share, each with connections of its own
 	Results    []contest.Result `json:"results"`              // in the order in which they were measured
 	Incomplete string           `json:"incomplete,omitempty"` // why not every subject had every round
 }

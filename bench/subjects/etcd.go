@@ -17,9 +17,10 @@ import (
 
 // Etcd is what users have today: one store of seven members for all volumes, each volume a prefix.
 type Etcd struct {
-	Binary  string // bin/etcd
-	Version string
-	Volumes int
+	Binary    string // bin/etcd
+	Version   string
+	Volumes   int
+	Libraries int // of its own clients, each with connections of its own, that the clients share
 
 	fleet   child.Fleet        // by index
 	clients []string           // addresses for clients and counters, one per member
@@ -55,7 +56,7 @@ func (e *Etcd) Start(ctx context.Context, dir string) error {
 		e.fleet = append(e.fleet, c)
 	}
 	// Each knows all members and deals its requests over them.
-	for range libraries {
+	for range e.Libraries {
 		c, err := clientv3.New(clientv3.Config{Endpoints: e.clients, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 		if err != nil {
 			return err

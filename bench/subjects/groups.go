@@ -16,10 +16,11 @@ import (
 
 // Groups are consensus groups of a Raft library in the harness of package member, one group for each volume.
 type Groups struct {
-	Self    string // this binary, which knows the word "member"
-	Engine  string // "raft/v3" or "hashicorp/raft"
-	Version string
-	Count   int
+	Self      string // this binary, which knows the word "member"
+	Engine    string // "raft/v3" or "hashicorp/raft"
+	Version   string
+	Count     int
+	Libraries int // connections per server, dealt to the clients
 
 	fleet child.Fleet    // by index
 	ops   []string       // addresses of counters, by index
@@ -53,7 +54,7 @@ func (g *Groups) Start(ctx context.Context, dir string) error {
 		}
 		g.fleet = append(g.fleet, c)
 	}
-	for range libraries {
+	for range g.Libraries {
 		g.libs = append(g.libs, thin.New(clients, g.Count))
 	}
 	return g.ready(ctx)

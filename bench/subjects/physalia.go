@@ -18,14 +18,12 @@ import (
 	"physalia/internal/wire"
 )
 
-// libraries are how many client libraries, each with connections of its own, the clients of a subject share.
-const libraries = 4
-
 // Physalia is this project: one cell for each volume. Its control process is not counted among the servers.
 type Physalia struct {
-	Binary  string // bin/physalia
-	Version string
-	Cells   int
+	Binary    string // bin/physalia
+	Version   string
+	Cells     int
+	Libraries int // client libraries, each with connections of its own, that the clients share
 
 	colony *colony.Colony          // nil before Start
 	op     operator.Operator       // asks the control plane
@@ -63,7 +61,7 @@ func (p *Physalia) Start(ctx context.Context, dir string) (err error) {
 	if err := p.op.CreateAll(ctx, "bench.create", ids); err != nil {
 		return err
 	}
-	for range libraries {
+	for range p.Libraries {
 		// What is given to New is its life, which Stop ends.
 		c, err := client.New(context.Background(), client.Config{Colony: colony.Name, Control: p.op.Addresses})
 		if err != nil {

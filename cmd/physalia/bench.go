@@ -48,7 +48,7 @@ func (a *app) benchCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&cfg.Cells, "cells", 1000, "`number` of cells")
 	f.IntVar(&cfg.Clients, "clients", 224, "`number` of clients; each waits for its answer before it sends the next request")
-	f.IntVar(&cfg.Libraries, "libraries", 4, "`number` of client libraries, with connections of their own, that the clients share")
+	f.IntVar(&cfg.Libraries, "libraries", 1, "`number` of client libraries, with connections of their own, that the clients share")
 	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
 	f.DurationVar(&cfg.Duration, "duration", 10*time.Second, "how `long` to write, and again how long to read")
 	f.StringVar(&cfg.Profiles, "profile", "", "write processor profiles of all processes to this `directory`, for go tool pprof")

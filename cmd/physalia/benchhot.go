@@ -37,7 +37,7 @@ func (a *app) benchHotCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.IntVar(&cfg.Cells, "cells", 1000, "`number` of cells")
 	f.IntVar(&cfg.Clients, "clients", 224, "`number` of clients; each waits for its answer before it sends the next request")
-	f.IntVar(&cfg.Libraries, "libraries", 4, "`number` of client libraries, with connections of their own, that the clients share")
+	f.IntVar(&cfg.Libraries, "libraries", 1, "`number` of client libraries, with connections of their own, that the clients share")
 	f.IntVar(&cfg.ValueSize, "value-size", 64, "`bytes` of each value")
 	f.DurationVar(&cfg.Duration, "duration", 5*time.Second, "how `long` each phase takes")
 	// Both kinds of phases alternate, so what else the machine does meets both; the median of an odd number is one of them.

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"errors"
+	"runtime"
 	"time"
 
 	"physalia/cmd/physalia/colony"
@@ -24,6 +25,7 @@ func (s *stage) play(ctx context.Context, spec colony.Spec, syncP50, syncP99 *fl
 	if s.colony, err = colony.Start(spec); err != nil {
 		return err
 	}
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(spec.Share())) // the clients are one process of several
 	defer func() {
 		ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()

@@ -241,16 +241,24 @@ func (s Spec) process(name, command string, args ...string) *Process {
 	return &Process{Name: name, Args: line, Env: s.environment(), Log: filepath.Join(s.Dir, name+".log"), binary: append(s.host(name).Enter, s.Binary)}
 }
 
-// environment gives each child its share of the processors, at least one. More children than processors would otherwise
-// have each runtime schedule for all of them, and spend a tenth of the time on looking for work that is not there.
+// environment gives each child its share of the processors.
 func (s Spec) environment() []string {
-	if os.Getenv("GOMAXPROCS") != "" {
-		return nil // somebody decided already
-	}
-	if s.Crowded {
+	if !s.shares() {
 		return nil
 	}
-	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/s.Count()))}
+	return []string{fmt.Sprintf("GOMAXPROCS=%d", s.Share())}
+}
+
+// shares reports whether each process gets a share of the processors, and nobody decided otherwise already.
+func (s Spec) shares() bool { return os.Getenv("GOMAXPROCS") == "" && !s.Crowded }
+
+// Share is how many processors a process of the colony, or one with clients, uses at once: at least one. More processes than processors would
+// otherwise have each runtime schedule for all of them, and spend a tenth of the time on looking for work that is not there.
+func (s Spec) Share() int {
+	if !s.shares() {
+		return runtime.GOMAXPROCS(0)
+	}
+	return max(1, runtime.NumCPU()/s.Count())
 }
 
 // ControlAddresses are where the control plane is reached.
