@@ -27,6 +27,7 @@ type server struct {
 	model   *storage.Model // of this life
 	image   *storage.Image // what the disk holds while it is down
 	decoder peer.Decoder
+	names   map[cell.ID]*core.Name // of this life
 	inbox   inbox
 	spare   inbox // empty; what the inbox gets in exchange for what it holds, as in package node
 	turning bool  // a turn is planned
@@ -119,6 +120,7 @@ func (s *server) start() {
 	}
 	s.boot++
 	s.inbox = inbox{}
+	s.names = make(map[cell.ID]*core.Name)
 	s.turning, s.syncing, s.ambush, s.heldUp = false, false, nil, nil
 	s.time.restart(s.world.now, s.dice)
 	s.model = storage.OpenModel(s.image, s)
@@ -131,6 +133,22 @@ func (s *server) start() {
 	s.world.trace.note(s.world.now, "%s starts with batch %d", s.id, s.model.Recovered())
 	s.whileAlive(between(s.dice, tickEvery), s.tick)
 	s.wake()
+}
+
+// namesMax is how many names a server keeps, as node/mesh does; so few that it often forgets some that the core knows.
+const namesMax = 3
+
+// name returns the name of a cell, as those who decode messages keep it.
+func (s *server) name(id cell.ID) *core.Name {
+	n := s.names[id]
+	if n == nil {
+		if len(s.names) >= namesMax {
+			clear(s.names)
+		}
+		n = &core.Name{ID: id}
+		s.names[id] = n
+	}
+	return n
 }
 
 // space is how much room its disk has.
@@ -269,6 +287,7 @@ func (s *server) feed(in *inbox) error {
 		p := &in.packets[i]
 		c.OnFrame(p.from, p.boot, p.lane, p.durable)
 		for j := range p.messages {
+			p.messages[j].Name = s.name(p.messages[j].Envelope.Cell)
 			c.OnPeer(&p.messages[j])
 		}
 	}

@@ -167,6 +167,7 @@ func (c *Core) wipe(h *hosted) {
 // remove wipes a node; whoever waits for it is told why.
 func (c *Core) remove(h *hosted, why *cell.Error) {
 	c.cool(h, why)
+	h.unname()
 	delete(c.warm, h.id)
 	c.unmark(h)
 	if at, ok := c.position(h.handle); ok {

@@ -22,7 +22,8 @@ type press struct {
 	read  [7]struct {
 		decoder  peer.Decoder
 		messages []PeerMessage
-		names    map[string]cell.ID
+		names    map[string]*Name
+		name     *Name
 	}
 	durable  [7]storage.BatchNumber
 	answered int
@@ -43,14 +44,13 @@ func newPress(b *testing.B, cells int) *press {
 		cfg.Server, cfg.Boot, cfg.Dice = serverID(i), 1, rand.New(rand.NewPCG(1, uint64(i)))
 		p.cores[i] = New(cfg, p.now, p.batch)
 		r := &p.read[i]
-		r.names = map[string]cell.ID{}
+		r.names = map[string]*Name{}
 		r.decoder.Intern = func(b []byte) cell.ID {
-			id, ok := r.names[string(b)]
-			if !ok {
-				id = cell.ID(b)
-				r.names[string(b)] = id
+			if r.name = r.names[string(b)]; r.name == nil {
+				r.name = &Name{ID: cell.ID(b)}
+				r.names[string(b)] = r.name
 			}
-			return id
+			return r.name.ID
 		}
 		p.cores[i].Flush()
 		p.cores[i].Recycle()
@@ -150,6 +150,7 @@ func (p *press) take(i int, f *pressFrame) {
 		r.messages = append(r.messages, PeerMessage{From: c.servers[serverID(f.from)].id})
 		m := &r.messages[len(r.messages)-1]
 		r.decoder.DecodeMessage(&reader, &m.Envelope, &m.Message)
+		m.Name = r.name
 	}
 	if err := reader.Done(); err != nil {
 		panic(err)

@@ -110,6 +110,7 @@ func (c *Core) forget() {
 			}
 			c.cold.Keep(at, c.kept)
 			c.cold.Put(at, h.row())
+			h.unname()
 			delete(c.warm, h.id)
 		}
 	}

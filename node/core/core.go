@@ -282,6 +282,7 @@ func (c *Core) Ready() bool { return c.ready }
 // PeerMessage is one Paxos message as it came from an authenticated peer server.
 type PeerMessage struct {
 	From     cell.ServerID
+	Name     *Name // of Envelope.Cell; nil when the sender of this does not keep names
 	Envelope peer.Envelope
 	Message  paxos.Message
 }
@@ -290,7 +291,7 @@ type PeerMessage struct {
 // number is never a reason, since it is the messages from the future that teach who lags (hazard H12).
 func (c *Core) OnPeer(m *PeerMessage) {
 	from := c.sender(m.From)
-	h := c.find(m.Envelope.Cell)
+	h := c.named(m)
 	switch {
 	case h == nil:
 		c.stray(from, m)

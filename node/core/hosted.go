@@ -37,6 +37,7 @@ type hosted struct {
 	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
 	watch         int          // while it is active: its place in Core.active
 
+	name       *Name      // leads here; nil: none does
 	members    []*server  // the configuration's servers, in its order
 	learners   []*server  // those of its learners
 	founding   uint64     // hash of the founding, see foundingHash

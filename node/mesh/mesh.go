@@ -80,6 +80,7 @@ type Mesh struct {
 	wg     sync.WaitGroup // every goroutine of the mesh
 	spare  sync.Pool      // of *Batch
 	loud   rate.Sometimes // warnings that an outsider can cause at will
+	names  names
 
 	mu       sync.Mutex // guards what follows; never held while anything blocks
 	closed   bool
@@ -103,7 +104,7 @@ func New(cfg Config) *Mesh {
 		cfg.FrameTimeout = frameTimeout
 	}
 	m := &Mesh{cfg: cfg, gate: rpc.NewGate(cfg.Limits), loud: rate.Sometimes{First: 10, Interval: time.Second},
-		links: make(map[linkKey]*link), beats: make(map[cell.ServerID]*beat),
+		names: names{all: make(map[string]*core.Name)}, links: make(map[linkKey]*link), beats: make(map[cell.ServerID]*beat),
 		accepted: make(map[net.Conn]struct{}), inbound: make(map[inboundKey]*inbound)}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.wg.Add(1)

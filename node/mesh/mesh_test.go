@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"physalia/cell"
@@ -390,20 +391,35 @@ func TestNewestConnectionIsTheLane(t *testing.T) {
 	}
 }
 
-// TestNamesAreBounded: a peer cannot make a lane remember any number of names.
+// TestNamesAreBounded: peers cannot make a mesh remember any number of names, on however many lanes they send them.
 func TestNamesAreBounded(t *testing.T) {
-	r := &reader{names: make(map[string]cell.ID)}
-	for i := range 3 * namesMax {
-		name := fmt.Sprintf("cell-%d", i)
-		if got := r.intern([]byte(name)); string(got) != name {
-			t.Fatalf("%s became %s", name, got)
-		}
-		if len(r.names) > namesMax {
-			t.Fatalf("%d names are kept, allowed are %d", len(r.names), namesMax)
-		}
+	n := names{all: make(map[string]*core.Name)}
+	var lanes sync.WaitGroup
+	for lane := range 3 {
+		lanes.Go(func() {
+			n.mu.RLock()
+			defer n.mu.RUnlock()
+			for i := range namesMax {
+				want := fmt.Sprintf("cell-%d", i+lane*namesMax/2)
+				if got := n.of([]byte(want)); string(got.ID) != want {
+					t.Errorf("%s became %s", want, got.ID)
+					return
+				}
+				if len(n.all) > namesMax {
+					t.Errorf("%d names are kept, allowed are %d", len(n.all), namesMax)
+					return
+				}
+			}
+		})
 	}
-	if got := r.intern([]byte("../etc/passwd")); got != "" {
-		t.Errorf("a name that no cell can have became %q", got)
+	lanes.Wait()
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if one, same := n.of([]byte("cell-1")), n.of([]byte("cell-1")); one != same {
+		t.Error("a cell has two names at the same time")
+	}
+	if got := n.of([]byte("../etc/passwd")); got != nil {
+		t.Errorf("a name that no cell can have became %q", got.ID)
 	}
 }
 

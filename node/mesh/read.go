@@ -17,9 +17,6 @@ const (
 	// laneWaitingBytes bounds, per incoming lane, the frames that were handed out and not recycled; beyond, frames are
 	// dropped before they are decoded. It keeps one peer that floods from filling the loop's inbox alone.
 	laneWaitingBytes = 4 * wire.PeerFrameMax
-	// namesMax bounds the names kept per lane, about 100 bytes each; beyond, they are forgotten and learned anew, at the
-	// price of one small allocation per message.
-	namesMax = 8192
 	// batchKeep is the longest batch whose memory is kept.
 	batchKeep = 1024
 )
@@ -70,13 +67,13 @@ type reader struct {
 	set     uint32 // command set
 	lane    core.Lane
 	decoder peer.Decoder
-	names   map[string]cell.ID // one string per cell name, at most namesMax
-	waiting atomic.Int64       // bytes of this lane that were handed out and not recycled
+	name    *core.Name   // the last that intern returned
+	waiting atomic.Int64 // bytes of this lane that were handed out and not recycled
 }
 
 // read takes frames until the lane ends, and returns why it did.
 func (m *Mesh) read(s *rpc.Stream) error {
-	r := &reader{mesh: m, from: s.Peer.Server, boot: s.Peer.Boot, set: s.Peer.Commands(), lane: core.Lane(slices.Index(purposes[:], s.Peer.Purpose)), names: make(map[string]cell.ID)}
+	r := &reader{mesh: m, from: s.Peer.Server, boot: s.Peer.Boot, set: s.Peer.Commands(), lane: core.Lane(slices.Index(purposes[:], s.Peer.Purpose))}
 	r.decoder.Intern = r.intern
 	take := r.messages
 	if s.Peer.Purpose == wire.ForHeartbeat {
@@ -118,20 +115,12 @@ func isMalformed(err error) bool {
 	return ok && broken.Fault != wire.FrameTruncated
 }
 
-// intern returns one string for a cell's name, however often it comes.
+// intern returns one string for a cell's name, however often it comes, and notes whose it is. It runs under decode.
 func (r *reader) intern(b []byte) cell.ID {
-	if id, ok := r.names[string(b)]; ok {
-		return id
-	}
-	id := cell.ID(b)
-	if id.Check() != nil {
+	if r.name = r.mesh.names.of(b); r.name == nil {
 		return "" // hosted nowhere, and dropped as such
 	}
-	if len(r.names) >= namesMax {
-		clear(r.names)
-	}
-	r.names[string(id)] = id
-	return id
+	return r.name.ID
 }
 
 func (r *reader) heartbeat(body []byte) error {
@@ -148,6 +137,25 @@ func (r *reader) heartbeat(body []byte) error {
 	return nil
 }
 
+// decode adds so many messages to a batch, or those before one that is malformed.
+func (r *reader) decode(in *wire.Reader, count int, batch *Batch) {
+	names := &r.mesh.names
+	names.mu.RLock()
+	defer names.mu.RUnlock()
+	for i := 0; i < count && in.Err() == nil; i++ {
+		if r.lane == core.LaneForward {
+			batch.Forwards = append(batch.Forwards, peer.Forward{})
+			peer.DecodeForward(in, &batch.Forwards[i])
+			continue
+		}
+		batch.Messages = append(batch.Messages, core.PeerMessage{From: r.from})
+		m := &batch.Messages[i]
+		r.name = nil
+		r.decoder.DecodeMessage(in, &m.Envelope, &m.Message)
+		m.Name = r.name
+	}
+}
+
 // messages decodes one frame and hands it out whole, or not at all.
 func (r *reader) messages(body []byte) error {
 	if r.waiting.Load() > laneWaitingBytes {
@@ -161,16 +169,7 @@ func (r *reader) messages(body []byte) error {
 	batch.From, batch.Boot, batch.Commands, batch.Lane, batch.Durable = r.from, r.boot, r.set, r.lane, head.Durable
 	batch.Bytes, batch.waiting = len(body), &r.waiting
 	r.waiting.Add(int64(len(body)))
-	for i := 0; i < head.Count && in.Err() == nil; i++ {
-		if r.lane == core.LaneForward {
-			batch.Forwards = append(batch.Forwards, peer.Forward{})
-			peer.DecodeForward(&in, &batch.Forwards[i])
-			continue
-		}
-		batch.Messages = append(batch.Messages, core.PeerMessage{From: r.from})
-		m := &batch.Messages[i]
-		r.decoder.DecodeMessage(&in, &m.Envelope, &m.Message)
-	}
+	r.decode(&in, head.Count, batch)
 	if err := in.Done(); err != nil {
 		batch.Recycle()
 		return fmt.Errorf("frame of %d messages: %w", head.Count, err)
