@@ -25,6 +25,7 @@ type Place struct {
 	routeInc  cell.Incarnation
 	routeConf uint64
 	members   []Member
+	answerer  int        // which of them answered last; a hint
 	past      []Member   // of former routes and no longer members; they may hold pointers
 	proven    bool       // a member of the route answered as one
 	doubted   wire.Route // the last route that none of its members confirmed
@@ -229,7 +230,14 @@ func (p *Place) Finds() uint64 { return p.finds }
 // Learn reports whether the server that just answered should be asked who the members are (MethodExplain): it is not
 // on the route, so the route is old, and discovery need not be alive to repair it. Learned must follow.
 func (p *Place) Learn(now time.Duration, addr string) bool {
-	if p.learning || now < p.learnAfter || hasAddr(p.members, addr) {
+	if i := p.answerer; i < len(p.members) && p.members[i].Addr == addr {
+		return false // mostly the same one, the proposer, answers
+	}
+	if p.learning || now < p.learnAfter {
+		return false
+	}
+	if i := indexOf(p.members, addr); i >= 0 {
+		p.answerer = i
 		return false
 	}
 	p.learning = true
