@@ -24,7 +24,7 @@ import (
 func main() {
 	// The kernel kills children when the thread that started them dies; this one lives as long as the process.
 	runtime.LockOSThread()
-	child.Share() // the clients are one process of several, like each server
+	child.Share()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := start(ctx, os.Args[1:]); err != nil {

@@ -142,6 +142,7 @@ func (s *server) receive(p packet) {
 	}
 	for i := range p.messages {
 		m := &p.messages[i].Message
+		p.messages[i].Name = s.name(p.messages[i].Envelope.Cell)
 		s.world.trace.add(uint64(s.world.now), uint64(s.at), uint64(m.Kind), uint64(m.From), uint64(m.Ballot.Round), uint64(m.Slot))
 	}
 	s.inbox.packets = append(s.inbox.packets, p)

@@ -287,7 +287,6 @@ func (s *server) feed(in *inbox) error {
 		p := &in.packets[i]
 		c.OnFrame(p.from, p.boot, p.lane, p.durable)
 		for j := range p.messages {
-			p.messages[j].Name = s.name(p.messages[j].Envelope.Cell)
 			c.OnPeer(&p.messages[j])
 		}
 	}

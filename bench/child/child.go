@@ -35,8 +35,12 @@ type Child struct {
 // runtime schedule for all of them. It is the same for every subject.
 func Environment() string { return fmt.Sprintf("GOMAXPROCS=%d", share()) }
 
-// Share takes no more than a server's share for this process, which has the clients.
-func Share() { runtime.GOMAXPROCS(share()) }
+// Share takes no more than a server's share for this process, which has the clients. What the environment says is forgotten, so that it
+// reaches no subject.
+func Share() {
+	os.Unsetenv("GOMAXPROCS") //nolint:errcheck // it fails for impossible names only
+	runtime.GOMAXPROCS(share())
+}
 
 // share is how many processors each process may use at once.
 func share() int { return max(1, runtime.NumCPU()/contest.Servers) }

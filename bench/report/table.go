@@ -19,7 +19,7 @@ func (r *Report) Table() string {
 	fmt.Fprintf(&b, "%s\n%s, %d processors, %.0f GiB, Linux %s, %s\n", g.Date, g.CPU, g.Processors, g.MemoryGiB, g.Kernel, g.Go)
 	fmt.Fprintf(&b, "disk: %s, fdatasync of 4 KiB p50 %.0f us, p99 %.0f us; load average before %s, after %s\n", g.FileSystem, g.FdatasyncP50US, g.FdatasyncP99US,
 		g.LoadAverage, g.LoadAfter)
-	fmt.Fprintf(&b, "seven server processes with %s each, the clients in an eighth like them, sharing %d of the subject's client libraries; values of %d bytes; %.1f s for each point; medians over the rounds\n", r.Procs, r.Libraries, r.ValueBytes, r.PointS)
+	fmt.Fprintf(&b, "seven server processes with %s each, the clients in an eighth like them, which share client libraries: %d; values of %d bytes; %.1f s for each point; medians over the rounds\n", r.Procs, r.Libraries, r.ValueBytes, r.PointS)
 	// One small table for each kind of work and each number of clients; a row is a subject.
 	kinds, clients := r.columns()
 	for _, kind := range kinds {

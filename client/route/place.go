@@ -25,7 +25,7 @@ type Place struct {
 	routeInc  cell.Incarnation
 	routeConf uint64
 	members   []Member
-	answerer  int        // which of them answered last; a hint
+	answerer  int        // which of them is likely to have answered
 	past      []Member   // of former routes and no longer members; they may hold pointers
 	proven    bool       // a member of the route answered as one
 	doubted   wire.Route // the last route that none of its members confirmed

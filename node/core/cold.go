@@ -92,7 +92,7 @@ func (h *hosted) row() slab.Row {
 	return r
 }
 
-// forget writes back what has become useless in this turn. It comes last in a turn, when nobody holds a hosted any more.
+// forget writes back what has become useless in this turn. It comes last in a turn, when nobody holds a hosted any more but its Name.
 func (c *Core) forget() {
 	kept := c.cooling[:0]
 	for _, h := range c.cooling {

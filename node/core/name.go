@@ -18,8 +18,10 @@ func (c *Core) named(m *PeerMessage) *hosted {
 	if n == nil {
 		return c.find(m.Envelope.Cell)
 	}
+	if n.ID != m.Envelope.Cell { // guarded: That's arguments allocate
+		must.That(false, "a message to %q comes with the name %q", m.Envelope.Cell, n.ID)
+	}
 	if n.node == nil {
-		must.That(n.ID == m.Envelope.Cell, "a message to %q comes with the name %q", m.Envelope.Cell, n.ID)
 		if h := c.find(n.ID); h != nil {
 			h.unname()
 			n.node, h.name = h, n

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"physalia/cell"
+	"physalia/internal/must"
 	"physalia/internal/wire/peer"
 )
 
@@ -35,4 +36,15 @@ func TestNamesLeadToWarmNodes(t *testing.T) {
 	if other.node != nil || c.named(message(other)) != nil || c.named(message(nil)) != nil {
 		t.Error("the name leads to a node that was wiped")
 	}
+	c.Flush()
+	l.create(0, 1)
+	if again := c.named(message(other)); again == nil || again != c.find(id) {
+		t.Error("the name does not lead to the node that was created again")
+	}
+	defer func() {
+		if _, ok := recover().(*must.Violation); !ok {
+			t.Error("a message was given to the node of another cell")
+		}
+	}()
+	c.named(&PeerMessage{Name: other, Envelope: peer.Envelope{Cell: "vol-2"}})
 }

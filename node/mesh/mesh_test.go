@@ -391,30 +391,49 @@ func TestNewestConnectionIsTheLane(t *testing.T) {
 	}
 }
 
+// TestMessagesComeWithNames: one for each cell, on whatever lane its messages come.
+func TestMessagesComeWithNames(t *testing.T) {
+	a, b := newStation(t, "s1"), newStation(t, "s2")
+	a.knows(b)
+	for _, lane := range []core.Lane{core.LanePaxos, core.LaneBulk} {
+		a.sends("s2", lane, "one", 0, 2)
+		a.sends("s2", lane, "other", 0, 2)
+	}
+	eventually(t, "all messages arrive", func() bool { return b.received() == 8 })
+	names := map[cell.ID]*core.Name{}
+	for _, m := range b.messages {
+		id := m.Envelope.Cell
+		if m.Name == nil || m.Name.ID != id {
+			t.Fatalf("a message to %s comes with the name %v", id, m.Name)
+		}
+		if names[id] == nil {
+			names[id] = m.Name
+		}
+		if names[id] != m.Name {
+			t.Errorf("%s has two names", id)
+		}
+	}
+}
+
 // TestNamesAreBounded: peers cannot make a mesh remember any number of names, on however many lanes they send them.
 func TestNamesAreBounded(t *testing.T) {
 	n := names{all: make(map[string]*core.Name)}
 	var lanes sync.WaitGroup
 	for lane := range 3 {
 		lanes.Go(func() {
-			n.mu.RLock()
-			defer n.mu.RUnlock()
-			for i := range namesMax {
+			for i := range namesMax { // half of them another lane's, too
 				want := fmt.Sprintf("cell-%d", i+lane*namesMax/2)
 				if got := n.of([]byte(want)); string(got.ID) != want {
 					t.Errorf("%s became %s", want, got.ID)
-					return
-				}
-				if len(n.all) > namesMax {
-					t.Errorf("%d names are kept, allowed are %d", len(n.all), namesMax)
 					return
 				}
 			}
 		})
 	}
 	lanes.Wait()
-	n.mu.RLock()
-	defer n.mu.RUnlock()
+	if len(n.all) > namesMax {
+		t.Errorf("%d names are kept, allowed are %d", len(n.all), namesMax)
+	}
 	if one, same := n.of([]byte("cell-1")), n.of([]byte("cell-1")); one != same {
 		t.Error("a cell has two names at the same time")
 	}

@@ -115,7 +115,7 @@ func isMalformed(err error) bool {
 	return ok && broken.Fault != wire.FrameTruncated
 }
 
-// intern returns one string for a cell's name, however often it comes, and notes whose it is. It runs under decode.
+// intern returns one string for a cell's name, however often it comes, and notes whose it is.
 func (r *reader) intern(b []byte) cell.ID {
 	if r.name = r.mesh.names.of(b); r.name == nil {
 		return "" // hosted nowhere, and dropped as such
@@ -139,9 +139,6 @@ func (r *reader) heartbeat(body []byte) error {
 
 // decode adds so many messages to a batch, or those before one that is malformed.
 func (r *reader) decode(in *wire.Reader, count int, batch *Batch) {
-	names := &r.mesh.names
-	names.mu.RLock()
-	defer names.mu.RUnlock()
 	for i := 0; i < count && in.Err() == nil; i++ {
 		if r.lane == core.LaneForward {
 			batch.Forwards = append(batch.Forwards, peer.Forward{})

@@ -82,7 +82,7 @@ type failovers struct {
 	first  sync.Once      // guards FirstError
 }
 
-// failoverLibraries is how many client libraries share the cells: one connection per server would be the bottleneck.
+// failoverLibraries is how many client libraries share the cells: ten thousand requests at once are those of some programs, not of one.
 const failoverLibraries = 4
 
 // Failover kills servers under cells that are hardly used, and measures what that costs.
