@@ -92,6 +92,7 @@ func (c *Conn) takeBatch(spare []byte) ([]byte, bool) {
 		q.idle = true
 		c.mu.Unlock()
 		<-c.wake
+		runtime.Gosched() // as in write: it was woken by the first who had something, others are about to
 		c.mu.Lock()
 	}
 	if c.err != nil {
