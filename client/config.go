@@ -36,7 +36,8 @@ type Config struct {
 
 	// AttemptTimeout is the patience with one server before another member is asked; it doubles with every answer that
 	// did not come within one call. Default 1 s, about the time in which a dead proposer is noticed. Shorter ones send
-	// more requests twice, longer ones make a silent server more expensive: one AttemptTimeout per cell and failure.
+	// more requests twice, longer ones make a silent server more expensive: one AttemptTimeout per cell and failure, and half as much
+	// again until the connection is given up.
 	AttemptTimeout time.Duration
 
 	// DialTimeout bounds one attempt to connect; default 2 s.
@@ -49,7 +50,7 @@ type Config struct {
 
 	// RetryBudget is how many retries may run ahead of calls, over all calls of this Client: a retry takes one from the budget,
 	// a call brings a fifth, a second brings a tenth of a full budget, and not less than ten. While it is empty, calls that
-	// would retry wait, for their deadline at most: so a colony in trouble gets at most a fifth more requests than there are
+	// would retry wait, for a late answer or for their deadline at most: so a colony in trouble gets at most a fifth more requests than there are
 	// calls, plus that trickle. Default 1000.
 	RetryBudget int
 

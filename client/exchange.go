@@ -222,24 +222,38 @@ func (h *Cell) ask(ctx context.Context, x *exchange, step route.Step) error {
 	conn.Go(x.method, x.params, a.done)
 	x.timer.Reset(step.Until - sent)
 	defer x.timer.Stop()
-	select {
-	case <-a.ready:
-		h.received(x, step.Addr, a)
-		c.attempts.Put(a)
-		return nil
-	case <-x.timer.C():
-		patience := step.Until - sent
-		l.silent(conn, before, patience)
-		h.answered(x, step.Addr, route.Answer{Fate: route.Lost, Err: &cell.Error{Op: x.method, Kind: cell.UnknownResult,
-			Detail: fmt.Sprintf("no answer within %v", patience.Round(time.Millisecond))}})
-		return nil
-	case <-ctx.Done():
-		gone = ctx.Err()
-	case <-c.ctx.Done():
-		gone = closedError("client")
+	for gone == nil {
+		select {
+		case <-a.ready:
+			h.received(x, step.Addr, a)
+			c.attempts.Put(a)
+			return nil
+		case <-x.timer.C():
+			patience := c.now() - sent
+			l.silent(conn, before, patience)
+			if more := h.overdue(x); more > 0 {
+				x.timer.Reset(more)
+				continue
+			}
+			h.answered(x, step.Addr, route.Answer{Fate: route.Lost, Err: &cell.Error{Op: x.method, Kind: cell.UnknownResult,
+				Detail: fmt.Sprintf("no answer within %v", patience.Round(time.Millisecond))}})
+			return nil
+		case <-ctx.Done():
+			gone = ctx.Err()
+		case <-c.ctx.Done():
+			gone = closedError("client")
+		}
 	}
 	x.call.Abandon(c.now(), true) // with the request in flight, its outcome is open
 	return gone
+}
+
+// overdue is how much longer to wait for an answer that is not here in time.
+func (h *Cell) overdue(x *exchange) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.client.now()
+	return x.call.Overdue(now, &h.client.rules, h.client.spender) - now
 }
 
 // connect returns a connection, or why there is none. It waits for a first dial no longer than until, and only briefly

@@ -188,6 +188,7 @@ const (
 	serve      act = iota
 	applyCut       // apply it, then cut the connection instead of answering
 	applyMute      // apply it, and never answer
+	applyLate      // apply it, and answer when the server's late is closed
 	cut            // cut the connection
 	mute           // never answer
 	refuse         // answer with err
@@ -222,6 +223,9 @@ type fakeServer struct {
 	random func() rule // takes over when the script is empty
 	log    []seen
 	dials  int
+	late   chan struct{}
+	deaf   bool          // gives no sign of life
+	probes int           // was asked for one so often
 	behind cell.Revision // stale reads that ask for more are Unavailable
 }
 
@@ -303,6 +307,15 @@ func (s *fakeServer) handle(c *rpc.Conn, req rpc.Request) {
 	case wire.MethodExplain:
 		s.explain(c, req)
 		return
+	case wire.MethodServer:
+		s.mu.Lock()
+		s.probes++
+		deaf := s.deaf
+		s.mu.Unlock()
+		if !deaf {
+			c.Reply(req.ID, &wire.ServerInfo{Name: s.name}, nil)
+		}
+		return
 	}
 	if err != nil {
 		panic(err)
@@ -334,6 +347,8 @@ func (s *fakeServer) handle(c *rpc.Conn, req rpc.Request) {
 	case applyCut:
 		c.Close(nil)
 	case applyMute:
+	case applyLate:
+		go func(id uint32) { <-s.late; c.Reply(id, reply, failure) }(req.ID)
 	case applyError:
 		c.Reply(req.ID, nil, line.err)
 	default:

@@ -3,11 +3,13 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"physalia/cell"
+	"physalia/client/route"
 	"physalia/internal/wire"
 )
 
@@ -109,25 +111,81 @@ func TestOneHop(t *testing.T) {
 	}
 }
 
-// A server that accepts requests and says nothing costs one AttemptTimeout, for all who wait on it together.
+// A server that accepts requests and says nothing costs half as long again as one AttemptTimeout, for all who wait on it together.
 func TestSilentServer(t *testing.T) {
 	f := newColony(t)
 	c := newClient(t, Config{Control: []string{f.control.addr}, AttemptTimeout: 50 * time.Millisecond})
 	h := f.warm(t, c)
-	f.servers[0].next(rule{applyMute, nil})
-	if v, err := h.Increment(t.Context(), "n", 1); err != nil || !v.Equal(cell.Int(1)) {
-		t.Fatalf("Increment: %v, %v", v, err)
+	s := f.servers[0]
+	s.mu.Lock()
+	s.deaf = true
+	s.mu.Unlock()
+	s.next(rule{applyMute, nil})
+	s.next(slices.Repeat([]rule{{mute, nil}}, 100)...)
+	done := incrementing(t, h)
+	waitFor(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.dials == 2 }) // the silent connection was given up
+	s.rewrite()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 	txns := f.received()
 	sameRequests(t, txns)
 	if len(f.cell.history()) != 2 || len(txns) < 2 {
 		t.Errorf("applied %v with %d sends", f.cell.history(), len(txns))
 	}
-	f.servers[0].mu.Lock()
-	defer f.servers[0].mu.Unlock()
-	if f.servers[0].dials != 2 {
-		t.Errorf("%d connections: the silent one should have been given up", f.servers[0].dials)
+}
+
+// A server that owes an answer, and gives a sign of life, keeps its connection: whoever else waits on it need not send anew.
+func TestBusyServer(t *testing.T) {
+	f := newColony(t)
+	c := newClient(t, Config{Control: []string{f.control.addr}, AttemptTimeout: 50 * time.Millisecond})
+	h := f.warm(t, c)
+	s := f.servers[0]
+	s.next(rule{applyMute, nil})
+	if err := <-incrementing(t, h); err != nil {
+		t.Fatal(err)
 	}
+	waitFor(t, func() bool { return !c.link(s.addr).probing.Load() })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.probes == 0 || s.dials != 1 {
+		t.Errorf("%d connections, %d questions for a sign of life", s.dials, s.probes)
+	}
+}
+
+// An answer that is late is taken, and nothing sent again, while there is nothing in the budget for it.
+func TestLateAnswer(t *testing.T) {
+	f := newColony(t)
+	c := newClient(t, Config{Control: []string{f.control.addr}, AttemptTimeout: 20 * time.Millisecond})
+	h := f.warm(t, c)
+	c.budgetMu.Lock()
+	c.budget = route.NewBudget(0)
+	c.budgetMu.Unlock()
+	s := f.servers[0]
+	s.late = make(chan struct{})
+	s.next(rule{applyLate, nil})
+	done := incrementing(t, h)
+	waitFor(t, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.probes > 0 }) // the answer is overdue
+	close(s.late)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(f.received()); n != 1 {
+		t.Errorf("%d sends", n)
+	}
+}
+
+// incrementing adds one to the warm cell's counter, and tells when that is done, or why it was not.
+func incrementing(t *testing.T, h *Cell) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		v, err := h.Increment(t.Context(), "n", 1)
+		if err == nil && !v.Equal(cell.Int(1)) {
+			err = fmt.Errorf("the counter is %v", v)
+		}
+		done <- err
+	}()
+	return done
 }
 
 // An unknown outcome is told as such, with the request, and can be resolved: to "applied" or to "never".

@@ -10,6 +10,7 @@ import (
 	"physalia/cell"
 	"physalia/client/route"
 	"physalia/internal/rpc"
+	"physalia/internal/wire"
 )
 
 // link is the way to one address: at most one connection, shared by all cells, dialled when it is first needed and
@@ -19,6 +20,7 @@ type link struct {
 	addr    string
 	conn    atomic.Pointer[rpc.Conn]
 	replies atomic.Uint64 // answers of any connection; tells a silent server from a slow request
+	probing atomic.Bool   // it is asked for a sign of life
 
 	mu       sync.Mutex
 	closed   bool
@@ -148,11 +150,34 @@ func (l *link) fail(why *cell.Error) {
 	}
 }
 
-// silent is told that an attempt which began after so many replies ran out of patience: when nothing at all has
-// arrived since, the connection is given up, so that all others who wait on it go elsewhere at once.
+// silent is told that an attempt which began after so many replies ran out of patience. When nothing at all has arrived since, the
+// server is asked for a sign of life, which needs none of its cells: when thousands of cold ones are asked at once, the first answer takes its time,
+// and whoever is cut off then has to send everything again. Without a sign the connection is given up, so that all
+// others who wait on it go elsewhere at once.
 func (l *link) silent(conn *rpc.Conn, replies uint64, patience time.Duration) {
-	if l.replies.Load() == replies {
-		conn.Close(&cell.Error{Op: "client.link", Kind: cell.Unavailable, Detail: fmt.Sprintf("%s was silent for %v", l.addr, patience)})
+	if l.replies.Load() != replies || !l.probing.CompareAndSwap(false, true) {
+		return
+	}
+	if !l.client.start(func() { l.probe(conn, replies, patience) }) {
+		l.probing.Store(false)
+	}
+}
+
+// probe waits for a sign of life half as long again as the patience was.
+func (l *link) probe(conn *rpc.Conn, replies uint64, patience time.Duration) {
+	defer l.probing.Store(false)
+	sign := make(chan struct{})
+	conn.Go(wire.MethodServer, nil, func([]byte, error) { close(sign) }) // an error is a sign, or the connection's end
+	c := l.client
+	timer := c.cfg.Clock.NewTimer(patience / 2)
+	defer timer.Stop()
+	select {
+	case <-sign:
+	case <-c.ctx.Done():
+	case <-timer.C():
+		if l.replies.Load() == replies {
+			conn.Close(&cell.Error{Op: "client.link", Kind: cell.Unavailable, Detail: fmt.Sprintf("%s was silent for %v", l.addr, (patience + patience/2).Round(time.Millisecond))})
+		}
 	}
 }
 

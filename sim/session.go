@@ -235,7 +235,18 @@ func (x *exchange) ask(step route.Step) {
 		}
 	}
 	// Whatever comes later is of an attempt that was given up: the library has left it to nobody, too.
-	s.after(patience, func() { ended(route.Answer{Fate: route.Lost, Err: &cell.Error{Op: method, Kind: cell.UnknownResult}}) })
+	var overdue func()
+	overdue = func() {
+		if x.turn != turn {
+			return
+		}
+		if more := x.call.Overdue(s.now(), &s.rules, &s.budget) - s.now(); more > 0 {
+			s.after(more, overdue)
+			return
+		}
+		ended(route.Answer{Fate: route.Lost, Err: &cell.Error{Op: method, Kind: cell.UnknownResult}})
+	}
+	s.after(patience, overdue)
 	s.ask(step.Addr, method, params, func(result []byte, err *cell.Error, sent bool) {
 		switch {
 		case !sent:

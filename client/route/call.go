@@ -100,6 +100,7 @@ type Call struct {
 	pauseUntil time.Duration
 	rested     bool // a pause has been decided since the last Ask
 	owes       bool // the next Ask is a retry to be paid from the budget
+	paid       bool // and it was, when the last one was given up for it
 	wantFind   bool // a lookup was begun that no Step has announced yet
 }
 
@@ -196,12 +197,31 @@ func (c *Call) await(now time.Duration, p *Place, rules *Rules) bool {
 
 // affords pays for a retry; with an empty budget it waits in long pauses until there is something in it.
 func (c *Call) affords(now time.Duration, rules *Rules, budget Spender) bool {
-	if !c.owes || budget.Spend(now) {
+	if !c.owes || c.paid || budget.Spend(now) {
 		return true
 	}
-	slow := rules.BackoffMax/2 + c.dice.below(rules.BackoffMax/2)
-	c.pauseUntil = now + max(rules.BackoffMin, min(slow, (c.deadline-now)/2))
+	c.pauseUntil = now + c.slow(now, rules)
 	return false
+}
+
+// slow is how long to wait for something in the budget.
+func (c *Call) slow(now time.Duration, rules *Rules) time.Duration {
+	pause := rules.BackoffMax/2 + c.dice.below(rules.BackoffMax/2)
+	return max(rules.BackoffMin, min(pause, (c.deadline-now)/2))
+}
+
+// Overdue is asked when the time of an Ask is over and no answer is here. It returns until when to go on waiting for it; if that
+// is not after now, the Ask is lost. It is not given up for a retry that the budget does not afford: its server may just have much to do, and
+// the late answer costs the colony nothing more.
+func (c *Call) Overdue(now time.Duration, rules *Rules, budget Spender) (until time.Duration) {
+	if now >= c.deadline {
+		return now
+	}
+	if budget.Spend(now) {
+		c.paid = true
+		return now
+	}
+	return min(c.deadline, now+c.slow(now, rules))
 }
 
 // ask makes the step that sends to addr.
@@ -221,7 +241,7 @@ func (c *Call) ask(now time.Duration, addr string, p *Place, rules *Rules) Step 
 		r.hint = ""
 		r.hints++
 	}
-	c.owes, c.rested = false, false
+	c.owes, c.paid, c.rested = false, false, false
 	step := Step{Do: Ask, Addr: addr, Incarnation: c.inc, Attempt: c.sends, Until: min(c.deadline, now+patience)}
 	if c.purpose == StaleRead {
 		step.Least, step.Stale = c.least, true

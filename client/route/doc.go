@@ -15,7 +15,7 @@
 //  1. obey every Step of Next and come back no later than Step.Until,
 //  2. start a lookup of the cell when Step.Find is set, and report its end with Place.Found,
 //  3. repeat the identical request on every Ask; only Header.Attempt and Header.Timeout may differ,
-//  4. report every Ask that it gave up on as Lost, since its request may still be applied.
+//  4. ask Overdue before it gives an Ask up, and report every Ask that it gave up on as Lost, since its request may still be applied.
 //
 // Times are durations since an origin that the owner chooses once, on a monotonic clock.
 //

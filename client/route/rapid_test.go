@@ -77,6 +77,23 @@ func (d *drive) answer(purpose Purpose) Answer {
 	return Answer{Fate: Replied, Err: e}
 }
 
+// outcome lets time pass until there is an answer, or the Ask is lost; one that is overdue may be answered nonetheless.
+func (d *drive) outcome(purpose Purpose, until time.Duration) Answer {
+	d.now += time.Duration(rapid.Int64Range(0, int64(until-d.now)).Draw(d.t, "took"))
+	for late := rapid.Bool().Draw(d.t, "late"); late; late = rapid.Bool().Draw(d.t, "later") {
+		left := d.budget.Left()
+		d.now, until = until, d.call.Overdue(until, &d.rules, &d.budget)
+		switch {
+		case until > d.deadline || until > d.now && d.budget.Left() < left:
+			d.t.Fatalf("at %v waits until %v for an answer with deadline %v and %d retries left of %d", d.now, until, d.deadline, d.budget.Left(), left)
+		case until <= d.now:
+			d.possible = d.possible || purpose == Write
+			return Answer{Fate: Lost, Err: &cell.Error{Kind: cell.Unavailable}}
+		}
+	}
+	return d.answer(purpose)
+}
+
 // R2: bounded haste; R4: one life.
 func (d *drive) asked(st Step, purpose Purpose, first bool) {
 	d.asks++
@@ -128,8 +145,7 @@ func (d *drive) run(purpose Purpose) {
 		case Ask:
 			d.asked(st, purpose, first)
 			first = false
-			d.now += time.Duration(rapid.Int64Range(0, int64(st.Until-d.now)).Draw(d.t, "took"))
-			last = d.answer(purpose)
+			last = d.outcome(purpose, st.Until)
 			d.call.Answered(d.now, st.Addr, last, d.place, &d.rules)
 		case Pause, Await:
 			if st.Until <= d.now || st.Until > d.deadline {

@@ -21,7 +21,8 @@ type story struct {
 	place  *Place
 	call   Call
 	dice   Dice
-	addr   string // of the last Ask
+	addr   string        // of the last Ask
+	until  time.Duration // of the last Ask
 }
 
 // Each file of testdata/stories is a story that can be read aloud. "until" and "pause" are shown as bounds, not as exact times,
@@ -67,6 +68,23 @@ func (s *story) run(t *testing.T, d *datadriven.TestData) string {
 	case "wait":
 		s.now += time.Duration(number(t, d, "ms")) * time.Millisecond
 		return s.step()
+	case "overdue": // the time of the Ask is over
+		s.now = s.until
+		if until := s.call.Overdue(s.now, &s.rules, &s.budget); until > s.now {
+			s.until = until
+			return "wait for its answer"
+		}
+		s.call.Answered(s.now, s.addr, Answer{Fate: Lost, Err: &cell.Error{Kind: cell.Unavailable, Detail: "no answer"}}, s.place, &s.rules)
+		return "lost\n" + s.step()
+	case "wait-out": // overdue, until nothing is left
+		for range 1000 {
+			s.now = s.until
+			if s.until = s.call.Overdue(s.now, &s.rules, &s.budget); s.until == s.now {
+				s.call.Answered(s.now, s.addr, Answer{Fate: Lost, Err: &cell.Error{Kind: cell.Unavailable, Detail: "no answer"}}, s.place, &s.rules)
+				return "lost\n" + s.step()
+			}
+		}
+		return "never lost"
 	case "abandon":
 		return "error " + s.call.Abandon(s.now, d.HasArg("in-flight")).Error()
 	case "place":
@@ -126,7 +144,7 @@ func (s *story) step() string {
 	}
 	switch st.Do {
 	case Ask:
-		s.addr = st.Addr
+		s.addr, s.until = st.Addr, st.Until
 		if st.Stale {
 			find += ", stale"
 		}
