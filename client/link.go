@@ -163,20 +163,21 @@ func (l *link) silent(conn *rpc.Conn, replies uint64, patience time.Duration) {
 	}
 }
 
-// probe waits for a sign of life half as long again as the patience was.
+// probe waits for a sign of life for half an AttemptTimeout.
 func (l *link) probe(conn *rpc.Conn, replies uint64, patience time.Duration) {
 	defer l.probing.Store(false)
 	sign := make(chan struct{})
 	conn.Go(wire.MethodServer, nil, func([]byte, error) { close(sign) }) // an error is a sign, or the connection's end
 	c := l.client
-	timer := c.cfg.Clock.NewTimer(patience / 2)
+	wait := c.cfg.AttemptTimeout / 2
+	timer := c.cfg.Clock.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-sign:
 	case <-c.ctx.Done():
 	case <-timer.C():
 		if l.replies.Load() == replies {
-			conn.Close(&cell.Error{Op: "client.link", Kind: cell.Unavailable, Detail: fmt.Sprintf("%s was silent for %v", l.addr, (patience + patience/2).Round(time.Millisecond))})
+			conn.Close(&cell.Error{Op: "client.link", Kind: cell.Unavailable, Detail: fmt.Sprintf("%s was silent for %v", l.addr, (patience + wait).Round(time.Millisecond))})
 		}
 	}
 }
