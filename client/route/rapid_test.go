@@ -77,16 +77,32 @@ func (d *drive) answer(purpose Purpose) Answer {
 	return Answer{Fate: Replied, Err: e}
 }
 
-// outcome lets time pass until there is an answer, or the Ask is lost; one that is overdue may be answered nonetheless.
+// counted counts what is paid from a budget.
+type counted struct {
+	*Budget
+	paid int
+}
+
+func (c *counted) Spend(now time.Duration) bool {
+	ok := c.Budget.Spend(now)
+	if ok {
+		c.paid++
+	}
+	return ok
+}
+
+// outcome lets time pass until there is an answer, or the Ask is lost; one that is overdue may be answered nonetheless. It is given up at
+// the deadline, or for a retry that is paid, and nothing is paid for waiting.
 func (d *drive) outcome(purpose Purpose, until time.Duration) Answer {
 	d.now += time.Duration(rapid.Int64Range(0, int64(until-d.now)).Draw(d.t, "took"))
 	for late := rapid.Bool().Draw(d.t, "late"); late; late = rapid.Bool().Draw(d.t, "later") {
-		left := d.budget.Left()
-		d.now, until = until, d.call.Overdue(until, &d.rules, &d.budget)
-		switch {
-		case until > d.deadline || until > d.now && d.budget.Left() < left:
-			d.t.Fatalf("at %v waits until %v for an answer with deadline %v and %d retries left of %d", d.now, until, d.deadline, d.budget.Left(), left)
-		case until <= d.now:
+		budget := counted{Budget: &d.budget}
+		d.now, until = until, d.call.Overdue(until, &d.rules, &budget)
+		givenUp := until <= d.now
+		if until > d.deadline || givenUp != (budget.paid == 1 || d.now == d.deadline) {
+			d.t.Fatalf("at %v waits until %v for an answer with deadline %v, and paid %d retries", d.now, until, d.deadline, budget.paid)
+		}
+		if givenUp {
 			d.possible = d.possible || purpose == Write
 			return Answer{Fate: Lost, Err: &cell.Error{Kind: cell.Unavailable}}
 		}
