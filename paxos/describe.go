@@ -72,18 +72,24 @@ func (r *Replica) Remembers(s Slot, b Ballot) bool {
 // drop it from memory once its last effects are durable. A proposer that is dropped has to campaign again.
 func (r *Replica) IsIdle() bool { return !r.Unfinished() && len(r.open) == 0 }
 
+// Beyond is how many records the ring holds above the applied slot.
+func (r *Replica) Beyond() int {
+	n := 0
+	for i := range r.ring {
+		if r.ring[i].Slot > r.applied {
+			n++
+		}
+	}
+	return n
+}
+
 // IsPlain reports whether the promised ballot and the applied slot are all that this member could tell a candidate that asks from a slot
 // above that on: nothing was accepted beyond it, no change is under way, and this is a member. While nothing is stepped it stays so.
 func (r *Replica) IsPlain() bool {
 	if r.me < 0 || r.untaught || r.sealed || r.pending != nil || r.conf.Unsettled || r.guide != nil || r.known > r.applied || len(r.open) > 0 {
 		return false
 	}
-	for i := range r.ring {
-		if r.ring[i].Slot > r.applied {
-			return false
-		}
-	}
-	return true
+	return r.Beyond() == 0
 }
 
 // Describe shows an entry: no-op, seal, or its commands quoted.

@@ -188,6 +188,28 @@ func (r *Replica) Store() bool {
 	return true
 }
 
+// Rewrite makes the next Effects store anew whatever a restart has to find of this replica, its promise apart: up to few of the slots that
+// no stored state covers as records, a snapshot of the state for more, and in any case what was accepted beyond the applied slot. A host
+// asks for it before it gives up the place where they stood.
+func (r *Replica) Rewrite(few int) {
+	if r.untaught {
+		return
+	}
+	from := r.covered + 1
+	if r.floor > r.covered || r.applied-r.covered > Slot(few) {
+		r.out.Persist.State = true
+		from = r.applied + 1
+	}
+	for s := from; s <= r.applied+Slot(len(r.ring)); s++ {
+		if record, ok := r.record(s); ok {
+			r.persist(*record)
+		}
+	}
+	if !r.out.Persist.State {
+		r.unstored = 0 // they are among them
+	}
+}
+
 // onTeach learns a log segment. Repeated and overtaken segments teach nothing and do no harm.
 func (r *Replica) onTeach(m *Message) {
 	progress := false

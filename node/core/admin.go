@@ -170,6 +170,7 @@ func (c *Core) remove(h *hosted, why *cell.Error) {
 	h.unname()
 	delete(c.warm, h.id)
 	c.unmark(h)
+	c.unstrand(h)
 	if at, ok := c.position(h.handle); ok {
 		c.cold.Remove(at)
 	}

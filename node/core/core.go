@@ -60,6 +60,9 @@ type Config struct {
 	CommandSet, ProposeSet uint32
 	// Unpacked stores states as builds from before packed states read them, too: while whoever runs the server may go back (decision 0046).
 	Unpacked bool
+	// JournalBytes is about how much the journal holds (journal.go), at most twice as much while nodes are shelved; a restart reads it all. 0:
+	// there is none, every record has a key of its own at once.
+	JournalBytes int
 	// Working is where the core writes the handle of the node that it works on, and zero when it works on none, if it is not nil: in memory
 	// that outlives the process. Suspect is a node at which the process has died again and again; it is taken out of service.
 	Working *uint64
@@ -86,7 +89,7 @@ func Default() Config {
 	return Config{
 		Window: paxos.WindowDefault, Thrifty: true, BatchCommands: paxos.BatchCommandsDefault, BatchBytes: 64 << 10,
 		Capacity: 200_000, LivenessPeriod: time.Second, SupportPeriod: time.Second, HeartbeatEvery: 150 * time.Millisecond, MemoryEvery: time.Second, NudgeAfter: 60 * time.Millisecond, NudgeMax: time.Second, NoticeAfter: 250 * time.Millisecond,
-		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, CommandSet: wire.CommandSet, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
+		SweepPerTick: 64, BalancePerSecond: 20, BalanceAfter: 30 * time.Second, HashEvery: 64, CommandSet: wire.CommandSet, JournalBytes: 32 << 20, VouchPatience: time.Second, PointersKept: 30 * 24 * time.Hour, PointersMax: 50_000,
 		IdleAfter: 30 * time.Second, HotMax: 16_384, LoadingMax: 256, WaitersMax: 1 << 16, CellWaitersMax: 1 << 13,
 	}
 }
@@ -203,8 +206,9 @@ type Core struct {
 	newBatch    func() *storage.Batch
 	handed      storage.BatchNumber // newest batch handed to storage
 	durable     storage.BatchNumber // newest batch reported durable, never above handed
-	held        []heldItem          // in order of batch
-	fresh       []heldItem          // of this turn, not yet numbered
+	journal     journal
+	held        []heldItem // in order of batch
+	fresh       []heldItem // of this turn, not yet numbered
 	loads       map[storage.ReadID][]*hosted
 	nextLoad    storage.ReadID
 	servers     map[cell.ServerID]*server
@@ -246,8 +250,14 @@ type heldItem struct {
 	opens   *hosted
 }
 
-// bootLoad is every read of the restart scan; there is one at a time.
-const bootLoad storage.ReadID = 1
+// Reads of which there is one at a time; those of nodes have names from loadsKept on.
+const (
+	nameLoad    storage.ReadID = iota // of a damaged row's name
+	bootLoad                          // of the restart scan
+	journalLoad                       // of the journal, while the server serves
+	ringLoad                          // of the rings that the journal's records go to
+	loadsKept
+)
 
 // New makes a core; newBatch supplies empty batches (storage recycles them). The first Flush asks for the restart scan;
 // until it is answered, every request is told Unavailable.
@@ -267,9 +277,10 @@ func New(cfg Config, now time.Duration, newBatch func() *storage.Batch) *Core {
 		cfg: cfg, now: now, began: now,
 		cold: slab.New(cfg.NamesKey), warm: make(map[cell.ID]*hosted), tombstones: make(map[cell.ID]cell.Incarnation), sick: make(map[Handle]*hosted),
 		newBatch: newBatch, handed: cfg.Recovered, durable: cfg.Recovered,
-		loads: make(map[storage.ReadID][]*hosted), nextLoad: bootLoad + 1, nextHandle: 1,
+		loads: make(map[storage.ReadID][]*hosted), nextLoad: loadsKept, nextHandle: 1,
 		servers: make(map[cell.ServerID]*server), pointers: pointers{of: make(map[cell.ID]*pointer)},
 	}
+	c.journal.open(c.handed + 1)
 	c.out.Loads = append(c.out.Loads, Load{ID: bootLoad,
 		Ranges: []storage.Range{kindRange(keyTombstone), kindRange(keyHandles), kindRange(keyMemory), kindRange(keyPeriod),
 			kindRange(keyLives), kindRange(keyPointer), kindRange(keyAge)}})
@@ -293,6 +304,8 @@ func (c *Core) OnPeer(m *PeerMessage) {
 	from := c.sender(m.From)
 	h := c.named(m)
 	switch {
+	case !c.ready:
+		c.drop("restart scan")
 	case h == nil:
 		c.stray(from, m)
 	case h.incarnation != m.Envelope.Incarnation:
@@ -388,6 +401,7 @@ func (c *Core) Tick(now time.Duration) {
 	c.expireLeases()
 	c.agePointers()
 	c.coolDown()
+	c.trim()
 }
 
 // Now sets the time for the inputs that follow.
@@ -414,6 +428,7 @@ func (c *Core) Flush() *Output {
 	c.forget()
 	if c.batch != nil {
 		c.handed++
+		c.putJournal()
 		c.batch.Number = c.handed
 		c.handOver(c.handed)
 		c.out.Batch, c.batch = c.batch, nil

@@ -14,6 +14,7 @@ import (
 // rewrite changes the records of a server's ring for its first node, as a broken disk would, and restarts it.
 func (c *colony) rewrite(i int, change func(record []byte) []byte) {
 	b := c.servers[i]
+	c.wait(2 * Default().IdleAfter) // so that they stand under their own keys
 	c.crash(i, true)
 	disk := &rewriter{change: change}
 	disk.model = storage.OpenModel(b.image, disk)

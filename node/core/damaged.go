@@ -32,9 +32,6 @@ type halted struct {
 	isNext bool // next has come
 }
 
-// nameLoad is the read of a damaged row's name; there is one at a time.
-const nameLoad storage.ReadID = 0
-
 // halt asks whose a damaged row is.
 func (c *Core) halt(pairs []storage.Pair, last bool, why error) {
 	c.halted = &halted{pairs: pairs, last: last, why: why}

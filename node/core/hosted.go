@@ -36,6 +36,7 @@ type hosted struct {
 	quarantined   string       // why; empty when it is well
 	promised      paxos.Ballot // as the stored row says: a lower bound (rule 7); only persist raises it, so the row never falls
 	watch         int          // while it is active: its place in Core.active
+	journaled     uint64       // number of the journal's segment since which it has records there; 0: it has none
 
 	name       *Name      // leads here; nil: none does
 	members    []*server  // the configuration's servers, in its order
@@ -70,6 +71,7 @@ type hot struct {
 	batch    storage.BatchNumber // the newest when it last wrote or promised something
 	owes     bool                // all that was undecided when it was last looked at is a notice to the others
 	led      bool                // as last counted in Core.led
+	shelving bool                // what it stores next goes to keys of its own, and is all that a restart needs (journal.go)
 
 	waiters waiters
 	leases  map[cell.LeaseID]*leaseTimer // while it leads; nil without leases

@@ -27,6 +27,20 @@ const (
 	keyAge       = 'a' // minutes of service, while there are pointers
 )
 
+// Rows of the journal (journal.go) stand behind the lives: in a range that the restart scan of every build reads, so that one from before
+// there was a journal refuses to start while there are any, and does not vote without them.
+const keyJournal = keyLives // + batch number: peer.DecodeJournal
+
+// journalKey appends the key of a turn's row.
+func journalKey(b []byte, n storage.BatchNumber) []byte {
+	return binary.BigEndian.AppendUint64(append(b, keyJournal), uint64(n))
+}
+
+// journalRange covers the rows from one batch on, up to another.
+func journalRange(from, to storage.BatchNumber) storage.Range {
+	return storage.Range{Start: journalKey(nil, from), End: journalKey(nil, to)}
+}
+
 // handleKey appends the key of a node's row or state. Handles are big-endian, so keys sort like handles.
 func handleKey(b []byte, kind byte, h Handle) []byte {
 	return binary.BigEndian.AppendUint64(append(b, kind), uint64(h))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"physalia/cell/machine"
+	"physalia/internal/must"
 	"physalia/internal/wire/peer"
 	"physalia/node/storage"
 	"physalia/paxos"
@@ -21,6 +22,7 @@ const loadTogether = 32
 // without the other (rule 7, hazard H11). Inputs wait in h.queue meanwhile; nothing writes to the node until it is hot, so
 // the ranges belong together although they are read one after the other. What one turn asks for is read in few passes.
 func (c *Core) load(h *hosted) {
+	must.That(c.ready && h.journaled == 0, "node %d is loaded while records of it stand in the journal", h.handle)
 	if n := len(c.out.Loads); n > 0 {
 		last := &c.out.Loads[n-1]
 		if together := len(c.loads[last.ID]); together > 0 && together < loadTogether {
@@ -56,11 +58,18 @@ func (c *Core) OnLoaded(id storage.ReadID, pairs []storage.Pair, err error) erro
 		}
 		return c.boot(pairs)
 	}
-	if id == nameLoad {
+	switch id {
+	case nameLoad:
 		if err != nil {
 			return fmt.Errorf("restart scan: %w", err)
 		}
 		return c.onName(pairs)
+	case journalLoad:
+		c.onJournal(pairs, err)
+		return nil
+	case ringLoad:
+		c.onRings(pairs, err)
+		return nil
 	}
 	nodes := c.loads[id]
 	delete(c.loads, id)
@@ -206,6 +215,8 @@ func (c *Core) bootPage(pairs []storage.Pair, rest, last bool) error {
 			if err := c.restoreMemory(&pair); err != nil {
 				return err
 			}
+		case pair.Key[0] == keyJournal && len(pair.Key) == 9:
+			c.journal.found = append(c.journal.found, pair)
 		case bytes.Equal(pair.Key, []byte{keyPeriod}):
 			longest, err := peer.DecodePeriod(pair.Value)
 			if err != nil {
@@ -241,9 +252,13 @@ func (c *Core) bootPage(pairs []storage.Pair, rest, last bool) error {
 	if rest || !last {
 		return nil
 	}
+	return c.dissolveFound()
+}
+
+// begin ends the restart scan.
+func (c *Core) begin() {
 	c.ready = true
 	c.putPeriod()
 	c.putLife()
 	c.distrust()
-	return nil
 }

@@ -203,15 +203,15 @@ func (c *Core) sealed(h *hosted) {
 // least that promise, and h.promised only rises. The snapshot stands in the batch that lets the ring overwrite (rule 6);
 // an installed one stands there before any later record, which is why a restart may ignore the records below it.
 func (c *Core) persist(h *hosted, p *paxos.Persist) {
-	replica := h.hot.replica
-	for i := range p.Records {
-		record := &p.Records[i]
-		c.value = peer.AppendRingRecord(c.value[:0], &peer.RingRecord{Record: *record, Promised: replica.Promised(), Applied: p.Applied})
-		c.key = ringKey(c.key[:0], h.handle, int(record.Slot%paxos.Slot(c.cfg.Window)))
-		c.write().Set(c.key, c.value)
+	replica, shelving := h.hot.replica, h.hot.shelving
+	if h.journaled != 0 && (shelving || p.State && c.isSuperseded(h, p)) {
+		c.leaveJournal(h)
 	}
-	if p.Promised != nil && len(p.Records) == 0 {
-		h.promised = *p.Promised
+	for i := range p.Records {
+		c.putRecord(h, &peer.RingRecord{Record: p.Records[i], Promised: replica.Promised(), Applied: p.Applied})
+	}
+	if len(p.Records) == 0 && (p.Promised != nil || shelving && !plantedLoosePromise && h.promised != replica.Promised()) {
+		h.promised = replica.Promised()
 		c.putRow(h)
 	}
 	if p.State {
@@ -219,6 +219,7 @@ func (c *Core) persist(h *hosted, p *paxos.Persist) {
 		c.key = handleKey(c.key[:0], keyState, h.handle)
 		c.write().Set(c.key, c.value)
 	}
+	h.hot.shelving = false
 }
 
 // stored appends a snapshot as it is stored.

@@ -8,6 +8,9 @@ const (
 	plantedUnreadRing    = false
 	plantedBlindColdVote = false
 	plantedForgetful     = false
+	plantedCutJournal    = false
+	plantedLoosePromise  = false
+	plantedOlderWins     = false
 	plantedSkipUnknown   = false
 	plantedAnyEpoch      = false
 	plantedOneWayBeats   = false

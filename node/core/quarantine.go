@@ -114,6 +114,7 @@ func (c *Core) quarantine(h *hosted, reason Reason, text string) {
 	c.resignQuarantined(h)
 	c.cool(h, &cell.Error{Op: "node", Kind: cell.Quarantined, Cell: h.id, Detail: h.quarantined, Hint: quarantineHint})
 	c.putRow(h)
+	c.strand(h)
 	c.routeChanged(h, false)
 }
 

@@ -9,7 +9,7 @@ import (
 // Waits reports whether anything waits for the time to pass, but for heartbeats and for nodes to go cold. While nothing does, ticks may
 // come as rarely as half the time between two heartbeats.
 func (c *Core) Waits() bool {
-	if len(c.active) > 0 || len(c.leases) > 0 || len(c.forwards.waiting) > 0 || len(c.held) > 0 || len(c.loads) > 0 || !c.ready || c.crowd() > 0 {
+	if len(c.active) > 0 || len(c.leases) > 0 || len(c.forwards.waiting) > 0 || len(c.held) > 0 || len(c.loads) > 0 || !c.ready || c.crowd() > 0 || c.journal.waits(c.cfg.JournalBytes) {
 		return true
 	}
 	for _, s := range c.roster {
@@ -149,9 +149,8 @@ func (c *Core) coolDown() {
 			continue
 		}
 		current := c.makeCurrent(h)
-		if current && h.hot.replica.Store() {
-			c.touch(h) // it goes when that is durable
-			c.hotAt++
+		if current && !c.isShelved(h) {
+			c.hotAt++ // it goes when that is durable
 			continue
 		}
 		if current {

@@ -27,6 +27,7 @@ const (
 	formatSnapshot  = 'P'
 	formatPointer   = 'W'
 	formatName      = 'N'
+	formatJournal   = 'J'
 
 	storedVersion  = 1
 	packedVersion  = StoredForms // of a snapshot: its state is packed
