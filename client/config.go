@@ -49,7 +49,7 @@ type Config struct {
 	BackoffMin, BackoffMax time.Duration
 
 	// RetryBudget is how many retries may run ahead of calls, over all calls of this Client: a retry takes one from the budget,
-	// a call brings a fifth, a second brings a tenth of a full budget, and not less than ten. While it is empty, calls that
+	// unless the request before it did not leave, a call brings a fifth, a second brings a tenth of a full budget, and not less than ten. While it is empty, calls that
 	// would retry wait, for a late answer or for their deadline at most: so a colony in trouble gets at most a fifth more requests than there are
 	// calls, plus that trickle. Default 1000.
 	RetryBudget int

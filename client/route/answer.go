@@ -26,7 +26,7 @@ func (c *Call) Answered(now time.Duration, addr string, a Answer, p *Place, rule
 			c.lostAsks++
 			c.maybe = c.maybe || c.writes()
 		}
-		c.round.silent, c.owes = true, true
+		c.round.silent, c.owes = true, c.owes || a.Fate == Lost // what was not sent has cost the colony nothing
 		if !p.proven && hasAddr(p.members, addr) {
 			c.round.contradicted++
 		}

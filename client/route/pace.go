@@ -62,8 +62,8 @@ func Backoff(d *Dice, floor, unit, most time.Duration, failures int) time.Durati
 	return floor + d.below(window)
 }
 
-// Budget bounds how much a client's retries add to the load of a colony in trouble: a retry costs one token, a call that
-// begins earns a fifth of one, and time earns a few, so that a client without new calls finds out when things are well again.
+// Budget bounds how much a client's retries add to the load of a colony in trouble: a retry costs one token unless all that came before it was
+// never sent, a call that begins earns a fifth of one, and time earns a few, so that a client without new calls finds out when things are well again.
 // Over any stretch of time, therefore, retries are at most a fifth of the calls, plus the trickle, plus what a full budget
 // holds at the beginning. A call that finds it empty is not failed but waits, in the longest backoff, until there is
 // a token or its deadline comes: it costs the colony nothing meanwhile.

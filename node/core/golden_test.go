@@ -23,7 +23,7 @@ func TestGoldenKeys(t *testing.T) {
 		{"row", handleKey(nil, keyRow, 0x0102)}, {"name", handleKey(nil, keyName, 0x0102)}, {"state", handleKey(nil, keyState, 0x0102)},
 		{"ring", ringKey(nil, 0x0102, 17)}, {"tombstone", tombstoneKey(nil, "vol-17")}, {"pointer", pointerKey(nil, "vol-17")},
 		{"memory", MemoryRange("s1-k3v9q2xa").Start}, {"handles", []byte{keyHandles}}, {"period", []byte{keyPeriod}},
-		{"lives", []byte{keyLives}}, {"age", []byte{keyAge}},
+		{"lives", []byte{keyLives}}, {"age", []byte{keyAge}}, {"journal", journalKey(nil, 0x0102)},
 	} {
 		fmt.Fprintf(&b, "%s\n\t%s\n", c.name, hex.EncodeToString(c.key))
 	}

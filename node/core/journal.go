@@ -19,7 +19,8 @@ import (
 //     segment of the first such record on, and no longer when it stores its state, which supersedes them all (isSuperseded).
 //   - While the journal is longer than Config.JournalBytes, the nodes that count in its oldest segment are shelved: they write what a restart
 //     needs of them to keys of their own, as everybody did before there was a journal, a few per tick.
-//   - A node is shelved before it goes cold, so that loading it finds everything under its own keys (load asserts it).
+//   - A node is shelved before it goes cold, so that loading it finds everything under its own keys (load asserts it), and when its cell
+//     was not written for as long, though it stays hot (tidy).
 //   - One that goes out of service cannot be shelved from memory. What stands in the journal is moved to its keys from the disk
 //     (dissolve.go).
 //   - A restart moves all of it, before the server is ready. So a server that runs knows of every row why it is there.

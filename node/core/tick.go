@@ -144,7 +144,7 @@ func (c *Core) coolDown() {
 		}
 		h := c.hotList[c.hotAt]
 		if h.hot != nil && !c.isIdle(h) {
-			c.storeLessons(h)
+			c.tidy(h)
 			c.hotAt++
 			continue
 		}
@@ -168,12 +168,18 @@ func (c *Core) coolDown() {
 	}
 }
 
-// storeLessons stores the lessons that a node keeps in memory, once its cell was not written for four times NoticeAfter, read or not.
-// At the notice itself it would be too early: a cell that is written every few hundred milliseconds would store a state each time
-// (docs/decisions/0042).
-func (c *Core) storeLessons(h *hosted) {
-	if !h.isActive && !h.isDirty && c.now-h.hot.learnt >= 4*c.cfg.NoticeAfter && h.hot.replica.Store() {
+// tidy stores what can wait until a node's cell is not written any more, read or not. The lessons that it keeps in memory after four times
+// NoticeAfter: at the notice itself it would be too early, a cell that is written every few hundred milliseconds would store a state each
+// time (docs/decisions/0042). What stands in the journal after IdleAfter: a proposer may never go cold, and a restart would read all that
+// was written since.
+func (c *Core) tidy(h *hosted) {
+	quiet := c.now - h.hot.learnt
+	switch {
+	case h.isActive || h.isDirty || quiet < 4*c.cfg.NoticeAfter:
+	case h.hot.replica.Store():
 		c.touch(h)
+	case h.journaled != 0 && quiet >= c.cfg.IdleAfter:
+		c.shelve(h)
 	}
 }
 

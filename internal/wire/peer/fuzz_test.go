@@ -66,6 +66,7 @@ func fuzz(f *testing.F, format, version byte, again func([]byte) ([]byte, error)
 
 func FuzzMessage(f *testing.F)    { fuzz(f, 0, storedVersion, againMessage) }
 func FuzzRingRecord(f *testing.F) { fuzz(f, formatRing, storedVersion, againRing) }
+func FuzzJournal(f *testing.F)    { fuzz(f, formatJournal, storedVersion, againJournal) }
 func FuzzRow(f *testing.F)        { fuzz(f, formatRow, storedVersion, againRow) }
 func FuzzNodeName(f *testing.F)   { fuzz(f, formatName, storedVersion, againNodeName) }
 func FuzzTombstone(f *testing.F)  { fuzz(f, formatTombstone, storedVersion, againTombstone) }

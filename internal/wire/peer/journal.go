@@ -37,6 +37,9 @@ func DecodeJournal(b []byte, each func(node uint64, stored []byte) error) error 
 	if _, err := body(op, formatJournal, b); err != nil {
 		return err
 	}
+	if len(b) == storedOverhead {
+		return damaged(op, "there is no record")
+	}
 	for b = b[2 : len(b)-4]; len(b) > 0; {
 		if len(b) < journaledOverhead {
 			return damaged(op, fmt.Sprintf("%d bytes behind the last record", len(b)))

@@ -103,6 +103,7 @@ func samples() []sample {
 		sample{"Heartbeat", AppendHeartbeat(nil, &beat), false, againHeartbeat},
 		sample{"Heartbeat of the ill", AppendHeartbeat(nil, &ill), false, againHeartbeat},
 		sample{"RingRecord", AppendRingRecord(nil, &ring), true, againRing},
+		sample{"Journal", FinishJournal(AppendJournaled(AppendJournaled(nil, 4711, &ring), 4712, &ring)), true, againJournal},
 		sample{"Row", AppendRow(nil, &row), true, againRow},
 		sample{"Tombstone", AppendTombstone(nil, &tomb), true, againTombstone},
 		sample{"NodeName", AppendNodeName(nil, &NodeName{Cell: "vol-17", Incarnation: 2, Node: 9}), true, againNodeName},
@@ -188,6 +189,18 @@ func againRing(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return AppendRingRecord(nil, &v), nil
+}
+
+func againJournal(b []byte) (again []byte, err error) {
+	err = DecodeJournal(b, func(node uint64, stored []byte) error {
+		v, err := DecodeRingRecord(stored)
+		again = AppendJournaled(again, node, &v)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return FinishJournal(again), nil
 }
 
 func againRow(b []byte) ([]byte, error) {
