@@ -31,11 +31,16 @@ type dissolving struct {
 
 // journaled is a record that was found in the journal.
 type journaled struct {
-	handle Handle
-	place  int
+	place
 	slot   paxos.Slot
 	ballot paxos.Ballot
 	stored []byte
+}
+
+// place is one position in the ring of one node.
+type place struct {
+	handle   Handle
+	position int
 }
 
 // isNewer compares two that are stored of one place.
@@ -43,34 +48,33 @@ func (j *journaled) isNewer(slot paxos.Slot, ballot paxos.Ballot) bool {
 	return j.slot > slot || j.slot == slot && ballot.Less(j.ballot)
 }
 
-// newest finds the newest record of every place of the nodes that are wanted.
+// newest finds the newest record of every place of the nodes that are wanted, ordered by handle and place.
 func (c *Core) newest(rows []storage.Pair, wanted func(Handle) bool) ([]journaled, error) {
-	var all []journaled
+	var found []journaled
+	at := make(map[place]int)
 	for i := range rows {
 		err := peer.DecodeJournal(rows[i].Value, func(node uint64, stored []byte) error {
 			if !wanted(Handle(node)) {
 				return nil
 			}
-			r, err := peer.DecodeRingRecord(stored)
-			all = append(all, journaled{Handle(node), c.placeOf(r.Record.Slot), r.Record.Slot, r.Record.Ballot, stored})
+			slot, ballot, err := peer.RingPlace(stored)
+			j := journaled{place{Handle(node), c.positionOf(slot)}, slot, ballot, stored}
+			if k, again := at[j.place]; !again {
+				at[j.place] = len(found)
+				found = append(found, j)
+			} else if j.isNewer(found[k].slot, found[k].ballot) {
+				found[k] = j
+			}
 			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("row %x of the journal: %w", rows[i].Key[1:], err)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b journaled) int {
-		switch d := cmp.Or(cmp.Compare(a.handle, b.handle), cmp.Compare(a.place, b.place)); {
-		case d != 0:
-			return d
-		case a.isNewer(b.slot, b.ballot):
-			return -1
-		case b.isNewer(a.slot, a.ballot):
-			return 1
-		}
-		return 0
+	slices.SortFunc(found, func(a, b journaled) int {
+		return cmp.Or(cmp.Compare(a.handle, b.handle), cmp.Compare(a.position, b.position))
 	})
-	return slices.CompactFunc(all, func(a, b journaled) bool { return a.handle == b.handle && a.place == b.place }), nil
+	return found, nil
 }
 
 // dissolveFound moves what the restart scan has found, and then ends it. A row that cannot be read stops the server, like the row of a node
@@ -159,17 +163,17 @@ func (c *Core) move(records []journaled, rings []storage.Pair) {
 		if _, hosted := c.position(r.handle); !hosted {
 			continue // wiped meanwhile
 		}
-		c.key = ringKey(c.key[:0], r.handle, r.place)
+		c.key = ringKey(c.key[:0], r.handle, r.position)
 		for len(rings) > 0 && bytes.Compare(rings[0].Key, c.key) < 0 {
 			rings = rings[1:]
 		}
 		if len(rings) > 0 && bytes.Equal(rings[0].Key, c.key) {
-			stands, err := peer.DecodeRingRecord(rings[0].Value)
+			slot, ballot, err := peer.RingPlace(rings[0].Value)
 			if err != nil {
 				c.spoil(r.handle, err)
 				continue
 			}
-			if !plantedOlderWins && !r.isNewer(stands.Record.Slot, stands.Record.Ballot) {
+			if !plantedOlderWins && !r.isNewer(slot, ballot) {
 				continue
 			}
 		}

@@ -72,7 +72,7 @@ func (c *Core) putRecord(h *hosted, rec *peer.RingRecord) {
 	b := c.write()
 	if c.cfg.JournalBytes <= 0 || c.cfg.Unpacked || h.hot.shelving {
 		c.value = peer.AppendRingRecord(c.value[:0], rec)
-		c.key = ringKey(c.key[:0], h.handle, c.placeOf(rec.Record.Slot))
+		c.key = ringKey(c.key[:0], h.handle, c.positionOf(rec.Record.Slot))
 		b.Set(c.key, c.value)
 		return
 	}
@@ -84,8 +84,8 @@ func (c *Core) putRecord(h *hosted, rec *peer.RingRecord) {
 	}
 }
 
-// placeOf is a slot's place in the ring.
-func (c *Core) placeOf(s paxos.Slot) int { return int(s % paxos.Slot(c.cfg.Window)) }
+// positionOf is a slot's position in the ring.
+func (c *Core) positionOf(s paxos.Slot) int { return int(s % paxos.Slot(c.cfg.Window)) }
 
 // putJournal adds the turn's row to its batch, whose number is Core.handed.
 func (c *Core) putJournal() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"physalia/internal/must"
+	"physalia/paxos"
 )
 
 // A row of the journal holds the ring records that the nodes of a server wrote in one turn, each behind the local name of its node and
@@ -24,13 +25,30 @@ func AppendJournaled(b []byte, node uint64, rec *RingRecord) []byte {
 	return b
 }
 
+// RingPlace reads of a ring record in its stored form what tells which of two is the newer one. The entry is not looked at, and may be one
+// that only a later version understands.
+func RingPlace(b []byte) (paxos.Slot, paxos.Ballot, error) {
+	const op = "peer.RingPlace"
+	r, err := body(op, formatRing, b)
+	if err != nil {
+		return 0, paxos.Ballot{}, err
+	}
+	r.Struct(4, "ring record")
+	r.Struct(4, "record")
+	slot, of := paxos.Slot(r.Uint()), ballot(&r)
+	if r.Err() != nil {
+		return 0, paxos.Ballot{}, damaged(op, "in the body, "+r.Err().Error())
+	}
+	return slot, of, nil
+}
+
 // FinishJournal ends a row that AppendJournaled began.
 func FinishJournal(b []byte) []byte {
 	must.That(len(b) > 2, "a row of the journal without a record")
 	return appendSum(b, 0)
 }
 
-// DecodeJournal calls each for every record of a row, in order; stored aliases b, and is what DecodeRingRecord reads. It ends with the
+// DecodeJournal calls each for every record of a row, in order; stored aliases b, and is what RingPlace and DecodeRingRecord read. It ends with the
 // first error of each. Its own wraps ErrDamaged or ErrUnknownVersion: then nobody knows whose records are lost.
 func DecodeJournal(b []byte, each func(node uint64, stored []byte) error) error {
 	const op = "peer.DecodeJournal"
