@@ -227,6 +227,7 @@ func (l *loop) tick(now time.Duration) {
 	s.metrics.queue(l.turns.left(), c.Waiting())
 	s.metrics.pointers.Set(float64(c.Pointers()))
 	s.metrics.sweeping.Set(float64(c.Sweeping()))
+	s.metrics.journal.Set(float64(c.JournalBytes()))
 	if changes := c.SickChanges(); changes != l.sick {
 		l.sick = changes
 		s.metrics.quarantines(c.Quarantined())

@@ -29,7 +29,7 @@ type metrics struct {
 	batches, records, bytes                       prometheus.Counter
 	resigned, withheld, forwarded                 prometheus.Counter
 	handedOver, cold                              prometheus.Counter
-	sweeping                                      prometheus.Gauge
+	sweeping, journal                             prometheus.Gauge
 	swept                                         *prometheus.CounterVec
 	nodes, hot, led, backlog, given, held         prometheus.Gauge
 	diskStalled, diskSlow, diskLevel, diskFree    prometheus.Gauge
@@ -69,12 +69,13 @@ func newMetrics(brick, color string) *metrics {
 	m.unvouched = m.counter("lessons_unvouched_total", "Taught states that were installed without a second member's word.")
 	m.pointers = m.gauge("pointers", "Nodes that left, of which it is known where their cells live.")
 	m.batches = m.counter("storage_batches_total", "Batches handed to storage.")
-	m.records = m.counter("storage_records_total", "Records in batches handed to storage.")
+	m.records = m.counter("storage_records_total", "Keys in batches handed to storage; all that nodes vote for in a turn has one.")
 	m.bytes = m.counter("storage_bytes_total", "Bytes of keys and values handed to storage.")
 	m.nodes = m.gauge("nodes", "Nodes hosted.")
 	m.hot = m.gauge("nodes_hot", "Nodes with their state in memory.")
 	m.led = m.gauge("cells_led", "Cells whose proposer is on this server.")
 	m.backlog = m.gauge("storage_backlog_bytes", "Bytes handed to storage and not durable yet.")
+	m.journal = m.gauge("journal_bytes", "Bytes in the journal, which a restart reads and which nodes are shelved to keep short; 0 on a server that nobody writes to.")
 	m.unsynced = m.gauge("storage_oldest_seconds", "How long the oldest batch has waited for the disk; 0 when none waits.")
 	m.diskStalled = m.gauge("disk_stalled", "1 while the disk makes no progress: the server is not supported, and gives its cells away.")
 	m.diskSlow = m.gauge("disk_slow", "1 from a stall of the disk until some time after it: the server leads nothing that others can lead.")

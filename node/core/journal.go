@@ -62,6 +62,9 @@ func (j *journal) open(next storage.BatchNumber) {
 	j.segments, j.base, j.stranded = []segment{{first: next}}, 1, make(map[Handle]*hosted)
 }
 
+// JournalBytes is how much stands in the journal.
+func (c *Core) JournalBytes() int { return c.journal.bytes }
+
 // waits reports whether the journal has to be looked after at the next tick.
 func (j *journal) waits(most int) bool {
 	return j.bytes > most || len(j.stranded) > 0 || len(j.segments) > 1 && j.segments[0].nodes == 0
