@@ -204,6 +204,11 @@ func (c *Core) sealed(h *hosted) {
 // an installed one stands there before any later record, which is why a restart may ignore the records below it.
 func (c *Core) persist(h *hosted, p *paxos.Persist) {
 	replica, shelving := h.hot.replica, h.hot.shelving
+	if p.State { // first: what leaves the journal, or is overwritten, is covered then, also if a panic ends the turn here
+		c.value = c.stored(c.value[:0], c.snapshot(h))
+		c.key = handleKey(c.key[:0], keyState, h.handle)
+		c.write().Set(c.key, c.value)
+	}
 	if h.journaled != 0 && (shelving || p.State && c.isSuperseded(h, p)) {
 		c.leaveJournal(h)
 	}
@@ -213,11 +218,6 @@ func (c *Core) persist(h *hosted, p *paxos.Persist) {
 	if len(p.Records) == 0 && (p.Promised != nil || shelving && !plantedLoosePromise && h.promised != replica.Promised()) {
 		h.promised = replica.Promised()
 		c.putRow(h)
-	}
-	if p.State {
-		c.value = c.stored(c.value[:0], c.snapshot(h))
-		c.key = handleKey(c.key[:0], keyState, h.handle)
-		c.write().Set(c.key, c.value)
 	}
 	h.hot.shelving = false
 }
