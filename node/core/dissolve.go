@@ -106,6 +106,9 @@ func (c *Core) rescue() {
 // onJournal takes the rows that rescue asked for.
 func (c *Core) onJournal(rows []storage.Pair, err error) {
 	d := c.journal.dissolving
+	if err != nil && !errors.Is(err, storage.ErrCorrupt) {
+		return // storage reports its failure itself; the server stops
+	}
 	if err == nil {
 		d.records, err = c.newest(rows, func(h Handle) bool { _, isOne := slices.BinarySearch(d.nodes, h); return isOne })
 	}
